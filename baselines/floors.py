@@ -1,0 +1,52 @@
+"""Floors: what needs neither training nor thought, and what every learned model must clear."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from baselines.predictor import ClipShape, Noise, Predictor
+
+
+class Floor(Predictor):
+    """One still frame, repeated."""
+
+    modality: ClassVar[Literal["AV", "V", "A"]] = "V"
+    stochastic = False
+    paper = ""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+
+    def still(self, seen: Tensor) -> Tensor:
+        """The frame to repeat: (B, F, C, H, W) -> (B, C, H, W)."""
+        raise NotImplementedError
+
+    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Tensor:
+        """The still frame as every frame of every future; see Predictor.predict."""
+        predicted = audio.shape[1] - seen.shape[1]
+        return self.still(seen)[:, None, None].expand(-1, samples, predicted, -1, -1, -1)
+
+
+class Black(Floor):
+    """Predicts black frames."""
+
+    def still(self, seen: Tensor) -> Tensor:
+        """Black."""
+        return torch.zeros_like(seen[:, -1])
+
+
+class CopyLast(Floor):
+    """Repeats the last seen frame."""
+
+    def still(self, seen: Tensor) -> Tensor:
+        """The last seen frame."""
+        return seen[:, -1]
+
+
+class MeanSeen(Floor):
+    """Repeats the mean of the seen frames."""
+
+    def still(self, seen: Tensor) -> Tensor:
+        """The mean of the seen frames."""
+        return seen.mean(1)

@@ -1,0 +1,1 @@
+"""benchmark: one harness that trains and scores every model under every protocol."""

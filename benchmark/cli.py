@@ -1,0 +1,108 @@
+"""avbench: train and score models under the protocols."""
+
+from pathlib import Path
+
+import click
+
+from mmnist_av import __version__
+from mmnist_av.errors import InputError, OneLineErrors
+
+
+@click.group(cls=OneLineErrors)
+@click.version_option(__version__, prog_name="avbench")
+def main() -> None:
+    """Train and score models of audio-conditioned video prediction: every protocol, from one sampling pass."""
+
+
+def parse_settings(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """--set name=value, given any number of times, as a dictionary."""
+    settings = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise InputError(f"--set {text}: must be name=value")
+        settings[name] = value
+    return settings
+
+
+@main.command()
+@click.option("--model", required=True, help="Name of a model; `avbench models` lists them.")
+@click.option("--protocol", default="m3so-nb", show_default=True, help="Name; `avbench protocols` lists them.")
+@click.option("--preset", default="demo", show_default=True, help="Size of the run: demo, small or paper.")
+@click.option("--data", type=click.Path(path_type=Path), help="Dataset's folder.  [default: made once under data/]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run.  [default: under runs/]")
+@click.option("--samples", type=int, help="K, the futures drawn a test clip.  [default: the preset's]")
+@click.option("--steps", type=int, help="Training steps.  [default: the preset's]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the weights, the batches and the futures.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--set", "settings", multiple=True, callback=parse_settings, metavar="NAME=VALUE", help="A setting of the model."
+)
+@click.option(
+    "--mnist-root",
+    type=click.Path(path_type=Path),
+    envvar="MMNIST_AV_MNIST_ROOT",
+    help="Folder of the MNIST files, where the preset's dataset is made of them.",
+)
+def run(
+    model: str,
+    protocol: str,
+    preset: str,
+    data: Path | None,
+    out: Path | None,
+    samples: int | None,
+    steps: int | None,
+    seed: int,
+    device: str,
+    settings: dict[str, str],
+    mnist_root: Path | None,
+) -> None:
+    """Train a model, draw its futures, score them beside the floors, and write the rows.
+
+    A run that was broken off goes on where it was when the same command is given again.
+    """
+    from benchmark.results import print_table
+    from benchmark.run import Job
+    from benchmark.run import run as run_job
+
+    job = Job(model, protocol, preset, data, out, samples, steps, seed, device, settings, mnist_root)
+    rows, folder = run_job(job)
+    print_table(rows)
+    click.echo(f"\nrows: {folder / 'results.csv'}   scores: {folder / 'scores.npz'}   all files: {folder}")
+
+
+@main.command()
+def models() -> None:
+    """List the models."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from baselines import registry
+
+    table = Table("model", "looks at", "futures", "paper", box=None)
+    for name, model in registry.models().items():
+        futures = "differ" if model.stochastic else "agree"
+        table.add_row(name, model.modality, futures, model.paper or "floor")
+    Console().print(table)
+
+
+@main.command()
+def protocols() -> None:
+    """List the protocols."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark.protocols import PROTOCOLS
+
+    table = Table("protocol", "dataset", "seen", "train", "test", "reported frames", "metrics", box=None)
+    for protocol in PROTOCOLS.values():
+        spans = (protocol.seen, protocol.train_predicted, protocol.test_predicted)
+        reported = (*protocol.reported, "mean")
+        table.add_row(
+            protocol.name,
+            protocol.dataset,
+            *map(str, spans),
+            ", ".join(map(str, reported)),
+            ", ".join(protocol.metrics),
+        )
+    Console().print(table)

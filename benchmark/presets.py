@@ -1,0 +1,38 @@
+"""How much: the size of a run, from a demonstration to the paper's."""
+
+from dataclasses import dataclass
+
+from mmnist_av.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The sizes of a run."""
+
+    name: str
+    purpose: str
+    digits: str  # digit source of the dataset that is made where none is given
+    train_clips: int
+    val_clips: int
+    test_clips: int  # clips scored, of the test split's first
+    steps: int  # optimizer steps
+    batch: int  # clips a step
+    samples: int  # K: futures drawn a test clip
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("demo", "under 5 minutes on 2 cores", "embedded", 400, 50, 60, 120, 16, 10),
+        Preset("small", "a few hours on 2 cores", "embedded", 8000, 1000, 1000, 2000, 16, 100),
+        # 8000 clips in batches of 110 for 1001 epochs: the release's; the paper gives the splits and K = 100
+        Preset("paper", "the paper's sizes; wants a GPU", "mnist", 8000, 1000, 1000, 1001 * 73, 110, 100),
+    )
+}
+
+
+def find(name: str) -> Preset:
+    """The preset called `name`; InputError with the nearest names if there is none."""
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    return PRESETS[name]

@@ -1,0 +1,63 @@
+"""The protocols: what is seen, what is predicted, what is reported. One name, one meaning."""
+
+from dataclasses import dataclass
+
+from mmnist_av.errors import InputError, unknown_name
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.spectrogram import Spectrogram
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One row of the table of protocols. Frame numbers are 1-based."""
+
+    name: str
+    dataset: str
+    obstacle: bool  # the variant of M3SO
+    seen: int  # frames given
+    train_predicted: int  # frames predicted in training
+    test_predicted: int  # frames predicted at test
+    reported: tuple[int, ...]  # frames whose scores are reported, beside the mean over predicted frames
+    audio: Spectrogram  # of each frame's own samples: what every model hears
+    metrics: tuple[str, ...]
+
+    @property
+    def train_frames(self) -> int:
+        """Frames of a training clip: seen and predicted."""
+        return self.seen + self.train_predicted
+
+    @property
+    def test_frames(self) -> int:
+        """Frames of a test clip: seen and predicted."""
+        return self.seen + self.test_predicted
+
+    def check(self, spec: Spec, clip_frames: int) -> None:
+        """Raise InputError where a dataset cannot serve this protocol."""
+        if spec.obstacle != self.obstacle:
+            wanted, found = ("M3SO", "M3SO-NB") if self.obstacle else ("M3SO-NB", "M3SO")
+            flag = "with" if self.obstacle else "without"
+            raise InputError(
+                f"protocol {self.name} needs {wanted}, this dataset is {found}: generate one {flag} --obstacle"
+            )
+        asked = max(self.train_frames, self.test_frames)
+        if asked > clip_frames:
+            raise InputError(f"protocol {self.name} needs clips of {asked} frames, this dataset's have {clip_frames}")
+
+
+M3SO_AUDIO = Spectrogram(n_fft=160, hop=40, bins=41)
+IMAGE_METRICS = ("psnr", "ssim", "ssim_uniform")
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("m3so-nb", "M3SO-NB", False, 5, 15, 20, (6, 15, 25), M3SO_AUDIO, IMAGE_METRICS),
+        Protocol("m3so", "M3SO", True, 30, 30, 40, (31, 42, 70), M3SO_AUDIO, (*IMAGE_METRICS, "block_iou")),
+    )
+}
+
+
+def find(name: str) -> Protocol:
+    """The protocol called `name`; InputError with the nearest names if there is none."""
+    if name not in PROTOCOLS:
+        raise unknown_name("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]

@@ -1,0 +1,212 @@
+"""The whole job: data, train, sample, score, write."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from baselines import registry
+from baselines.predictor import ClipShape, Predictor
+from benchmark import checkpoint, environment, presets, protocols, results, scoring
+from benchmark.metrics import METRICS
+from benchmark.presets import Preset
+from benchmark.protocols import Protocol
+from benchmark.scoring import Scores, ScoringPlan
+from benchmark.statistics import by_sampling
+from benchmark.training import Compute, TrainingPlan, train
+from mmnist_av.clips import StoredClips
+from mmnist_av.errors import InputError
+from mmnist_av.files import written_whole
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.store import Dataset, open_dataset
+
+NO_SHAPE = ClipShape((0, 0, 0), (0, 0))  # floors fit every clip
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for; None: as the preset has it."""
+
+    model: str
+    protocol: str = "m3so-nb"
+    preset: str = "demo"
+    data: Path | None = None  # a dataset's folder; None: one is made under data/
+    out: Path | None = None  # the run's folder; None: named after the job, under runs/
+    samples: int | None = None  # K: futures a clip
+    steps: int | None = None
+    seed: int = 0  # of the weights, the batches and the futures; the dataset has its own
+    device: str = "auto"
+    settings: Mapping[str, str] = field(default_factory=dict)  # the model's config, name -> text
+    mnist_root: Path | None = None
+
+
+def run(job: Job) -> tuple[pd.DataFrame, Path]:
+    """Do the job, from wherever an earlier call was broken off; returns the rows of results and the run's folder.
+
+    Raises InputError for whatever is wrong with the job, the dataset or the folder.
+    """
+    protocol, preset = protocols.find(job.protocol), presets.find(job.preset)
+    config = registry.configure(job.model, job.settings)
+    check_counts(job)
+    environment.keep_freed_memory()
+    compute = environment.choose_compute(job.device)
+    dataset = open_or_make(job, protocol, preset)
+    model = build(job, protocol, dataset, config).to(compute.device)
+    plan = TrainingPlan(preset.steps if job.steps is None else job.steps, preset.batch, job.seed)
+    facts = describe(job, protocol, preset, dataset, config, plan, compute)
+    folder = claim(job.out or default_folder(job), facts)
+    write_json(folder / "environment.json", environment.describe(compute))
+    if model.players():
+        clips = StoredClips(dataset.split("train"), protocol.train_frames)
+        train(model, clips, protocol, plan, compute, folder, checkpoint.identity(facts))
+    scores = score_all(job, model, protocol, facts, dataset, compute, folder)
+    rows = tabulate(scores, protocol, facts, compute)
+    results.write_rows(rows, folder / "results.csv")
+    return rows, folder
+
+
+def check_counts(job: Job) -> None:
+    """Raise InputError for numbers of samples, steps or a seed that make no sense."""
+    if job.samples is not None and job.samples < 1:
+        raise InputError(f"--samples {job.samples}: at least one future a clip is needed")
+    if job.steps is not None and job.steps < 0:
+        raise InputError(f"--steps {job.steps}: cannot be negative")
+    if not 0 <= job.seed < 2**32:
+        raise InputError(f"--seed {job.seed}: must be within 0 .. {2**32 - 1}")
+
+
+def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
+    """The dataset at --data, or the one that the preset needs, made once under data/."""
+    if job.data is not None:
+        dataset = open_dataset(job.data)
+    else:
+        sizes = {"train": preset.train_clips, "val": preset.val_clips, "test": preset.test_clips}
+        folder = Path("data") / f"{protocol.dataset.lower()}-{preset.name}"
+        spec = Spec(obstacle=protocol.obstacle)
+        dataset = generate(folder, spec, sizes, seed=0, digits=preset.digits, mnist_root=job.mnist_root)
+    protocol.check(dataset.spec, dataset.spec.frames)
+    for split in ("train", "test"):
+        if not len(dataset.split(split)):
+            raise InputError(f"{dataset.path}: the {split} split is empty, so there is nothing to {split} on")
+    return dataset
+
+
+def build(job: Job, protocol: Protocol, dataset: Dataset, config: Any) -> Predictor:
+    """The model for the dataset's clips, its weights drawn from the job's seed."""
+    test = dataset.split("test")
+    height, width = test.frames.shape[2:4]
+    channels = test.frames.shape[4] if test.frames.ndim == 5 else 1
+    torch.manual_seed(job.seed)
+    shape = ClipShape((channels, height, width), protocol.audio.shape(test.samples_per_frame))
+    return registry.build(job.model, shape, config)
+
+
+def describe(
+    job: Job, protocol: Protocol, preset: Preset, dataset: Dataset, config: Any, plan: TrainingPlan, compute: Compute
+) -> dict[str, object]:
+    """What config.json holds: all that decides the results."""
+    return {
+        "model": job.model,
+        "settings": {} if config is None else dataclasses.asdict(config),
+        "protocol": protocol.name,
+        "preset": preset.name,
+        "fingerprint": dataset.fingerprint,
+        "dataset": protocol.dataset,
+        "digits": dataset.manifest["digits"]["source"],
+        "seed": job.seed,
+        "steps": plan.steps,
+        "batch": plan.batch,
+        "samples": preset.samples if job.samples is None else job.samples,
+        "test_clips": min(preset.test_clips, len(dataset.split("test"))),
+        "device": compute.device.type,
+        "precision": "bfloat16" if compute.bfloat16 else "float32",
+    }
+
+
+def default_folder(job: Job) -> Path:
+    """Where a run goes that was given no --out."""
+    return Path("runs") / f"{job.model}-{job.protocol}-{job.preset}-seed{job.seed}"
+
+
+def claim(folder: Path, facts: dict[str, object]) -> Path:
+    """Make the run's folder, or take up the broken-off run of the same facts that is in it."""
+    path = folder / "config.json"
+    if path.exists():
+        try:
+            found = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}): choose another --out, or delete {folder}") from error
+        differ = [name for name in {**facts, **found} if facts.get(name) != found.get(name)]
+        if differ:
+            told = ", ".join(f"{name} {found.get(name)} there, {facts.get(name)} asked" for name in differ[:3])
+            raise InputError(f"{folder} holds another run ({told}): choose another --out")
+        return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty and holds no run: choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, facts)
+    return folder
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write `content`, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def score_all(
+    job: Job,
+    model: Predictor,
+    protocol: Protocol,
+    facts: Mapping[str, Any],
+    dataset: Dataset,
+    compute: Compute,
+    folder: Path,
+) -> dict[str, Scores]:
+    """Scores of the model and of the floors on the same clips, by name; kept in scores.npz."""
+    path, parts = folder / "scores.npz", folder / "scores"
+    if path.exists():
+        return scoring.read_all(path)
+    scores = {}
+    for name in dict.fromkeys((job.model, *registry.FLOORS)):
+        scored = model if name == job.model else registry.build(name, NO_SHAPE, None)
+        plan = ScoringPlan(facts["test_clips"], facts["samples"] if scored.stochastic else 1, job.seed)
+        scores[name] = scoring.score(
+            scored.eval(), dataset.split("test"), protocol, plan, compute, parts / name, f"score {name}"
+        )
+    scoring.write_all(scores, path, parts)
+    return scores
+
+
+def tabulate(
+    scores: Mapping[str, Scores], protocol: Protocol, facts: Mapping[str, Any], compute: Compute
+) -> pd.DataFrame:
+    """The rows of every model, each with where it comes from."""
+    described = environment.describe(compute)
+    provenance = {name: facts[name] for name in ("seed", "steps", "dataset", "digits", "fingerprint")}
+    provenance |= {name: described[name] for name in ("device", "precision", "code_version", "machine")}
+    tables = []
+    for model, found in scores.items():
+        by_metric = {
+            metric: by_sampling(found[metric], METRICS[metric].better, found.get(f"{metric}/mean_frame"))
+            for metric in protocol.metrics
+        }
+        tables.append(
+            results.make_rows(
+                by_metric,
+                model=model,
+                protocol=protocol.name,
+                preset=facts["preset"],
+                samples=facts["samples"],
+                frames=range(protocol.seen + 1, protocol.test_frames + 1),
+                report=(*protocol.reported, "mean"),
+                provenance=provenance,
+            )
+        )
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,146 @@
+"""From one score per (clip, sample, frame) to what is reported: sampling rules, best of K, bootstrap intervals.
+
+Score arrays are (N clips, K samples, T frames). A NaN says that a metric has no value there (block IoU in a clip
+without a block): what it touches stays NaN under every sampling rule, and is left out of averages over clips.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Better = Literal["higher", "lower"]
+
+RESAMPLES = 1000
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A bootstrap interval of the mean over clips, one entry a column."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def mean(scores: Floats, better: Better) -> NDArray[np.float64]:
+    """The mean over the K samples: (N, K, T) -> (N, T)."""
+    return scores.mean(1, dtype=np.float64)
+
+
+def best_sequence(scores: Floats, better: Better) -> NDArray[np.float64]:
+    """Per clip, the values of the sample whose mean over frames is best (the first of equals): (N, K, T) -> (N, T).
+
+    Source: Denton and Fergus 2018; the text of Sound2Sight (2020).
+    """
+    defined = ~np.isnan(scores).any(1, keepdims=True)
+    total = np.where(defined, scores, 0).sum(2, dtype=np.float64)
+    chosen = total.argmax(1) if better == "higher" else total.argmin(1)
+    values = np.take_along_axis(scores, chosen[:, None, None], 1)
+    return np.where(defined, values, np.nan)[:, 0].astype(np.float64)
+
+
+def best_frame(scores: Floats, better: Better) -> NDArray[np.float64]:
+    """Per clip and frame, the best sample of that very frame (samples mix along a clip): (N, K, T) -> (N, T).
+
+    Source: what Sound2Sight's released code computes.
+    """
+    return (scores.max(1) if better == "higher" else scores.min(1)).astype(np.float64)
+
+
+def single(scores: Floats, better: Better) -> NDArray[np.float64]:
+    """The only sample of a deterministic model: (N, 1, T) -> (N, T); ValueError for more samples."""
+    if scores.shape[1] != 1:
+        raise ValueError(f"`single` is for one sample a clip, not {scores.shape[1]}")
+    return scores[:, 0].astype(np.float64)
+
+
+RULES: dict[str, Callable[[Floats, Better], NDArray[np.float64]]] = {
+    "mean": mean,
+    "best_sequence": best_sequence,
+    "best_frame": best_frame,
+}
+# `mean_frame`: the K futures averaged pixel by pixel and scored as one prediction, so it comes with scores of its own.
+SAMPLINGS = (*RULES, "mean_frame", "single")
+
+
+def by_sampling(scores: Floats, better: Better, mean_frame: Floats | None = None) -> dict[str, NDArray[np.float64]]:
+    """Every sampling rule that applies, each (N, T): `single` if K is 1, else the others, in the order of SAMPLINGS.
+
+    scores: (N, K, T); mean_frame: (N, T) scores of the averaged futures, left out if None or if K is 1.
+    """
+    if scores.shape[1] == 1:
+        return {"single": single(scores, better)}
+    found = {name: rule(scores, better) for name, rule in RULES.items()}
+    if mean_frame is not None:
+        found["mean_frame"] = mean_frame.astype(np.float64)
+    return found
+
+
+def best_of_k(scores: Floats, better: Better) -> NDArray[np.float64]:
+    """The expected best of K samples out of N, for every K from 1 to N, without drawing again.
+
+    scores: (clips, N samples) or (clips, N samples, frames). Returns the same shape: index K - 1 along axis 1 holds
+    sum_i x_(i) C(i-1, K-1) / C(N, K), x_(i) sorted so that the best is last. The diversity curve of Sound2Sight,
+    figure 5b; the closed form is the mean of the best over all subsets of K samples.
+    """
+    ordered = np.sort(scores.astype(np.float64), axis=1)
+    if better == "lower":
+        ordered = ordered[:, ::-1]
+    return np.einsum("ki,ni...->nk...", _best_of_k_weights(scores.shape[1]), ordered)
+
+
+@lru_cache(maxsize=8)
+def _best_of_k_weights(samples: int) -> NDArray[np.float64]:
+    """(K, i): how often the i-th worst of `samples` is the best of K. From exact integers, so right to the last bit."""
+    numbers = range(1, samples + 1)
+    return np.array([[math.comb(i - 1, k - 1) / math.comb(samples, k) for i in numbers] for k in numbers])
+
+
+def mean_over_clips(values: Floats) -> NDArray[np.float64]:
+    """The mean over clips of every column, NaN clips left out: (N, columns) -> (columns,); NaN where none is left."""
+    valid = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(valid, values, 0).sum(0, dtype=np.float64) / valid.sum(0)
+
+
+def bootstrap_interval(values: Floats, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
+    """Percentile bootstrap interval of the mean over clips of every column: (N, columns) -> two of (columns,).
+
+    Clips are drawn with replacement, the same draws for every column and for every array of N clips, so that an
+    interval depends on nothing but its own column and the seed. NaN clips are left out of each resample's mean;
+    a column without any value gets NaN. Source: Efron and Tibshirani 1993, chapter 13.
+    """
+    counts = _resampled_counts(len(values), seed, resamples)
+    tails = (50 * (1 - level), 50 * (1 + level))
+    # One product a column: in a product over all of them, the last bits could depend on a column's place.
+    bounds = np.array([_tails(counts, column.astype(np.float64), tails) for column in values.T]).reshape(-1, 2)
+    return Interval(bounds[:, 0], bounds[:, 1])
+
+
+def _tails(counts: NDArray[np.float64], column: NDArray[np.float64], tails: tuple[float, float]) -> Floats:
+    valid = ~np.isnan(column)
+    totals = counts @ np.where(valid, column, 0)
+    with np.errstate(invalid="ignore"):
+        means = totals / (counts @ valid.astype(np.float64))
+    drawn = means[~np.isnan(means)]  # a resample may miss every clip that has a value
+    return np.percentile(drawn, tails) if drawn.size else np.full(2, np.nan)
+
+
+@lru_cache(maxsize=8)
+def _resampled_counts(clips: int, seed: int, resamples: int) -> NDArray[np.float64]:
+    """(resamples, clips): how often each resample draws each clip."""
+    drawn = np.random.default_rng(seed).integers(clips, size=(resamples, clips))
+    rows = np.arange(resamples)[:, None] * clips
+    counts = np.bincount((rows + drawn).ravel(), minlength=resamples * clips)
+    return counts.reshape(resamples, clips).astype(np.float64)
+
+
+def paired_interval(values: Floats, other: Floats, seed: int = 0) -> Interval:
+    """Bootstrap interval of the mean difference `values - other` of two models on the same clips, columns alike."""
+    if values.shape != other.shape:
+        raise ValueError(f"a paired comparison needs the same clips and columns: {values.shape} and {other.shape}")
+    return bootstrap_interval(values - other, seed)

@@ -1,0 +1,167 @@
+"""One training loop for every model."""
+
+import csv
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from baselines.predictor import Batch, Loss, Player, Predictor, Progress
+from benchmark import checkpoint
+from benchmark.protocols import Protocol
+from mmnist_av.clips import StoredClips
+from mmnist_av.files import written_whole
+from mmnist_av.progress import track
+
+CHECKPOINT_EVERY = 200  # steps
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how precisely tensors are computed."""
+
+    device: torch.device
+    bfloat16: bool  # autocast of the networks; losses, statistics and metrics stay float32
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which networks run."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and on how much at once."""
+
+    steps: int
+    batch: int  # clips a step
+    seed: int
+
+
+class Diverged(RuntimeError):
+    """A loss was not a number; says where, and which checkpoint is the last good one."""
+
+
+def batch_indices(clips: int, plan: TrainingPlan, step: int) -> tuple[int, list[int]]:
+    """The epoch of a step, and its clips: a new shuffle every epoch, keyed by (seed, epoch), remainders left out."""
+    epoch, place = divmod(step, max(1, clips // plan.batch))
+    order = np.random.default_rng([plan.seed, epoch]).permutation(clips)
+    return epoch, order[place * plan.batch : (place + 1) * plan.batch].tolist()
+
+
+def load_clips(
+    clips: StoredClips, indices: Sequence[int], protocol: Protocol, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Some clips as a model sees and hears them: frames (B, T, C, H, W) in [0, 1], sound (B, T, bins, columns)."""
+    items = default_collate([clips[index] for index in indices])
+    return items["frames"].to(device).float() / 255, protocol.audio(items["audio"].to(device))
+
+
+def train(
+    model: Predictor,
+    clips: StoredClips,
+    protocol: Protocol,
+    plan: TrainingPlan,
+    compute: Compute,
+    folder: Path,
+    run: str,
+) -> None:
+    """Train the model to the end of the plan, from the folder's checkpoint if there is one.
+
+    Leaves checkpoint.safetensors and training.csv in `folder`; `run` identifies the run (checkpoint.identity).
+    Every step draws its random numbers from (seed, step): a run that was broken off and resumed equals an unbroken one.
+    Raises Diverged where a loss is not a number.
+    """
+    players = model.players()
+    optimizers = {name: adam(player) for name, player in players.items()}
+    path = folder / "checkpoint.safetensors"
+    first = checkpoint.load(path, run, model, optimizers) if path.exists() else 0
+    model.train()
+    with TrainingLog(folder / "training.csv", first) as log:
+        for step in track(range(first, plan.steps), "train", plan.steps, first):
+            torch.manual_seed(step_seed(plan.seed, step))
+            epoch, indices = batch_indices(len(clips), plan, step)
+            batch = Batch(*load_clips(clips, indices, protocol, compute.device), protocol.seen)
+            with compute.autocast():
+                losses = model.losses(batch, Progress(step, epoch))
+            check_finite(losses, step, path)
+            descend(losses, players, optimizers)
+            log.write(step, epoch, losses)
+            if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == plan.steps:
+                checkpoint.save(path, run, step + 1, model, optimizers)
+    model.eval()
+
+
+def adam(player: Player) -> torch.optim.Adam:
+    """The optimizer of a player."""
+    return torch.optim.Adam(player.parameters, lr=player.learning_rate, betas=player.betas)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of a step's random numbers."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint32)[0])
+
+
+def descend(losses: Mapping[str, Loss], players: Mapping[str, Player], optimizers: checkpoint.Optimizers) -> None:
+    """One step of every player, each down its own loss; all gradients are taken before anyone moves."""
+    remaining = len(losses)
+    for name, loss in losses.items():
+        remaining -= 1
+        optimizers[name].zero_grad()
+        loss.total.backward(inputs=players[name].parameters, retain_graph=remaining > 0)
+        clip_norm = players[name].clip_norm
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(players[name].parameters, clip_norm)
+    for name in losses:
+        optimizers[name].step()
+
+
+def check_finite(losses: Mapping[str, Loss], step: int, path: Path) -> None:
+    """Raise Diverged where a player's loss is not a number."""
+    for name, loss in losses.items():
+        if not torch.isfinite(loss.total):
+            saved = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint was written yet"
+            raise Diverged(f"training diverged at step {step}: the {name}'s loss is {loss.total.item()}; {saved}")
+
+
+class TrainingLog:
+    """training.csv: one row a step. Opened again at step `first`, it keeps the rows before and drops the rest."""
+
+    def __init__(self, path: Path, first: int) -> None:
+        self._path = path
+        kept = self._rows_before(first)
+        with written_whole(path) as part:
+            part.write_text("".join(kept))
+        self._file = path.open("a", newline="")
+        self._started = time.monotonic()
+        self._header = bool(kept)
+
+    def _rows_before(self, first: int) -> list[str]:
+        if first == 0 or not self._path.exists():
+            return []
+        header, *rows = self._path.read_text().splitlines(keepends=True)
+        return [header, *(row for row in rows if row.endswith("\n") and int(row.split(",", 1)[0]) < first)]
+
+    def write(self, step: int, epoch: int, losses: Mapping[str, Loss]) -> None:
+        """Add a row: every player's loss and its terms."""
+        row: dict[str, float] = {"step": step, "epoch": epoch, "seconds": round(time.monotonic() - self._started, 3)}
+        for player, loss in losses.items():
+            row[player] = loss.total.item()
+            row.update({f"{player}/{term}": value.item() for term, value in loss.terms.items()})
+        writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
+        if not self._header:
+            writer.writeheader()
+            self._header = True
+        writer.writerow(row)
+        self._file.flush()
+
+    def __enter__(self) -> "TrainingLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

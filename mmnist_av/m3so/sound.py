@@ -1,0 +1,83 @@
+"""What a clip sounds like: a telephone tone a digit, louder the nearer it is to the lower-left corner."""
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmnist_av.m3so.spec import BLOCK, WALL, Spec
+from mmnist_av.m3so.world import Truth
+
+_AT_ONCE = 128  # frames: their sound (0.4 MB in 32 bits) stays in the processor's cache while it is made
+
+
+def render_audio(truth: Truth, spec: Spec, out: NDArray[np.int16] | None = None) -> NDArray[np.int16]:
+    """The sound of the clips of `truth`: (N, samples), int16, at `spec.sample_rate`.
+
+    `out`, C-contiguous and of that shape, is written into if given.
+    """
+    if out is None:
+        out = np.empty((len(truth), spec.samples), np.int16)
+    tones, which, gain = _tones(spec), _tone_numbers(truth, spec), _gains(truth, spec)
+    frames = out.reshape(-1, spec.samples_per_frame)
+    mixed, part = np.empty((2, _AT_ONCE, spec.samples_per_frame), np.int32)
+    for first in range(0, len(frames), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        count = len(frames[some])
+        _scaled_tones(spec, tones, which[some, 0], gain[some, 0], mixed[:count])
+        for digit in range(1, spec.digits_per_clip):
+            _scaled_tones(spec, tones, which[some, digit], gain[some, digit], part[:count])
+            mixed[:count] += part[:count]
+        if spec.digits_per_clip > 1:
+            mixed[:count] //= spec.digits_per_clip
+        frames[some] = mixed[:count]
+    return out
+
+
+def _scaled_tones(
+    spec: Spec, tones: NDArray[np.int32], which: NDArray[np.intp], gain: NDArray[np.int32], out: NDArray[np.int32]
+) -> None:
+    np.take(tones, which, axis=0, out=out, mode="clip")  # numpy would copy `out` to be able to raise
+    np.multiply(out, gain[:, None], out=out)  # at most 30000 * 2**15
+    np.right_shift(out, spec.gain_bits, out=out)
+
+
+def _keys(spec: Spec) -> str:
+    """The keys in the order of `_tones`: a digit's own key stands at its value."""
+    return "0123456789" + spec.wall_key + spec.block_key
+
+
+@functools.cache
+def _tones(spec: Spec) -> NDArray[np.int32]:
+    """(keys * frames a second, samples a frame): one second of every key's tone, a row a frame."""
+    second = np.arange(spec.sample_rate)
+    sine = {
+        hertz: np.sin(2 * np.pi * (hertz * second % spec.sample_rate) / spec.sample_rate)
+        for hertz in spec.row_hz + spec.column_hz
+    }
+    tone = {
+        key: spec.tone_level * (sine[row] + sine[column])
+        for row, keys in zip(spec.row_hz, spec.keypad, strict=True)
+        for column, key in zip(spec.column_hz, keys, strict=True)
+    }
+    rows = np.rint(np.stack([tone[key] for key in _keys(spec)])).astype(np.int32)
+    return rows.reshape(-1, spec.samples_per_frame)
+
+
+def _tone_numbers(truth: Truth, spec: Spec) -> NDArray[np.intp]:
+    """(N * T, D): which row of `_tones` each digit sounds at each frame."""
+    keys = _keys(spec)
+    key = np.where(truth.event == WALL, keys.index(spec.wall_key), truth.label[:, None])
+    key = np.where(truth.event == BLOCK, keys.index(spec.block_key), key)
+    phase = np.arange(spec.frames) % spec.fps
+    return (key * spec.fps + phase[:, None]).astype(np.intp).reshape(-1, spec.digits_per_clip)
+
+
+def _gains(truth: Truth, spec: Spec) -> NDArray[np.int32]:
+    """(N * T, D): 2**15 times 10 px over the distance of the ink box's centre from the corner, at most 2**15."""
+    full = 1 << spec.gain_bits
+    twice_centre = 2 * truth.position.astype(np.int64) + spec.subpixels * truth.size[:, None].astype(np.int64)
+    # exact: a double's root of an integer below 2**52 never rounds up to the next integer
+    distance = np.sqrt((twice_centre**2).sum(axis=-1)).astype(np.int64)
+    gain = np.minimum(full, full * 2 * spec.full_gain * spec.subpixels // distance)
+    return gain.astype(np.int32).reshape(-1, spec.digits_per_clip)

@@ -1,0 +1,195 @@
+"""What happens in a clip: positions, velocities, bounces and the block, in integers, all clips at once.
+
+Arrays have the clips last, (2, D, N) or (D, N), so that one step is a few operations on long rows; axis 0 of a
+position is x (right) and y (up). `Truth` turns them round.
+"""
+
+import functools
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmnist_av.m3so.digits import Digits
+from mmnist_av.m3so.philox import uniforms
+from mmnist_av.m3so.spec import BLOCK, NONE, SPLIT_IDS, WALL, Spec
+
+Ints = NDArray[np.int32]
+Flags = NDArray[np.bool_]
+
+_AT_ONCE = 4096  # clips: their random numbers then take a few MB
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What was drawn and what came of it, for N clips of D digits and T frames. Positions are lower-left corners."""
+
+    label: NDArray[np.uint8]  # (N, D) the digit's class, which is its telephone key
+    image: NDArray[np.int32]  # (N, D) number of the digit's image within the split's pool
+    position: NDArray[np.int16]  # (N, T, D, 2) x, y of the ink box's lower-left corner, 1/256 px, y up
+    size: NDArray[np.int16]  # (N, D, 2) width and height of the ink box, px
+    event: NDArray[np.uint8]  # (N, T, D) 0 nothing, 1 wall, 2 block
+    block_place: NDArray[np.int16]  # (N, 2) x, y of the block's lower-left corner, px, y up; -1 where there is none
+    block_size: NDArray[np.int16]  # (N,) px, both sides; 0 where there is no block
+    block_first_frame: NDArray[np.int16]  # (N,) index of the first frame that shows the block; -1 where there is none
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def clips(self, which: slice) -> "Truth":
+        """The truth of some of the clips (views)."""
+        return Truth(**{name: array[which] for name, array in self.arrays().items()})
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Every field by its name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def simulate(digits: Digits, spec: Spec, seed: int, split: str, indexes: NDArray[np.integer]) -> Truth:
+    """The truth of the clips `indexes` (N,) of `split` under `seed`, drawn from the split's `digits`.
+
+    Each clip depends on its own index alone: any clips, in any order, come out as they would among all.
+    """
+    streams = np.uint64(SPLIT_IDS[split] * 2**32) + indexes.astype(np.uint64)
+    parts = [
+        _simulate(digits, spec, seed, streams[first : first + _AT_ONCE])
+        for first in range(0, max(len(streams), 1), _AT_ONCE)
+    ]
+    return Truth(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Truth)})
+
+
+def _simulate(digits: Digits, spec: Spec, seed: int, streams: NDArray[np.uint64]) -> Truth:
+    count, clips = spec.digits_per_clip, len(streams)
+    draws = uniforms(seed, streams, 1 + 5 * count + (spec.frames - 1) * count)
+    which, start, pace, direction, turns = _split_draws(draws, count)
+    image = _floor(which * len(digits))
+    size = digits.size[image].transpose(2, 0, 1).astype(np.int32)
+    extent = size * spec.subpixels
+    limit = spec.canvas * spec.subpixels - extent
+    position = _floor(start * (limit + 1))
+    speed = _floor(pace * spec.speeds)
+    velocity = _velocity(spec, speed, _floor(direction * spec.turn))
+    block = _Block(spec, clips, draws[5 * count])
+    positions = np.empty((spec.frames, 2, count, clips), np.int16)
+    events = np.full((spec.frames, count, clips), NONE, np.uint8)
+    positions[0] = position
+    for t in range(1, spec.frames):
+        moved = position + velocity
+        contact = _hit_walls(moved, limit)
+        events[t][contact.any(axis=0)] = WALL
+        events[t][block.hit(position, moved, contact, extent)] = BLOCK
+        position = positions[t] = moved
+        _turn_round(spec, velocity, speed, contact, turns[t - 1])
+        block.appear(t, position, extent)
+    return Truth(
+        label=digits.label[image].T.copy(),
+        image=image.T.copy(),
+        position=positions.transpose(3, 0, 2, 1).copy(),
+        size=size.transpose(2, 1, 0).astype(np.int16),
+        event=events.transpose(2, 0, 1).copy(),
+        block_place=block.place.T.astype(np.int16),
+        block_size=np.where(block.first_frame >= 0, spec.block, 0).astype(np.int16),
+        block_first_frame=block.first_frame.astype(np.int16),
+    )
+
+
+def _floor(values: NDArray[np.float64]) -> Ints:
+    return np.floor(values).astype(np.int32)
+
+
+def _split_draws(draws: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], ...]:
+    """Image (D, N), start (2, D, N), speed, direction (D, N) and the turns of each frame (T - 1, D, N)."""
+    image, x, y, speed, direction = draws[: 5 * count].reshape(count, 5, -1).transpose(1, 0, 2)
+    turns = draws[5 * count + 1 :].reshape(-1, count, draws.shape[1])
+    return image, np.stack([x, y]), speed, direction, turns
+
+
+@functools.cache
+def _velocities(spec: Spec) -> Ints:
+    """(2, speeds, turn): every velocity there is, 1/256 px a frame."""
+    angle = 2 * np.pi * np.arange(spec.turn) / spec.turn
+    speed = spec.subpixels * (spec.slowest + np.arange(spec.speeds))[:, None]
+    return np.rint(np.stack([speed * np.cos(angle), speed * np.sin(angle)])).astype(np.int32)
+
+
+def _velocity(spec: Spec, speed: Ints, direction: Ints) -> Ints:
+    return _velocities(spec)[:, speed, direction]
+
+
+def _hit_walls(moved: Ints, limit: Ints) -> NDArray[np.int8]:
+    """Bring `moved` (2, D, N) back inside, in place. Returns the contact on each axis: +1, 0 or -1, inwards."""
+    contact = (moved < 0).astype(np.int8) - (moved > limit).astype(np.int8)
+    np.clip(moved, 0, limit, out=moved)
+    return contact
+
+
+@functools.cache
+def _bounces(spec: Spec) -> tuple[Ints, Ints]:
+    """The centre and half width of the directions after a contact, by its x and y plus one: (3, 3) each."""
+    eighth = spec.turn // 8
+    right, up = np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij")
+    centre = np.rint(np.arctan2(up, right) / (np.pi / 4)).astype(np.int32) % 8 * eighth
+    half = np.where((right != 0) & (up != 0), spec.corner_spread, spec.wall_spread).astype(np.int32)
+    return centre, half
+
+
+def _turn_round(spec: Spec, velocity: Ints, speed: Ints, contact: NDArray[np.int8], turn: NDArray[np.float64]) -> None:
+    """Give what touched something a new velocity away from it, in place. `turn` (D, N) is in [0, 1)."""
+    touched = contact.any(axis=0)
+    x, y = contact[:, touched]
+    centre, half = (table[x + 1, y + 1] for table in _bounces(spec))
+    direction = (centre + _floor((2 * turn[touched] - 1) * half)) % spec.turn
+    velocity[:, touched] = _velocity(spec, speed[touched], direction)
+
+
+class _Block:
+    """The block of every clip: not there yet, or at its place for good."""
+
+    def __init__(self, spec: Spec, clips: int, draw: NDArray[np.float64]) -> None:
+        self.spec = spec
+        self.draw = draw  # (N,) in [0, 1): the one draw of its place
+        self.place = np.full((2, clips), -1, np.int32)  # px
+        self.first_frame = np.full(clips, -1, np.int32)
+
+    def hit(self, position: Ints, moved: Ints, contact: NDArray[np.int8], extent: Ints) -> Flags:
+        """Put what ran into the block flush to the face it came to, in place. Returns (D, N): who did."""
+        unit = self.spec.subpixels
+        near = self.place[:, None] * unit
+        far = near + self.spec.block * unit
+        ran_in = (self.first_frame >= 0) & ((moved + extent > near) & (moved < far)).all(axis=0)
+        if ran_in.any():
+            to_near = ran_in & (position + extent <= near)
+            to_far = ran_in & (position >= far)
+            np.copyto(moved, near - extent, where=to_near)
+            np.copyto(moved, far, where=to_far)
+            contact[to_near] = -1
+            contact[to_far] = 1
+        hit: Flags = ran_in
+        return hit
+
+    def appear(self, t: int, position: Ints, extent: Ints) -> None:
+        """Place the blocks that are due after the step of frame `t`, each where no ink box is, if there is room."""
+        if not self.spec.obstacle or t < self.spec.block_frame:
+            return
+        due = np.flatnonzero(self.first_frame < 0)
+        if not len(due):
+            return
+        free = self._free_places(position[:, :, due], extent[:, :, due])
+        count = free.sum(axis=1)
+        chosen = _floor(self.draw[due] * count)
+        number = (np.cumsum(free, axis=1, dtype=np.int16) <= chosen[:, None]).sum(axis=1)
+        placed = count > 0
+        side = self.spec.canvas - self.spec.block + 1
+        self.place[:, due[placed]] = np.stack([number % side, number // side])[:, placed]
+        self.first_frame[due[placed]] = t
+
+    def _free_places(self, position: Ints, extent: Ints) -> Flags:
+        """(N, places): the px places, by y, then x, whose square overlaps no ink box."""
+        unit = self.spec.subpixels
+        near = np.arange(self.spec.canvas - self.spec.block + 1) * unit
+        lower = position[..., None]
+        overlap = (near < lower + extent[..., None]) & (near + self.spec.block * unit > lower)  # (2, D, N, places)
+        in_x, in_y = overlap
+        taken = (in_y[..., :, None] & in_x[..., None, :]).any(axis=0)
+        return ~taken.reshape(len(taken), -1)

@@ -1,0 +1,42 @@
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from baselines import registry
+from baselines.floors import Black
+from baselines.predictor import ClipShape
+from mmnist_av.errors import InputError
+
+
+def test_unknown_model_is_told_the_nearest_names():
+    with pytest.raises(InputError, match="unknown model 'sound2sigt': did you mean sound2sight"):
+        registry.find("sound2sigt")
+
+
+def test_settings_take_the_place_of_the_papers_values():
+    config = registry.configure("puq", {"eta1": "0.5", "latent": "4", "score_seen": "true", "z_train": "prior"})
+    assert (config.eta1, config.latent, config.score_seen, config.z_train) == (0.5, 4, True, "prior")
+    assert registry.build("puq", ClipShape((1, 16, 16), (11, 11)), config).config is config
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        ("sound2sight", {"betta": "1"}, "unknown setting of sound2sight 'betta': did you mean beta"),
+        ("puq", {"latent": "2.5"}, "--set latent=2.5: must be a whole number"),
+        ("puq", {"eta1": "much"}, "--set eta1=much: must be a number"),
+        ("puq", {"score_seen": "perhaps"}, "must be true or false"),
+        ("puq", {"z_train": "both"}, "z_train must be one of prior, posterior"),
+        ("black", {"colour": "1"}, "model 'black' has no settings"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(model, settings, message):
+    with pytest.raises(InputError, match=message):
+        registry.configure(model, settings)
+
+
+def test_third_parties_register_by_entry_point(monkeypatch):
+    entry = EntryPoint("pitch-black", "baselines.floors:Black", "avbench.models")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "avbench.models" else [])
+    assert registry.find("pitch-black") is Black
+    assert registry.find("puq") is registry.MODELS["puq"]

@@ -1,0 +1,407 @@
+"""Sound2Sight against its paper's equations, its fact sheet's counts, and the arrow of time."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from baselines.predictor import Batch, ClipShape, Noise, Progress
+from baselines.sound2sight import (
+    CausalTransformer,
+    Discriminator,
+    FrameDecoder,
+    FrameEncoder,
+    Gaussian,
+    PatchConv2d,
+    Sound2Sight,
+    Sound2SightConfig,
+    UnfoldingConvTranspose2d,
+    Verdicts,
+    WholeConv2d,
+    adversarial_loss,
+    discriminator_loss,
+)
+
+SMALL = ClipShape((1, 16, 16), (11, 11))
+SEEN, TOTAL = 3, 7
+
+
+def model(**settings):
+    torch.manual_seed(0)
+    return Sound2Sight(SMALL, replace(Sound2SightConfig(), **settings))
+
+
+def batch(clips=2, total=TOTAL, seen=SEEN, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.rand(clips, total, *SMALL.frame, generator=generator)
+    return Batch(frames, torch.rand(clips, total, *SMALL.audio, generator=generator), seen)
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_parameters_at_the_papers_sizes_are_the_released_models():
+    released = Sound2Sight(ClipShape((1, 48, 48), (23, 21)))
+    assert parameters(released.generator) == 10_854_249
+    assert parameters(released.discriminator) == 5_449_604
+
+
+@pytest.mark.parametrize(("frame", "count"), [((1, 48, 48), 1_837_760), ((3, 64, 64), 3_807_424)])
+def test_frame_encoder_has_the_released_parameters_and_code_size(frame, count):
+    encoder = FrameEncoder(frame, 128)
+    embeddings, skips = encoder(torch.rand(2, *frame))
+    assert parameters(encoder) == count
+    assert embeddings.shape == (2, 128)
+    assert [skip.shape[-1] for skip in skips] == [frame[1] >> n for n in range(1, len(skips) + 1)]
+
+
+@pytest.mark.parametrize(("frame", "count"), [((1, 48, 48), 2_493_761), ((3, 64, 64), 6_562_627)])
+def test_frame_decoder_has_the_released_parameters_and_makes_frames(frame, count):
+    decoder = FrameDecoder(frame, 128)
+    _, skips = FrameEncoder(frame, 128)(torch.rand(2, *frame))
+    made = decoder(torch.randn(6, 128), decoder.of_skips(skips))
+    assert parameters(decoder) == count
+    assert made.shape == (6, *frame)
+    assert ((made >= 0) & (made <= 1)).all()
+
+
+def test_frames_of_96_pixels_fit_too():
+    decoder = FrameDecoder((3, 96, 96), 128)
+    _, skips = FrameEncoder((3, 96, 96), 128)(torch.rand(2, 3, 96, 96))
+    assert decoder(torch.randn(2, 128), decoder.of_skips(skips)).shape == (2, 3, 96, 96)
+
+
+def test_decoding_in_two_halves_equals_decoding_the_concatenation():
+    decoder = FrameDecoder((1, 16, 16), 128)
+    _, skips = FrameEncoder((1, 16, 16), 128)(torch.rand(2, 1, 16, 16))
+    outputs = torch.randn(6, 128)
+    features = decoder.start(outputs[:, :, None, None])
+    for index, (double, skip) in enumerate(zip(decoder.doublings, reversed(skips), strict=True)):
+        joined = torch.cat([features, skip.repeat_interleave(3, 0)], 1)
+        features = nn.ConvTranspose2d.forward(double.whole, joined)
+        features = decoder.norms[index](features) if index < len(decoder.norms) else torch.sigmoid(features)
+    torch.testing.assert_close(decoder(outputs, decoder.of_skips(skips)), features, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fast", "reference", "shape"),
+    [
+        (PatchConv2d(3, 5, 4, 2, 1), nn.Conv2d, (2, 3, 9, 4)),
+        (PatchConv2d(3, 5, (2, 3), (1, 2), (1, 0)), nn.Conv2d, (2, 3, 6, 7)),
+        (WholeConv2d(3, 5, (4, 2)), nn.Conv2d, (2, 3, 4, 2)),
+        (UnfoldingConvTranspose2d(3, 5, 6), nn.ConvTranspose2d, (2, 3, 1, 1)),
+    ],
+)
+def test_convolutions_as_matrix_products_equal_torchs(fast, reference, shape):
+    features = torch.randn(shape)
+    torch.testing.assert_close(fast(features), reference.forward(fast, features), atol=1e-5, rtol=1e-5)
+
+
+def test_transformer_output_ignores_later_inputs():
+    transformer = CausalTransformer(Sound2SightConfig()).eval()
+    inputs = torch.randn(2, 6, 128)
+    changed = inputs.clone()
+    changed[:, 4:] += 1
+    assert torch.equal(transformer(inputs)[0][:, :4], transformer(changed)[0][:, :4])
+    assert not torch.equal(transformer(inputs)[0][:, 4:], transformer(changed)[0][:, 4:])
+
+
+def test_transformer_step_by_step_equals_one_causal_pass():
+    transformer = CausalTransformer(Sound2SightConfig()).eval()
+    inputs = torch.randn(2, 6, 128)
+    whole, _ = transformer(inputs)
+    parts, past = transformer(inputs[:, :3])
+    outputs = [parts]
+    for t in range(3, 6):
+        part, past = transformer(inputs[:, t : t + 1], past)
+        outputs.append(part)
+    torch.testing.assert_close(torch.cat(outputs, 1), whole, atol=1e-5, rtol=1e-4)
+
+
+def test_transformer_equals_torchs_encoder_layer():
+    ours = CausalTransformer(Sound2SightConfig()).eval()
+    theirs = nn.TransformerEncoderLayer(256, 4, 128, batch_first=True).eval()
+    theirs.self_attn.in_proj_weight.data, theirs.self_attn.in_proj_bias.data = (
+        ours.attention_in.weight.data,
+        ours.attention_in.bias.data,
+    )
+    theirs.self_attn.out_proj.load_state_dict(ours.attention_out.state_dict())
+    theirs.linear1.load_state_dict(ours.feedforward[0].state_dict())
+    theirs.linear2.load_state_dict(ours.feedforward[3].state_dict())
+    inputs = torch.randn(2, 6, 128)
+    wide = functional.leaky_relu(ours.widen(inputs)) * 16 + ours.positions(0, 6, torch.device("cpu"))
+    mask = nn.Transformer.generate_square_subsequent_mask(6)
+    expected = torch.tanh(ours.narrow(theirs(wide, src_mask=mask, is_causal=True)))
+    torch.testing.assert_close(ours(inputs)[0], expected, atol=1e-5, rtol=1e-4)
+
+
+def distributions(network, given):
+    frames, _ = network.generator.encode_frames(given.frames)
+    audio = network.generator.encode_audio(given.audio)[:, 1:]
+    prior, _ = network.generator.prior_lstm(network.generator.prior_transformer(frames[:, :-1])[0], audio)
+    posterior, _ = network.generator.posterior_lstm(network.generator.posterior_transformer(frames)[0][:, 1:], audio)
+    return prior, posterior
+
+
+@pytest.mark.parametrize("changed", range(1, TOTAL))
+def test_prior_ignores_its_own_and_later_frames_and_later_sound(changed):
+    """The prior of frame t reads x_{<t} and a_{<=t}; the posterior x_{<=t} as well."""
+    network = model().eval()
+    given, other = batch(), batch(seed=1)
+    frames, audio = given.frames.clone(), given.audio.clone()
+    frames[:, changed:] = other.frames[:, changed:]
+    before, before_posterior = distributions(network, given)
+    after, after_posterior = distributions(network, replace(given, frames=frames))
+    assert torch.equal(before.mean[:, :changed], after.mean[:, :changed])  # steps up to frame `changed`
+    assert torch.equal(before_posterior.mean[:, : changed - 1], after_posterior.mean[:, : changed - 1])
+    assert not torch.equal(before_posterior.mean[:, changed - 1], after_posterior.mean[:, changed - 1])
+    audio[:, changed:] = other.audio[:, changed:]
+    after, _ = distributions(network, replace(given, audio=audio))
+    assert torch.equal(before.mean[:, : changed - 1], after.mean[:, : changed - 1])
+    assert not torch.equal(before.mean[:, changed - 1], after.mean[:, changed - 1])
+
+
+@pytest.mark.parametrize("changed", range(SEEN, TOTAL))
+def test_changing_a_future_frame_changes_no_earlier_prediction_in_training(changed):
+    network = model().eval()
+    given, other = batch(), batch(seed=1)
+    frames = given.frames.clone()
+    frames[:, changed:] = other.frames[:, changed:]
+    made = []
+    for sequence in (given.frames, frames):
+        torch.manual_seed(1)
+        made.append(network.generator.reconstruct(replace(given, frames=sequence), SEEN).frames)
+    assert torch.equal(made[0][:, : changed - SEEN + 1], made[1][:, : changed - SEEN + 1])
+    assert torch.equal(made[0][:, changed - SEEN + 1 :], made[1][:, changed - SEEN + 1 :]) == (changed == TOTAL - 1)
+
+
+@pytest.mark.parametrize("heard", range(TOTAL))
+def test_predictions_depend_on_all_sound_up_to_their_frame_and_none_after(heard):
+    network = model().eval()
+    with torch.no_grad():  # fresh weights are so small that the influence would be lost in rounding
+        for weight in network.generator.parameters():
+            weight.mul_(4)
+    given = batch()
+    audio = given.audio.clone()
+    audio[:, heard] += 3
+    before, after = (
+        network.predict(given.frames[:, :SEEN], sound, 2, Noise(0, [0, 1], 2)) for sound in (given.audio, audio)
+    )
+    first = max(heard - SEEN, 0)
+    assert torch.equal(before[:, :, :first], after[:, :, :first])
+    assert not torch.equal(before[:, :, first], after[:, :, first])
+
+
+def test_futures_step_by_step_equal_a_plain_recomputation_over_prefixes():
+    network = model().eval()
+    given = batch(clips=1)
+    made = network.generator
+    futures = network.predict(given.frames[:, :SEEN], given.audio, 2, Noise(5, [3], 2))
+    for k in range(2):
+        noise = Noise(5, [3], 2).normal(TOTAL - 1, 10)[:, k]
+        frames = given.frames[:, :SEEN]
+        for t in range(SEEN, TOTAL):
+            embeddings, skips = made.encode_frames(frames)
+            watched, _ = made.prior_transformer(embeddings)
+            prior, _ = made.prior_lstm(watched, made.encode_audio(given.audio)[:, 1 : t + 1])
+            z = prior.sample(noise[:, :t])
+            hidden, _ = made.predictor(torch.cat([embeddings, z], -1))
+            halves = made.frame_decoder.of_skips([skip[:, SEEN - 1] for skip in skips])
+            frame = made.frame_decoder(torch.tanh(made.leave_predictor(hidden[:, -1])), halves)
+            frames = torch.cat([frames, frame[:, None]], 1)
+        torch.testing.assert_close(futures[:, k], frames[:, SEEN:], atol=1e-4, rtol=1e-4)
+
+
+def test_futures_differ_between_samples_and_repeat_with_the_seed():
+    network, given = model().eval(), batch(clips=1)
+    first, again = (network.predict(given.frames[:, :SEEN], given.audio, 3, Noise(0, [4], 3)) for _ in range(2))
+    assert first.shape == (1, 3, TOTAL - SEEN, *SMALL.frame)
+    assert ((first >= 0) & (first <= 1)).all()
+    assert torch.equal(first, again)
+    assert not torch.equal(first[:, 0], first[:, 1])
+
+
+def test_skips_come_from_the_last_seen_frame_only():
+    network, given = model().eval(), batch()
+    made = network.generator
+    heard = []
+    original = made.frame_decoder.of_skips
+    made.frame_decoder.of_skips = lambda skips: heard.append(skips) or original(skips)
+    network.predict(given.frames[:, :SEEN], given.audio, 2, Noise(0, [0, 1], 2))
+    torch.manual_seed(0)
+    made.reconstruct(given, SEEN)
+    expected = made.frame_encoder(given.frames[:, SEEN - 1])[1]
+    assert len(heard) == 2
+    for skips in heard:
+        for skip, wanted in zip(skips, expected, strict=True):
+            torch.testing.assert_close(skip, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_kl_is_zero_where_prior_and_posterior_agree_and_equals_torchs_elsewhere():
+    mean, log_variance = torch.randn(2, 4, 10), torch.randn(2, 4, 10)
+    one = Gaussian(mean, log_variance)
+    other = Gaussian(torch.randn(2, 4, 10), torch.randn(2, 4, 10))
+    assert torch.equal(one.kl(Gaussian(mean.clone(), log_variance.clone())), torch.zeros(2, 4))
+    normal = [torch.distributions.Normal(each.mean, (0.5 * each.log_variance).exp()) for each in (one, other)]
+    torch.testing.assert_close(one.kl(other), torch.distributions.kl_divergence(*normal).sum(-1))
+    assert (one.kl(other) > 0).all()
+
+
+def test_kl_of_the_model_is_zero_with_prior_equal_to_posterior():
+    network, given = model().eval(), batch()
+    with torch.no_grad():
+        for head in (network.generator.prior_lstm, network.generator.posterior_lstm):
+            for linear in (head.mean, head.log_variance):
+                linear.weight.zero_()
+                linear.bias.fill_(0.3)
+    torch.manual_seed(0)
+    losses = network.losses(given, Progress(0, 0))
+    assert losses["generator"].terms["kl"] == 0
+
+
+@pytest.mark.parametrize(
+    ("epoch", "gamma"), [(0, 0.0), (1, 1e-4), (299, 1e-4), (300, 1e-3), (599, 1e-3), (600, 1e-2), (900, 1e-1)]
+)
+def test_gamma_grows_tenfold_every_300_epochs_after_a_warm_start(epoch, gamma):
+    assert model().gamma(epoch) == pytest.approx(gamma)
+
+
+def verdicts(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Verdicts(*(torch.randn(5, 2, generator=generator) for _ in range(6)))
+
+
+def test_paper_losses_are_equations_6_and_7_term_by_term():
+    given = verdicts()
+    probability = {name: torch.softmax(logits, 1)[:, 1] for name, logits in vars(given).items()}
+    real = [torch.log(probability[name]).mean() for name in ("real", "real_motion")]
+    fake = [
+        torch.log(1 - probability[name]).mean() for name in ("real_mismatch", "fake", "fake_motion", "fake_mismatch")
+    ]
+    torch.testing.assert_close(discriminator_loss(given, "paper"), -sum(real + fake))
+    torch.testing.assert_close(adversarial_loss(given, "paper"), sum(fake[1:]))
+
+
+def test_released_losses_have_the_released_weights():
+    given = verdicts()
+    loss = {
+        name: [functional.cross_entropy(logits, torch.full((5,), label)) for label in (0, 1)]
+        for name, logits in vars(given).items()
+    }
+    real = loss["real"][1] + loss["real_motion"][1]
+    rest = sum(loss[name][0] for name in ("fake", "fake_motion", "real_mismatch", "fake_mismatch"))
+    torch.testing.assert_close(discriminator_loss(given, "released"), real / 2 + rest / 8)
+    generator = sum(loss[name][1] for name in ("fake", "fake_motion", "fake_mismatch")) / 3
+    torch.testing.assert_close(adversarial_loss(given, "released"), generator)
+
+
+@pytest.mark.parametrize("score_seen", [False, True])
+def test_generator_loss_is_the_weighted_sum_over_frames(score_seen):
+    network, given = model(score_seen=score_seen).eval(), batch()
+    torch.manual_seed(4)
+    losses = network.losses(given, Progress(1, 1))
+    torch.manual_seed(4)
+    first = 1 if score_seen else SEEN
+    made = network.generator.reconstruct(given, first)
+    squared = sum(
+        ((made.frames[b, t] - given.frames[b, t + first]) ** 2).sum() / 256
+        for b in range(2)
+        for t in range(TOTAL - first)
+    )
+    kl = made.posterior.kl(made.prior).sum() / 2
+    expected = squared / 2 + 1e-4 * kl + 1e-4 * losses["generator"].terms["adversarial"]
+    torch.testing.assert_close(losses["generator"].total, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_no_adversarial_term_in_the_warm_start():
+    network, given = model().eval(), batch()
+    totals = []
+    for epoch in (0, 1):
+        torch.manual_seed(4)
+        loss = network.losses(given, Progress(0, epoch))["generator"]
+        totals.append((loss.total, loss.terms))
+    assert totals[0][0] == totals[0][1]["mse"] + 1e-4 * totals[0][1]["kl"]
+    assert totals[1][0] != totals[0][0]
+
+
+def moved_by(network, player):
+    given = batch()
+    losses = network.losses(given, Progress(1, 1))
+    mine = network.players()[player].parameters
+    losses[player].total.backward(inputs=mine)
+    return {name for name, value in network.named_parameters() if value.grad is not None and value.grad.abs().sum() > 0}
+
+
+def test_each_players_gradient_reaches_that_player_only():
+    generator, discriminator = moved_by(model(), "generator"), moved_by(model(), "discriminator")
+    assert generator
+    assert all(name.startswith("generator.") for name in generator)
+    assert {name for name, _ in model().named_parameters() if name.startswith("discriminator.")} - discriminator <= {
+        name
+        for name, _ in model().named_parameters()
+        if name.endswith("bias")  # a bias before a norm has no effect
+    }
+    assert all(name.startswith("discriminator.") for name in discriminator)
+
+
+def test_released_discriminator_encoders_never_learn():
+    moved = moved_by(model(train_disc_encoders=False), "discriminator")
+    assert moved
+    assert not any("encoder" in name for name in moved)
+
+
+def test_mismatched_audio_is_of_another_moment_of_the_same_clip_or_of_another_clip():
+    audio = torch.arange(3 * 4).float().view(3, 4, 1, 1).expand(3, 4, 3, 2)
+    torch.manual_seed(0)
+    in_time = model().mismatched(audio)
+    assert (in_time != audio).all()
+    assert (in_time // 4 == audio // 4).all()
+    assert torch.equal(model(mismatched_audio="clip").mismatched(audio), audio[[2, 0, 1]])
+
+
+def test_discriminator_window_of_frame_t_holds_frames_t_minus_2_to_t():
+    network = model().eval()
+    given = batch()
+    windows = []
+    original = Discriminator.judge_windows
+    network.discriminator.judge_windows = lambda frames, audio: (
+        windows.append((frames, audio)) or original(network.discriminator, frames, audio)
+    )
+    fakes = torch.rand(2, TOTAL - SEEN, *SMALL.frame)
+    network.judge(given, fakes)
+    real, fake = windows[0][0], windows[1][0]
+    frames = network.discriminator.encode_frames(given.frames)
+    audio = network.discriminator.encode_audio(given.audio)
+    made = network.discriminator.encode_frames(fakes)
+    for n, t in enumerate(range(SEEN, TOTAL)):
+        torch.testing.assert_close(real[:, n], frames[:, t - 2 : t + 1])
+        torch.testing.assert_close(windows[0][1][:, n], audio[:, t - 2 : t + 1])
+        torch.testing.assert_close(fake[:, n, :2], frames[:, t - 2 : t])
+        torch.testing.assert_close(fake[:, n, 2], made[:, n])
+
+
+def test_eight_clips_can_be_learnt_by_heart():
+    network = model()
+    given = batch(clips=8, total=5, seen=2)
+    optimizer = torch.optim.Adam(network.players()["generator"].parameters, lr=2e-3)
+    errors = []
+    for step in range(60):
+        loss = network.losses(given, Progress(step, 0))["generator"]
+        optimizer.zero_grad()
+        loss.total.backward(inputs=network.players()["generator"].parameters)
+        optimizer.step()
+        errors.append(loss.terms["mse"].item())
+    assert errors[-1] < errors[0] / 2
+
+
+def test_frames_that_do_not_halve_evenly_are_refused():
+    with pytest.raises(ValueError, match="halve evenly"):
+        FrameEncoder((1, 50, 50), 128)
+
+
+def test_settings_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match="z_train must be one of prior, posterior"):
+        Sound2SightConfig(z_train="both")

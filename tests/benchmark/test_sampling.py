@@ -1,0 +1,72 @@
+"""What the harness hands to a model, and what it may not."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from baselines import registry
+from baselines.predictor import ClipShape, Predictor
+from benchmark.protocols import PROTOCOLS
+from benchmark.sampling import draw_futures
+from benchmark.training import Compute
+
+PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, test_predicted=4)
+CPU = Compute(torch.device("cpu"), bfloat16=False)
+SHAPE = ClipShape((1, 48, 48), (41, 21))
+TRAINED = [name for name, model in registry.MODELS.items() if model.stochastic]
+
+
+def clips(seed=0, count=3):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 7, *SHAPE.frame, generator=generator), torch.rand(
+        count, 7, *SHAPE.audio, generator=generator
+    )
+
+
+def network(name):
+    torch.manual_seed(0)
+    return registry.build(name, SHAPE, registry.configure(name, {})).eval()
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_changing_future_frames_changes_no_prediction_and_the_last_seen_frame_does(name):
+    model, (frames, audio) = network(name), clips()
+    future, last = frames.clone(), frames.clone()
+    future[:, 3:] = torch.rand_like(future[:, 3:])
+    last[:, 2] = 1 - last[:, 2]
+    drawn = [draw_futures(model, given, audio, PROTOCOL, 2, 0, [0, 1, 2], CPU) for given in (frames, future, last)]
+    assert drawn[0].shape == (3, 2, 4, *SHAPE.frame)
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[0], drawn[2]) == (name == "black")
+
+
+def test_a_model_is_handed_the_seen_frames_and_the_sound_and_nothing_else():
+    class Spy(Predictor):
+        def predict(self, seen, audio, samples, noise):
+            self.handed = (seen, audio)
+            return seen.new_zeros(len(seen), samples, audio.shape[1] - seen.shape[1], *seen.shape[2:])
+
+    model, (frames, audio) = Spy(), clips()
+    draw_futures(model, frames, audio, PROTOCOL, 2, 0, [0, 1, 2], CPU)
+    seen, heard = model.handed
+    assert torch.equal(seen, frames[:, :3])
+    assert torch.equal(heard, audio)
+    assert seen.untyped_storage().nbytes() == seen.nbytes  # no view through which the future could be read
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_futures_of_a_clip_do_not_depend_on_its_neighbours_or_their_order(name):
+    model, (frames, audio) = network(name), clips()
+    together = draw_futures(model, frames, audio, PROTOCOL, 2, 0, [5, 6, 7], CPU)
+    shuffled = draw_futures(model, frames[[2, 0]], audio[[2, 0]], PROTOCOL, 2, 0, [7, 5], CPU)
+    torch.testing.assert_close(together[[2, 0]], shuffled, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_futures_repeat_with_the_seed_and_differ_without(name):
+    model, (frames, audio) = network(name), clips(count=1)
+    first, again, other = (draw_futures(model, frames, audio, PROTOCOL, 2, seed, [0], CPU) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first[:, 0], first[:, 1])

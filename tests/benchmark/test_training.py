@@ -1,0 +1,164 @@
+"""The training loop: what a step does, and that a broken-off training ends as an unbroken one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from baselines.predictor import Loss, Player, Predictor
+from baselines.puq import PUQ, PUQConfig
+from benchmark import checkpoint, training
+from benchmark.protocols import PROTOCOLS
+from benchmark.training import Compute, Diverged, TrainingPlan, batch_indices, train
+from mmnist_av.clips import StoredClips
+from mmnist_av.errors import InputError
+
+CPU = Compute(torch.device("cpu"), bfloat16=False)
+PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2)
+
+
+class TwoWeights(Predictor):
+    """Two players that pull on each other's weight; records the weights that every loss saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(2.0))
+        self.noise, self.broken_at = [], None
+
+    def players(self):
+        return {"one": Player([self.one], 0.1), "two": Player([self.two], 0.1, clip_norm=1e-3)}
+
+    def losses(self, batch, progress):
+        self.noise.append(torch.rand(()).item())
+        product = self.one * self.two
+        total = product * float("nan") if progress.step == self.broken_at else product
+        return {"one": Loss(total, {"mean": batch.frames.mean()}), "two": Loss(-product)}
+
+
+@pytest.fixture
+def clips(small_dataset):
+    return StoredClips(small_dataset.split("train"), PROTOCOL.train_frames)
+
+
+def test_every_epoch_is_a_new_shuffle_of_the_clips():
+    plan = TrainingPlan(steps=10, batch=4, seed=0)
+    epochs = [batch_indices(13, plan, step) for step in range(6)]
+    assert [epoch for epoch, _ in epochs] == [0, 0, 0, 1, 1, 1]
+    first, second = ([clip for _, batch in part for clip in batch] for part in (epochs[:3], epochs[3:]))
+    assert len(set(first)) == len(set(second)) == 12
+    assert first != second
+    assert batch_indices(13, replace(plan, seed=1), 0) != epochs[0]
+
+
+def test_a_split_smaller_than_a_batch_is_one_batch():
+    assert sorted(batch_indices(3, TrainingPlan(1, 8, 0), 5)[1]) == [0, 1, 2]
+
+
+def test_each_player_descends_its_own_loss_from_gradients_taken_before_anyone_moved(clips, tmp_path):
+    model = TwoWeights()
+    train(model, clips, PROTOCOL, TrainingPlan(1, 2, 0), CPU, tmp_path, "run")
+    assert model.one.item() == pytest.approx(1.0 - 0.1)
+    assert model.two.item() == pytest.approx(2.0 + 0.1, abs=1e-4)
+    assert model.two.grad.item() == pytest.approx(-1e-3)  # clipped
+    assert model.one.grad.item() == pytest.approx(2.0)  # not touched by the other's loss
+
+
+def puq(shape=((1, 48, 48), (41, 21))):
+    torch.manual_seed(0)
+    from baselines.predictor import ClipShape
+
+    return PUQ(ClipShape(*shape), PUQConfig(hidden=16, transformer_width=16, feedforward=16, embedding=16))
+
+
+def test_a_killed_training_ends_with_the_weights_and_the_log_of_an_unbroken_one(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
+    plan = TrainingPlan(steps=6, batch=4, seed=3)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir(), broken.mkdir()
+    train(puq(), clips, PROTOCOL, plan, CPU, whole, "run")
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        taken = training.descend
+
+        def stop(*arguments):
+            if len((broken / "training.csv").read_text().splitlines()) == 4:  # steps 0 to 2 are logged
+                raise KeyboardInterrupt
+            taken(*arguments)
+
+        patch.setattr(training, "descend", stop)
+        train(puq(), clips, PROTOCOL, plan, CPU, broken, "run")
+    with (broken / "training.csv").open("a") as log:
+        log.write("3,0,1.0")  # torn by the kill
+    train(puq(), clips, PROTOCOL, plan, CPU, broken, "run")
+    assert (whole / "checkpoint.safetensors").read_bytes() == (broken / "checkpoint.safetensors").read_bytes()
+    rows = [
+        [row.split(",")[:2] + row.split(",")[3:] for row in (folder / "training.csv").read_text().splitlines()]
+        for folder in (whole, broken)
+    ]
+    assert rows[0] == rows[1]  # all but the seconds
+    assert len(rows[0]) == 7
+
+
+def test_a_trained_model_is_not_trained_again(clips, tmp_path):
+    plan = TrainingPlan(2, 2, 0)
+    train(TwoWeights(), clips, PROTOCOL, plan, CPU, tmp_path, "run")
+    again = TwoWeights()
+    train(again, clips, PROTOCOL, plan, CPU, tmp_path, "run")
+    assert again.noise == []
+    assert again.one.item() != 1.0
+
+
+def test_divergence_stops_with_step_player_and_last_good_checkpoint(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
+    model = TwoWeights()
+    model.broken_at = 3
+    with pytest.raises(Diverged, match=r"step 3: the one's loss is nan; the last good checkpoint is .*safetensors"):
+        train(model, clips, PROTOCOL, TrainingPlan(6, 2, 0), CPU, tmp_path, "run")
+
+
+def test_a_step_draws_the_same_random_numbers_whenever_it_is_taken(clips, tmp_path):
+    noises = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        model = TwoWeights()
+        torch.manual_seed(np.random.randint(1000))  # noqa: NPY002
+        train(model, clips, PROTOCOL, TrainingPlan(3, 2, 0), CPU, tmp_path / name, "run")
+        noises.append(model.noise)
+    assert noises[0] == noises[1]
+    assert len(set(noises[0])) == 3
+
+
+@pytest.fixture
+def saved(clips, tmp_path):
+    train(TwoWeights(), clips, PROTOCOL, TrainingPlan(2, 2, 0), CPU, tmp_path, "run")
+    return tmp_path / "checkpoint.safetensors"
+
+
+def load(path, run="run", model=None):
+    model = model or TwoWeights()
+    optimizers = {name: training.adam(player) for name, player in model.players().items()}
+    return checkpoint.load(path, run, model, optimizers)
+
+
+def test_a_truncated_checkpoint_is_refused(saved):
+    saved.write_bytes(saved.read_bytes()[:-5])
+    with pytest.raises(InputError, match="not a whole checkpoint"):
+        load(saved)
+
+
+def test_a_pickle_is_refused_unread(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    torch.save({"one": torch.zeros(())}, path)
+    with pytest.raises(InputError, match="not a whole checkpoint"):
+        load(path)
+
+
+def test_another_runs_checkpoint_is_refused(saved):
+    with pytest.raises(InputError, match="belongs to another run"):
+        load(saved, run="other")
+
+
+def test_another_models_checkpoint_is_refused(saved):
+    with pytest.raises(InputError, match="another model's weights"):
+        load(saved, model=puq())

@@ -1,0 +1,25 @@
+"""What several tests need: a small dataset, and real MNIST where there is one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.store import Dataset
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    root = os.environ.get("MMNIST_AV_MNIST_ROOT")
+    if not root:
+        pytest.skip("needs real MNIST: set MMNIST_AV_MNIST_ROOT to its folder")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """M3SO, embedded digits, 5 train and 3 test clips; to be read only."""
+    out = tmp_path_factory.mktemp("data") / "m3so"
+    return generate(out, Spec(obstacle=True), {"train": 5, "test": 3}, seed=1)

@@ -1,0 +1,277 @@
+"""Splits and shards: the same bytes whatever happens on the way, and nothing unfinished taken for whole."""
+
+import errno
+import fcntl
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmnist_av.errors import InputError
+from mmnist_av.files import GrowingArray, sha256
+from mmnist_av.m3so import generate as module
+from mmnist_av.m3so.digits import load_pool
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.journal import JOURNAL, Journal
+from mmnist_av.m3so.picture import render_frames
+from mmnist_av.m3so.sound import render_audio
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.m3so.world import simulate
+from mmnist_av.store import MANIFEST, open_dataset, verify
+
+SPEC, SIZES = Spec(obstacle=True), {"train": 11, "val": 0, "test": 4}
+
+
+def contents(out: Path) -> dict[str, str]:
+    return {str(file.relative_to(out)): sha256(file) for file in sorted(out.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(module, "_SHARD", 3)
+
+
+@pytest.fixture
+def unbroken(tmp_path):
+    return contents(generate(tmp_path / "unbroken", SPEC, SIZES, seed=5).path)
+
+
+def test_the_files_hold_what_was_rendered(tmp_path):
+    dataset = generate(tmp_path / "new", SPEC, SIZES, seed=5)
+    assert sorted(contents(dataset.path)) == sorted(
+        [MANIFEST] + [f"{split}/{file}" for split in ("train", "test") for file in FILES]
+    )
+    for split in ("train", "test"):
+        pool = load_pool("embedded")[split]
+        truth = simulate(pool, SPEC, 5, split, np.arange(SIZES[split]))
+        stored = dataset.split(split)
+        np.testing.assert_array_equal(stored.frames, render_frames(truth, pool, SPEC))
+        np.testing.assert_array_equal(stored.audio, render_audio(truth, SPEC))
+        for name, array in truth.arrays().items():
+            np.testing.assert_array_equal(stored.truth[name], array)
+    assert not len(dataset.split("val"))
+
+
+FILES = "frames.npy", "audio.npy", "truth.npz"
+
+
+def test_the_size_of_shards_does_not_show(tmp_path, unbroken, monkeypatch):
+    monkeypatch.setattr(module, "_SHARD", 128)
+    assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5).path) == unbroken
+
+
+def test_a_finished_dataset_is_left_alone(tmp_path, monkeypatch):
+    out = tmp_path / "new"
+    generate(out, SPEC, SIZES, seed=5)
+    (out / JOURNAL).write_text("left by a process killed at its very end")
+    monkeypatch.setattr(module, "load_pool", None)
+    assert generate(out, SPEC, SIZES, seed=5).fingerprint == open_dataset(out).fingerprint
+    assert not (out / JOURNAL).exists()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (GrowingArray, "append"),
+        (GrowingArray, "finish"),
+        (Journal, "add"),
+        (Journal, "remove"),
+        (module, "write_truth"),
+        (module, "remove_leftovers"),
+        (module, "write_manifest"),
+    ],
+)
+def test_what_was_broken_off_at_any_step_is_gone_on_with(tmp_path, unbroken, monkeypatch, owner, name):
+    out, whole, calls = tmp_path / "new", getattr(owner, name), []
+
+    def breaking(*arguments):
+        calls.append(name)
+        if len(calls) in (1, 3, 6, 10, 15, 21):
+            raise OSError(errno.EIO, "broken off")
+        return whole(*arguments)
+
+    monkeypatch.setattr(owner, name, breaking)
+    for _ in range(30):
+        try:
+            generate(out, SPEC, SIZES, seed=5)
+            break
+        except OSError:
+            if not (out / MANIFEST).exists():
+                with pytest.raises(InputError, match="is not a dataset"):
+                    open_dataset(out)
+    assert contents(out) == unbroken
+
+
+def broken_off(out, monkeypatch, after=3):
+    with monkeypatch.context() as patch:
+        add = Journal.add
+        shards = iter(range(after))
+
+        def stop(*arguments):
+            if next(shards, None) is None:
+                raise KeyboardInterrupt
+            add(*arguments)
+
+        patch.setattr(Journal, "add", stop)
+        with pytest.raises(KeyboardInterrupt):
+            generate(out, SPEC, SIZES, seed=5)
+
+
+@pytest.mark.parametrize("at", [3, 200, 4 * 230400, 8 * 230400])
+@pytest.mark.parametrize("name", ["frames.npy.part", "audio.npy.part"])
+def test_only_bytes_that_were_read_again_are_trusted(tmp_path, unbroken, monkeypatch, at, name):
+    out = tmp_path / "new"
+    broken_off(out, monkeypatch)
+    with (out / "train" / name).open("rb+") as file:
+        file.seek(at)
+        file.write(b"\x55\xaa")
+    assert contents(generate(out, SPEC, SIZES, seed=5).path) == unbroken
+
+
+@pytest.mark.parametrize("torn", [b'{"split": "train", "cli', b"\0\0\0\0\n", b""])
+def test_a_torn_journal_is_read_up_to_the_tear(tmp_path, unbroken, monkeypatch, torn):
+    out = tmp_path / "new"
+    broken_off(out, monkeypatch)
+    with (out / JOURNAL).open("ab") as file:
+        file.write(torn)
+    assert contents(generate(out, SPEC, SIZES, seed=5).path) == unbroken
+
+
+def test_whole_shards_are_not_made_again(tmp_path, monkeypatch):
+    out, made = tmp_path / "new", []
+    broken_off(out, monkeypatch, after=2)
+    render = module._render
+    monkeypatch.setattr(module, "_render", lambda shard, *rest: made.append(len(shard)) or render(shard, *rest))
+    generate(out, SPEC, SIZES, seed=5)
+    assert made == [3, 2, 3, 1], "train clips 6 to 10, then test"
+
+
+def command(out: Path) -> list[str]:
+    sizes = ["--train", "1200", "--val", "0", "--test", "40"]
+    return [sys.executable, "-m", "mmnist_av.cli", "generate", "--obstacle", *sizes, "--out", str(out)]
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
+    out, moments, kills = tmp_path / "killed", random.Random(0), 0
+    for _ in range(8):
+        with subprocess.Popen(command(out), stdout=subprocess.DEVNULL) as process:
+            while not (out / JOURNAL).exists() and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(moments.uniform(0, 0.3))
+            process.send_signal(signal.SIGKILL)
+        kills += process.returncode == -signal.SIGKILL
+        if not (out / MANIFEST).exists():
+            with pytest.raises(InputError):
+                open_dataset(out)
+    assert kills
+    subprocess.run(command(out), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(tmp_path / "unbroken"), check=True, stdout=subprocess.DEVNULL)
+    assert contents(out) == contents(tmp_path / "unbroken")
+    assert verify(out) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"seed": 6}, "seed is 5, not 6"),
+        ({"spec": Spec(obstacle=False)}, "dataset is m3so, not m3so-nb"),
+        ({"spec": Spec(True, 2)}, "spec digits_per_clip is 1, not 2"),
+        ({"sizes": {"train": 12, "test": 4}}, "sizes train is 11, not 12"),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_dataset_is_not_overwritten(tmp_path, monkeypatch, changed, told, finished):
+    out, asked = tmp_path / "new", {"spec": SPEC, "sizes": SIZES, "seed": 5}
+    if finished:
+        generate(out, **asked)
+    else:
+        broken_off(out, monkeypatch)
+    before = contents(out)
+    with pytest.raises(InputError, match=told):
+        generate(out, **{**asked, **changed})
+    assert contents(out) == before
+
+
+def test_a_folder_or_file_of_something_else_is_not_touched(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty and holds no dataset of ours"):
+        generate(tmp_path, SPEC, SIZES, seed=5)
+    with pytest.raises(InputError, match="is a file"):
+        generate(tmp_path / "notes.txt", SPEC, SIZES, seed=5)
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"sizes": {"train": -1}}, "0 to 4294967296 clips, not -1"),
+        ({"sizes": {"train": 2**32 + 1}}, "clips, not 4294967297"),
+        ({"sizes": {"train": 0}}, "needs a clip"),
+        ({"sizes": {"trian": 3}}, "unknown split 'trian': did you mean train"),
+        ({"seed": -1}, "the seed must be 0 to"),
+        ({"seed": 2**63}, "the seed must be 0 to"),
+        ({"digits": "embeded"}, "did you mean embedded"),
+        ({"digits": "mnist"}, "need --mnist-root"),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_is_made(tmp_path, changed, told):
+    with pytest.raises(InputError, match=told):
+        generate(tmp_path / "new", **{"spec": SPEC, "sizes": SIZES, "seed": 5, **changed})
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_without_room_is_told_before_it_is_filled(tmp_path):
+    with pytest.raises(InputError, match=r"no room in .*: the dataset needs 1676755\.232 GB, of which 0\.000 GB are"):
+        generate(tmp_path / "new", SPEC, {"train": 2**32}, seed=5)
+
+
+def test_a_disk_that_turns_out_full_is_told_and_room_lets_it_go_on(tmp_path, unbroken):
+    sizes = [word for split, clips in SIZES.items() for word in (f"--{split}", str(clips))]
+    line = [sys.executable, "-m", "mmnist_av.cli", "generate", "--obstacle", "--seed", "5", *sizes]
+    out = tmp_path / "new"
+    limit = 2_000_000  # bytes a file: the kernel refuses more, as it does on a full disk
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    full = subprocess.run([*line, "--out", out], preexec_fn=limited, capture_output=True, text=True)
+    assert full.returncode == 2
+    assert full.stderr.startswith(f"Error: no room in {out} (File too large): the dataset needs 0.006 GB")
+    assert full.stderr.count("\n") == 1
+    assert not (out / MANIFEST).exists()
+    assert contents(generate(out, SPEC, SIZES, seed=5).path) == unbroken
+
+
+def test_two_processes_do_not_write_one_dataset(tmp_path, monkeypatch):
+    out = tmp_path / "new"
+    broken_off(out, monkeypatch)
+    descriptor = os.open(out / JOURNAL, os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(InputError, match="being written by another process"):
+        generate(out, SPEC, SIZES, seed=5)
+    os.close(descriptor)
+
+
+def test_one_seed_is_one_dataset(tmp_path):
+    fingerprints = {generate(tmp_path / str(seed), SPEC, {"test": 2}, seed).fingerprint for seed in (0, 1, 2**63 - 1)}
+    assert len(fingerprints) == 3
+
+
+def test_the_manifest_says_what_was_asked(tmp_path):
+    out = generate(tmp_path / "new", SPEC, SIZES, seed=5).path
+    manifest = json.loads((out / MANIFEST).read_text())
+    assert manifest["seed"] == 5
+    assert manifest["sizes"] == SIZES
+    assert manifest["spec"] == SPEC.as_dict()
+    assert manifest["digits"]["source"] == "embedded"
+    assert {name: facts["sha256"] for name, facts in manifest["files"].items()} == {
+        name: digest for name, digest in contents(out).items() if name != MANIFEST
+    }

@@ -1,0 +1,102 @@
+"""mmnist-av: what it says, to whom, and with which exit code."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from mmnist_av.cli import main
+from mmnist_av.store import open_dataset
+
+SMALL = ["--train", "2", "--val", "1", "--test", "1"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_generate_info_verify(tmp_path):
+    out = tmp_path / "data"
+    made = run("generate", "--obstacle", *SMALL, "--out", out)
+    assert made.exit_code == 0
+    assert "m3so, 2 train, 1 val, 1 test, fingerprint " in made.output
+    again = run("generate", "--obstacle", *SMALL, "--out", out)
+    assert again.exit_code == 0
+    assert "is there already" in again.output
+    info = run("info", out)
+    assert info.exit_code == 0
+    assert open_dataset(out).fingerprint in info.output
+    whole = run("verify", out)
+    assert (whole.exit_code, whole.stderr) == (0, "")
+    assert "9 files, all as they were written" in whole.output
+
+
+def test_the_flag_makes_the_difference(tmp_path):
+    run("generate", *SMALL, "--out", tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.manifest["dataset"] == "m3so-nb"
+    assert (dataset.split("train").truth["block_first_frame"] == -1).all()
+
+
+def test_verify_names_every_damaged_file(tmp_path):
+    out = tmp_path / "data"
+    run("generate", *SMALL, "--out", out)
+    (out / "val" / "audio.npy").unlink()
+    with (out / "train" / "truth.npz").open("ab") as file:
+        file.write(b"more")
+    told = run("verify", out)
+    assert told.exit_code == 2
+    assert "val/audio.npy is missing" in told.stderr
+    assert "train/truth.npz has" in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("genrate", "unknown command 'genrate': did you mean generate?"),
+        ("generate --out x --trian 3", "unknown option '--trian': did you mean --train"),
+        ("generate --out x --digits mnst", "unknown digit source 'mnst': did you mean mnist?"),
+        ("generate --out x --train many", "'many' is not a valid integer"),
+        ("generate --out x --train -3", "clips, not -3"),
+        ("generate --out x --digits-per-clip 0", "digits per clip must be 1 to 16"),
+        ("generate --out x --seed -1", "the seed must be 0 to"),
+        ("generate --out x --digits mnist --mnist-root nowhere", "the MNIST folder nowhere does not exist"),
+        ("generate --out pyproject.toml", "pyproject.toml is a file"),
+        ("generate --out /dev/null/x", "Not a directory"),
+        ("generate", "Missing option '--out'"),
+        ("info nowhere", "nowhere is not a dataset"),
+        ("verify nowhere", "nowhere is not a dataset"),
+        ("--nonsense", "unknown option '--nonsense'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(line, told):
+    result = run(*line.split())
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert told in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_no_command_shows_the_help():
+    result = run()
+    assert result.exit_code == 2
+    assert "generate" in result.stderr
+
+
+def test_help_is_quick():
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "mmnist_av.cli", "--help"], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) < 0.4
+
+
+def test_only_what_needs_torch_brings_it():
+    modules = "mmnist_av.cli, mmnist_av.store, mmnist_av.m3so.generate"
+    check = f"import sys, {modules}; sys.exit(bool({{'torch', 'pandas', 'rich'}} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", check], check=True)
