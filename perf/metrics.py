@@ -1,0 +1,135 @@
+"""Rates of the image metrics beside scikit-image's, frames per second, measured in turns in the same run.
+
+On one core: our functions with one thread, scikit-image in a loop. On two: one process each on its own share, as two
+workers of a benchmark run would be, and our functions with two threads.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import time
+from functools import partial
+
+import numpy as np
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from benchmark.metrics import METRICS
+
+NAMES = ("psnr", "ssim", "ssim_uniform")
+GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1}
+SCIKIT = {
+    "psnr": partial(peak_signal_noise_ratio, data_range=1),
+    "ssim": partial(structural_similarity, **GAUSSIAN),
+    "ssim_uniform": partial(structural_similarity, win_size=7, data_range=2),
+}
+
+
+def clips(shape, samples, frames):
+    rng = torch.Generator().manual_seed(0)
+    target = torch.rand(1, 1, frames, *shape, generator=rng)
+    return target, torch.rand(1, samples, frames, *shape, generator=rng)
+
+
+def ours(name, target, prediction):
+    METRICS[name].compute(target, prediction)
+    return prediction.shape[1] * prediction.shape[2]
+
+
+def scikits(name, target, prediction, count=60):
+    repeats = -(-count // target.shape[2])
+    true = target[0, 0].repeat(repeats, 1, 1, 1)[:count].squeeze(1).double().numpy()  # grey: plain pictures
+    predicted = prediction[0].flatten(0, 1)[:count].squeeze(1).double().numpy()
+    layout = {"channel_axis": 0} if true.ndim == 4 and name != "psnr" else {}
+    for one, other in zip(true, predicted, strict=False):
+        SCIKIT[name](one, other, **layout)
+    return min(count, len(predicted))
+
+
+def seconds_a_frame(function, *arguments):
+    """CPU seconds of this process for one frame; unlike the clock, blind to what else the machine does."""
+    start = time.process_time()
+    frames = function(*arguments)
+    return (time.process_time() - start) / frames
+
+
+def one_core(shape, turns):
+    """Seconds per frame of every metric: ours, scikit-image's; the best of `turns`, one after the other."""
+    torch.set_num_threads(1)
+    target, prediction = clips(shape, 50, 20)
+    best = np.full((2, len(NAMES)), np.inf)
+    for _ in range(turns):
+        for place, name in enumerate(NAMES):
+            for side, function in enumerate((ours, scikits)):
+                best[side, place] = min(best[side, place], seconds_a_frame(function, name, target, prediction))
+    return best
+
+
+def wall(shape, function, barrier, threads, queue):
+    """Wall seconds per frame of the three metrics together, all processes starting at once."""
+    torch.set_num_threads(threads)
+    target, prediction = clips(shape, 50, 20)
+    for name in NAMES:
+        function(name, target, prediction[:, :1])
+    times = []
+    for _ in range(5):
+        barrier.wait()
+        start = time.perf_counter()
+        frames = [function(name, target, prediction) for name in NAMES]
+        times.append((time.perf_counter() - start) / frames[0])
+    queue.put(min(times))
+
+
+def together(shape, function, processes, threads):
+    """Frames per second of `processes` processes at once, all three metrics."""
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(processes), context.Queue()
+    started = [context.Process(target=wall, args=(shape, function, barrier, threads, queue)) for _ in range(processes)]
+    for process in started:
+        process.start()
+    rate = sum(1 / queue.get() for _ in started)
+    for process in started:
+        process.join()
+    return rate
+
+
+def extra_memory(shape):
+    """MiB that scoring adds to the peak, for 20 and for 200 samples of 20 frames."""
+    grown = []
+    for samples in (20, 200):
+        target, prediction = clips(shape, samples, 20)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for name in NAMES:
+            ours(name, target, prediction)
+        grown.append((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    return grown
+
+
+def report(shape, turns):
+    print(f"{shape[1]}x{shape[2]}x{shape[0]}")
+    mine, theirs = one_core(shape, turns)
+    print(f"  {'one core':14}{'ours/s':>10}{'scikit/s':>10}{'ratio':>8}")
+    for name, own, other in (*zip(NAMES, mine, theirs, strict=True), ("all three", mine.sum(), theirs.sum())):
+        print(f"  {name:14}{1 / own:10.0f}{1 / other:10.0f}{other / own:8.1f}")
+    rates = {"two processes": together(shape, ours, 2, 1), "one, two threads": together(shape, ours, 1, 2)}
+    loop, pair = together(shape, scikits, 1, 1), together(shape, scikits, 2, 1)
+    for name, rate in rates.items():
+        print(
+            f"  all three, ours in {name:17}{rate:7.0f}/s: {rate / loop:.1f} x scikit-image's loop ({loop:.0f}/s),",
+            end="",
+        )
+        print(f" {rate / pair:.1f} x two of them ({pair:.0f}/s)")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=6)
+    turns = parser.parse_args().turns
+    few, many = extra_memory((1, 48, 48))
+    print(f"peak memory beside the frames: {few:.0f} MiB for 20 samples, {many:.0f} MiB more for 200")
+    for shape in ((1, 48, 48), (3, 64, 64), (3, 128, 128)):
+        report(shape, turns)
+
+
+if __name__ == "__main__":
+    main()
