@@ -151,20 +151,13 @@ class DoublingConvolution(nn.Module):
 
     def __init__(self, features: int, skip: int, outputs: int) -> None:
         super().__init__()
-        self.features = features
-        self.whole = nn.ConvTranspose2d(features + skip, outputs, kernel_size=4, stride=2, padding=1)
-
-    def of_skip(self, skip: Tensor) -> Tensor:
-        """The skip's half, bias included: (B, skip, h, w) -> (B, outputs, 2h, 2w)."""
-        weight = self.whole.weight[self.features :]
-        return functional.conv_transpose2d(skip, weight, self.whole.bias, stride=2, padding=1)
+        self.of_features = nn.ConvTranspose2d(features, outputs, 4, 2, 1, bias=False)
+        self.of_skip = nn.ConvTranspose2d(skip, outputs, 4, 2, 1)
 
     def forward(self, features: Tensor, skip_half: Tensor) -> Tensor:
         """(B * n, features, h, w) and the skip's half (B, outputs, 2h, 2w) -> (B * n, outputs, 2h, 2w)."""
-        weight = self.whole.weight[: self.features]
-        half = functional.conv_transpose2d(features, weight, stride=2, padding=1)
-        clips = skip_half.shape[0]
-        return (half.unflatten(0, (clips, -1)) + skip_half[:, None]).flatten(0, 1)
+        halves = self.of_features(features).unflatten(0, (skip_half.shape[0], -1))
+        return (halves + skip_half[:, None]).flatten(0, 1)
 
 
 class FrameDecoder(nn.Module):

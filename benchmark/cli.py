@@ -1,5 +1,6 @@
 """avbench: train and score models under the protocols."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -64,9 +65,14 @@ def run(
     from benchmark.results import print_table
     from benchmark.run import Job
     from benchmark.run import run as run_job
+    from benchmark.training import Diverged
 
     job = Job(model, protocol, preset, data, out, samples, steps, seed, device, settings, mnist_root)
-    rows, folder = run_job(job)
+    try:
+        rows, folder = run_job(job)
+    except Diverged as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
     print_table(rows)
     click.echo(f"\nrows: {folder / 'results.csv'}   scores: {folder / 'scores.npz'}   all files: {folder}")
 

@@ -24,7 +24,7 @@ from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.store import Dataset, open_dataset
+from mmnist_av.store import Dataset, open_dataset, verify
 
 NO_SHAPE = ClipShape((0, 0, 0), (0, 0))  # floors fit every clip
 
@@ -61,12 +61,13 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
     plan = TrainingPlan(preset.steps if job.steps is None else job.steps, preset.batch, job.seed)
     facts = describe(job, protocol, preset, dataset, config, plan, compute)
     folder = claim(job.out or default_folder(job), facts)
-    write_json(folder / "environment.json", environment.describe(compute))
+    described = environment.describe(compute)
+    write_json(folder / "environment.json", described)
     if model.players():
         clips = StoredClips(dataset.split("train"), protocol.train_frames)
         train(model, clips, protocol, plan, compute, folder, checkpoint.identity(facts))
     scores = score_all(job, model, protocol, facts, dataset, compute, folder)
-    rows = tabulate(scores, protocol, facts, compute)
+    rows = tabulate(scores, protocol, facts, described)
     results.write_rows(rows, folder / "results.csv")
     return rows, folder
 
@@ -91,6 +92,9 @@ def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
         spec = Spec(obstacle=protocol.obstacle)
         dataset = generate(folder, spec, sizes, seed=0, digits=preset.digits, mnist_root=job.mnist_root)
     protocol.check(dataset.spec, dataset.spec.frames)
+    wrong = verify(dataset.path)
+    if wrong:
+        raise InputError(f"{dataset.path} is not the dataset it was: {'; '.join(wrong)}; generate it again")
     for split in ("train", "test"):
         if not len(dataset.split(split)):
             raise InputError(f"{dataset.path}: the {split} split is empty, so there is nothing to {split} on")
@@ -185,11 +189,12 @@ def score_all(
 
 
 def tabulate(
-    scores: Mapping[str, Scores], protocol: Protocol, facts: Mapping[str, Any], compute: Compute
+    scores: Mapping[str, Scores], protocol: Protocol, facts: Mapping[str, Any], described: Mapping[str, object]
 ) -> pd.DataFrame:
     """The rows of every model, each with where it comes from."""
-    described = environment.describe(compute)
-    provenance = {name: facts[name] for name in ("seed", "steps", "dataset", "digits", "fingerprint")}
+    provenance: dict[str, object] = {
+        name: facts[name] for name in ("seed", "steps", "dataset", "digits", "fingerprint")
+    }
     provenance |= {name: described[name] for name in ("device", "precision", "code_version", "machine")}
     tables = []
     for model, found in scores.items():

@@ -21,7 +21,6 @@ from mmnist_av.progress import track
 from mmnist_av.store import Split
 
 PART = 20  # clips scored between two writes
-ROWS = 100  # futures drawn at once
 
 Scores = dict[str, np.ndarray]  # metric -> (clips, samples, frames); "metric/mean_frame" -> (clips, frames)
 
@@ -66,40 +65,41 @@ def score_part(
     compute: Compute,
     start: int,
 ) -> Scores:
-    """Scores of the PART clips from `start` on, as many at once as make ROWS futures."""
-    at_once = max(1, ROWS // plan.samples)
-    end = min(start + PART, plan.clips)
-    groups = [range(first, min(first + at_once, end)) for first in range(start, end, at_once)]
-    scored = [score_group(model, clips, split, protocol, plan, compute, list(group)) for group in groups]
-    return {name: np.concatenate([group[name] for group in scored]) for name in scored[0]}
+    """Scores of the PART clips from `start` on."""
+    indices = range(start, min(start + PART, plan.clips))
+    scored = [score_clip(model, clips, split, protocol, plan, compute, index) for index in indices]
+    return {name: np.stack([clip[name] for clip in scored]) for name in scored[0]}
 
 
-def score_group(
+def score_clip(
     model: Predictor,
     clips: StoredClips,
     split: Split,
     protocol: Protocol,
     plan: ScoringPlan,
     compute: Compute,
-    indices: list[int],
+    index: int,
 ) -> Scores:
-    """Draw the futures of a few clips and score them, one by one and averaged pixel by pixel."""
-    frames, audio = load_clips(clips, indices, protocol, compute.device)
-    futures = draw_futures(model, frames, audio, protocol, plan.samples, plan.seed, indices, compute)
+    """Draw the futures of one clip and score them, each on its own and averaged pixel by pixel.
+
+    One clip at a time, because a convolution's last bits depend on how many clips it is handed.
+    """
+    frames, audio = load_clips(clips, [index], protocol, compute.device)
+    futures = draw_futures(model, frames, audio, protocol, plan.samples, plan.seed, [index], compute)
     average = futures.mean(1, keepdim=True)
     scores: Scores = {}
     for name in protocol.metrics:
-        target = target_of(name, frames, split, protocol, indices)
-        scores[name] = METRICS[name].compute(target, futures).cpu().numpy().astype(np.float32)
+        target = target_of(name, frames, split, protocol, index)
+        scores[name] = METRICS[name].compute(target, futures)[0].cpu().numpy().astype(np.float32)
         if plan.samples > 1:
-            scores[f"{name}/mean_frame"] = METRICS[name].compute(target, average)[:, 0].cpu().numpy().astype(np.float32)
+            scores[f"{name}/mean_frame"] = METRICS[name].compute(target, average)[0, 0].cpu().numpy().astype(np.float32)
     return scores
 
 
-def target_of(metric: str, frames: Tensor, split: Split, protocol: Protocol, indices: list[int]) -> Tensor:
-    """What the metric compares with: the true frames (B, 1, predicted, C, H, W), or the block's place (B, 2) in px."""
+def target_of(metric: str, frames: Tensor, split: Split, protocol: Protocol, index: int) -> Tensor:
+    """What the metric compares with: the true frames (1, 1, predicted, C, H, W), or the block's place (1, 2) in px."""
     if METRICS[metric].target == "block":
-        return torch.from_numpy(split.truth["block_place"][indices]).to(frames.device)
+        return torch.from_numpy(split.truth["block_place"][[index]]).to(frames.device)
     return frames[:, None, protocol.seen :]
 
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: pytest-xdist keeps the cores busy already
+
 import pytest
 
 from mmnist_av.m3so.generate import generate

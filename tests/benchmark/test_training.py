@@ -78,16 +78,17 @@ def test_a_killed_training_ends_with_the_weights_and_the_log_of_an_unbroken_one(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir(), broken.mkdir()
     train(puq(), clips, PROTOCOL, plan, CPU, whole, "run")
-    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
-        taken = training.descend
+    taken = training.descend
 
-        def stop(*arguments):
-            if len((broken / "training.csv").read_text().splitlines()) == 4:  # steps 0 to 2 are logged
-                raise KeyboardInterrupt
-            taken(*arguments)
+    def die_in_the_fourth_step(*arguments):
+        if len((broken / "training.csv").read_text().splitlines()) == 4:  # steps 0 to 2 are logged
+            raise KeyboardInterrupt
+        taken(*arguments)
 
-        patch.setattr(training, "descend", stop)
+    monkeypatch.setattr(training, "descend", die_in_the_fourth_step)
+    with pytest.raises(KeyboardInterrupt):
         train(puq(), clips, PROTOCOL, plan, CPU, broken, "run")
+    monkeypatch.setattr(training, "descend", taken)
     with (broken / "training.csv").open("a") as log:
         log.write("3,0,1.0")  # torn by the kill
     train(puq(), clips, PROTOCOL, plan, CPU, broken, "run")

@@ -1,0 +1,83 @@
+"""avbench as a user types it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmark import training
+from benchmark.cli import main
+from benchmark.training import Diverged
+
+
+def avbench(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--model", "pug"], "unknown model 'pug': did you mean puq?"),
+        (["run", "--model", "puq", "--protocol", "m3so-nbb"], "unknown protocol 'm3so-nbb': did you mean m3so-nb"),
+        (["run", "--model", "puq", "--preset", "demmo"], "unknown preset 'demmo': did you mean demo?"),
+        (["run", "--model", "puq", "--smaples", "3"], "unknown option '--smaples': did you mean --samples"),
+        (["run", "--model", "puq", "--set", "etta1=3"], "unknown setting of puq 'etta1': did you mean eta1"),
+        (["run", "--model", "puq", "--set", "eta1"], "--set eta1: must be name=value"),
+        (["run", "--model", "puq", "--samples", "0"], "--samples 0: at least one future a clip is needed"),
+        (["run", "--model", "puq", "--data", "nowhere"], "nowhere"),
+        (["run"], "Missing option '--model'"),
+        (["rum"], "unknown command 'rum': did you mean run?"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = avbench(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+    assert not any(Path().iterdir())
+
+
+def test_models_are_listed_with_their_papers():
+    listed = avbench("models")
+    assert listed.exit_code == 0
+    for word in ("puq", "sound2sight", "copy-last", "ECCV 2020"):
+        assert word in listed.output
+
+
+def test_protocols_are_listed_with_their_frames():
+    listed = avbench("protocols")
+    assert listed.exit_code == 0
+    assert "m3so-nb" in listed.output
+    assert "31, 42, 70, mean" in listed.output
+
+
+def test_a_run_ends_with_a_table_and_where_the_files_are(small_dataset, tmp_path):
+    out = tmp_path / "run"
+    result = avbench("run", "--model", "black", "--protocol", "m3so", "--data", small_dataset.path, "--out", out)
+    assert result.exit_code == 0
+    assert "psnr" in result.output
+    assert "copy-last" in result.output
+    assert str(out / "results.csv") in result.output
+    assert result.stderr == ""
+
+
+def test_divergence_is_one_line_and_exit_code_1(small_dataset, tmp_path, monkeypatch):
+    def diverge(*_):
+        raise Diverged("training diverged at step 7")
+
+    monkeypatch.setattr(training, "check_finite", diverge)
+    thin = [f"--set={name}=16" for name in ("hidden", "transformer_width", "feedforward", "embedding")]
+    out = tmp_path / "run"
+    result = avbench("run", "--model", "puq", "--protocol", "m3so", "--data", small_dataset.path, "--out", out, *thin)
+    assert result.exit_code == 1
+    assert result.stderr == "Error: training diverged at step 7\n"
+
+
+def test_help_does_not_wait_for_torch():
+    asked = "import sys; import benchmark.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], env=os.environ, check=False).returncode == 0

@@ -1,0 +1,232 @@
+"""The whole job on a small dataset: what it leaves, that it repeats, resumes, and refuses."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark import run as run_module
+from benchmark import scoring
+from benchmark.metrics import METRICS
+from benchmark.results import read_rows
+from benchmark.run import Job, run
+from mmnist_av.errors import InputError
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
+
+THIN = {"hidden": "16", "transformer_width": "16", "feedforward": "16", "embedding": "16"}
+
+
+@pytest.fixture(scope="session")
+def nb_dataset(tmp_path_factory):
+    out = tmp_path_factory.mktemp("data") / "m3so-nb"
+    return generate(out, Spec(obstacle=False), {"train": 6, "val": 1, "test": 3}, seed=2)
+
+
+def job(dataset, out: Path, **changes) -> Job:
+    return replace(Job("puq", data=dataset.path, out=out, samples=3, steps=2, device="cpu", settings=THIN), **changes)
+
+
+@pytest.fixture(scope="session")
+def finished(nb_dataset, tmp_path_factory):
+    """A finished run of puq: its rows and folder; to be read only."""
+    return run(job(nb_dataset, tmp_path_factory.mktemp("runs") / "puq"))
+
+
+def test_a_run_leaves_its_config_environment_log_checkpoint_scores_and_rows(finished, nb_dataset):
+    _, folder = finished
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint.safetensors",
+        "config.json",
+        "environment.json",
+        "results.csv",
+        "scores.npz",
+        "training.csv",
+    ]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["fingerprint"] == nb_dataset.fingerprint
+    assert config["settings"]["hidden"] == 16
+    assert (config["model"], config["steps"], config["samples"], config["seed"]) == ("puq", 2, 3, 0)
+    assert {"torch", "machine", "precision", "code_version"} <= set(
+        json.loads((folder / "environment.json").read_text())
+    )
+    assert list(pd.read_csv(folder / "training.csv")["step"]) == [0, 1]
+
+
+def test_rows_hold_model_and_floors_under_each_sampling_and_reported_frame(finished):
+    rows, folder = finished
+    assert set(rows["model"]) == {"puq", "black", "copy-last", "mean-seen"}
+    assert set(rows["metric"]) == {"psnr", "ssim", "ssim_uniform"}
+    assert set(rows["frame"]) == {"6", "15", "25", "mean"}
+    assert set(rows[rows["model"] == "puq"]["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame"}
+    assert set(rows[rows["model"] != "puq"]["sampling"]) == {"single"}
+    assert len(rows) == 3 * 4 * (4 + 3)
+    assert (rows["clips"] == 3).all()
+    assert len(read_rows(folder / "results.csv")) == len(rows)
+
+
+def test_rows_say_where_they_come_from(finished, nb_dataset):
+    rows, _ = finished
+    for column in ("seed", "steps", "digits", "device", "precision", "code_version", "machine"):
+        assert rows[column].nunique() == 1
+    assert set(rows["fingerprint"]) == {nb_dataset.fingerprint}
+
+
+def test_rows_are_reductions_of_the_kept_scores(finished):
+    rows, folder = finished
+    with np.load(folder / "scores.npz") as scores:
+        psnr = scores["puq/psnr"]
+        assert psnr.shape == (3, 3, 20)  # clips, samples, frames
+        expected = {
+            ("mean", "6"): psnr[:, :, 0].mean(),
+            ("best_frame", "25"): psnr[:, :, 19].max(1).mean(),
+            ("best_sequence", "mean"): psnr.mean(2).max(1).mean(),
+            ("mean_frame", "15"): scores["puq/psnr/mean_frame"][:, 9].mean(),
+        }
+        black = scores["black/psnr"][:, 0, 19].mean()
+    found = rows[rows["metric"] == "psnr"].set_index(["model", "sampling", "frame"])["value"]
+    for (sampling, frame), value in expected.items():
+        assert found["puq", sampling, frame] == pytest.approx(value, rel=1e-6)
+    assert found["black", "single", "25"] == pytest.approx(black, rel=1e-6)
+
+
+def test_floors_are_scored_on_the_true_frames(finished, nb_dataset):
+    rows, _ = finished
+    true = nb_dataset.split("test").frames[:, 5:25].astype(np.float64) / 255
+    seen = nb_dataset.split("test").frames[:, 4].astype(np.float64) / 255
+    black = 10 * np.log10(1 / (true**2).mean((2, 3)))
+    copy = 10 * np.log10(1 / np.maximum(((true - seen[:, None]) ** 2).mean((2, 3)), 1e-6))
+    found = rows[rows["metric"] == "psnr"].set_index(["model", "frame"])["value"]
+    assert found["black", "mean"] == pytest.approx(black.mean(), rel=1e-5)
+    assert found["copy-last", "6"] == pytest.approx(copy[:, 0].mean(), rel=1e-5)
+
+
+def test_two_runs_with_one_seed_give_the_same_results_file(finished, nb_dataset, tmp_path):
+    _, folder = finished
+    run(job(nb_dataset, tmp_path / "again"))
+    assert (tmp_path / "again/results.csv").read_bytes() == (folder / "results.csv").read_bytes()
+
+
+def test_another_seed_gives_other_results(finished, nb_dataset, tmp_path):
+    rows, _ = finished
+    other, _ = run(job(nb_dataset, tmp_path / "other", seed=1))
+    mine = rows["model"] == "puq"
+    assert not np.array_equal(rows[mine]["value"], other[mine]["value"])
+    assert np.array_equal(rows[~mine]["value"], other[~mine]["value"])  # floors have no seed
+
+
+def test_a_run_killed_while_scoring_goes_on_and_ends_with_the_same_results(finished, nb_dataset, tmp_path, monkeypatch):
+    _, folder = finished
+    monkeypatch.setattr(scoring, "PART", 1)
+    scored = []
+    score_part = scoring.score_part
+
+    def score_one_then_die(*arguments):
+        if len(scored) == 1:
+            raise KeyboardInterrupt
+        scored.append(arguments[-1])
+        return score_part(*arguments)
+
+    monkeypatch.setattr(scoring, "score_part", score_one_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        run(job(nb_dataset, tmp_path / "killed"))
+    part = next((tmp_path / "killed/scores/puq").iterdir())
+    (part.parent / "000001.npz").write_bytes(part.read_bytes()[:100])  # a torn part is not taken for whole
+    monkeypatch.setattr(
+        scoring, "score_part", lambda *arguments: scored.append(arguments[-1]) or score_part(*arguments)
+    )
+    run(job(nb_dataset, tmp_path / "killed"))
+    assert scored[:3] == [0, 1, 2]  # clip 0 was not scored twice
+    assert (tmp_path / "killed/results.csv").read_bytes() == (folder / "results.csv").read_bytes()
+    assert not (tmp_path / "killed/scores").exists()
+
+
+def test_a_finished_run_is_not_done_again(finished, nb_dataset, tmp_path, monkeypatch):
+    rows, folder = finished
+    shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.setattr(scoring, "score_part", None)
+    monkeypatch.setattr(run_module, "train", lambda *_: None)
+    again, _ = run(job(nb_dataset, tmp_path / "copy"))
+    pd.testing.assert_frame_equal(again, rows)
+
+
+def test_a_stochastic_model_with_one_sample_is_called_single(nb_dataset, tmp_path):
+    rows, _ = run(job(nb_dataset, tmp_path / "one", samples=1))
+    assert set(rows["sampling"]) == {"single"}
+
+
+def test_a_floor_runs_without_training(nb_dataset, tmp_path):
+    rows, folder = run(job(nb_dataset, tmp_path / "floor", model="black", settings={}))
+    assert list(dict.fromkeys(rows["model"])) == ["black", "copy-last", "mean-seen"]
+    assert not (folder / "training.csv").exists()
+
+
+def test_the_block_is_scored_in_m3so(small_dataset, tmp_path):
+    rows, folder = run(Job("copy-last", "m3so", data=small_dataset.path, out=tmp_path / "m3so"))
+    block = rows[rows["metric"] == "block_iou"]
+    assert set(block["frame"]) == {"70"}
+    assert set(rows["frame"]) == {"31", "42", "70", "mean"}
+    with np.load(folder / "scores.npz") as scores:
+        assert scores["copy-last/block_iou"].shape == (3, 1, 1)
+
+
+def test_data_is_made_once_where_none_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = replace(run_module.presets.PRESETS["demo"], train_clips=2, val_clips=1, test_clips=2)
+    monkeypatch.setitem(run_module.presets.PRESETS, "demo", small)
+    _, folder = run(Job("black"))
+    assert folder == Path("runs/black-m3so-nb-demo-seed0")
+    made = Path("data/m3so-nb-demo/dataset.json").stat().st_mtime_ns
+    run(Job("copy-last"))
+    assert Path("data/m3so-nb-demo/dataset.json").stat().st_mtime_ns == made
+
+
+def refused(match, dataset, out, **changes):
+    with pytest.raises(InputError, match=match):
+        run(job(dataset, out, **changes))
+
+
+def test_a_folder_with_another_run_or_with_something_else_is_refused(finished, nb_dataset, tmp_path):
+    _, folder = finished
+    refused("holds another run .*seed 0 there, 1 asked", nb_dataset, folder, seed=1)
+    refused("holds another run .*settings", nb_dataset, folder, settings={**THIN, "beta": "1"})
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/draft.txt").write_text("precious")
+    refused("is not empty and holds no run", nb_dataset, tmp_path / "thesis")
+    assert (tmp_path / "thesis/draft.txt").read_text() == "precious"
+
+
+def test_numbers_that_make_no_sense_are_refused_before_anything_is_written(nb_dataset, tmp_path):
+    out = tmp_path / "none"
+    refused("--samples 0: at least one", nb_dataset, out, samples=0)
+    refused("--steps -1", nb_dataset, out, steps=-1)
+    refused("--seed -1", nb_dataset, out, seed=-1)
+    refused("unknown model 'pug': did you mean puq", nb_dataset, out, model="pug")
+    refused("unknown setting of puq 'etta1': did you mean eta1", nb_dataset, out, settings={"etta1": "1"})
+    refused("needs M3SO, this dataset is M3SO-NB", nb_dataset, out, protocol="m3so")
+    assert not out.exists()
+
+
+def test_a_dataset_with_a_flipped_byte_is_refused_and_the_file_named(nb_dataset, tmp_path):
+    shutil.copytree(nb_dataset.path, tmp_path / "data")
+    path = tmp_path / "data/train/audio.npy"
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 1
+    path.write_bytes(content)
+    refused("train/audio.npy", nb_dataset, tmp_path / "out", data=tmp_path / "data")
+
+
+def test_a_damaged_score_file_is_named(finished, nb_dataset, tmp_path):
+    shutil.copytree(finished[1], tmp_path / "copy")
+    path = tmp_path / "copy/scores.npz"
+    path.write_bytes(path.read_bytes()[:-50])
+    refused("scores.npz is damaged", nb_dataset, tmp_path / "copy")
+
+
+def test_every_metric_of_the_protocols_is_scored(finished):
+    rows, _ = finished
+    assert set(rows["metric"]) <= set(METRICS)
