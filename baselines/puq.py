@@ -20,10 +20,10 @@ class PUQConfig(Sound2SightConfig):
     """Sound2Sight's values, and those of the nested network (the paper leaves all its sizes and weights open)."""
 
     z_train: str = "posterior"  # eq. 1: the expectation is over q_phi
+    beta: float = 1e-3  # eta_1: weight of KL(q_phi || p_psi), eq. 4 (ours)
     gamma: float = 1e-3  # ten times Sound2Sight's, as m_t / 2 scales the error to some ten times its size (ours)
     nested: int = 64  # width of the networks zeta and delta (ours)
     decoder: int = 32  # width of the network tau (ours)
-    eta1: float = 1e-3  # weight of KL(q_phi || p_psi), eq. 4 (ours)
     eta2: float = 1e-3  # weight of KL(q_lambda || p_gamma), eq. 4 (ours)
     precision_warm_up_epochs: int = 1  # epochs with m_t = 1, so that the first m_t see an error worth weighing (ours)
     clip_norm: float = 1.0  # largest norm of the generator's gradient (ours)
@@ -111,7 +111,7 @@ class PUQ(Sound2Sight):
         else:
             log_precision, nested_kl = self.weigh(made)
         weighed = 0.5 * (log_precision.exp() * error - log_precision)
-        bound = weighed + self.config.eta1 * kl + self.config.eta2 * nested_kl
+        bound = weighed + self.config.beta * kl + self.config.eta2 * nested_kl
         terms = {
             "mse": error.sum(1).mean(),
             "kl": kl.sum(1).mean(),

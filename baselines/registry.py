@@ -6,7 +6,7 @@ model's and whose object is a Predictor class.
 
 import dataclasses
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from baselines.floors import Black, CopyLast, MeanSeen
@@ -23,21 +23,34 @@ MODELS: dict[str, type[Predictor]] = {
     "puq": PUQ,
 }
 
+ENTRY_POINTS = "avbench.models"
 FLOORS = ("black", "copy-last", "mean-seen")
 
 
 def models() -> dict[str, type[Predictor]]:
-    """Every model by name, third parties' included."""
-    others = {entry.name: entry.load() for entry in entry_points(group="avbench.models")}
+    """Every model by name, third parties' included; InputError for a third party's that cannot be loaded."""
+    others = {entry.name: load(entry) for entry in entry_points(group=ENTRY_POINTS)}
     return {**others, **MODELS}
+
+
+def load(entry: EntryPoint) -> type[Predictor]:
+    """A third party's model; InputError if it cannot be loaded or has a name that is taken."""
+    if entry.name in MODELS:
+        raise InputError(f"the package that offers '{entry.value}' calls it {entry.name}, a name that is taken")
+    try:
+        return entry.load()
+    except Exception as error:  # whatever that package does
+        raise InputError(f"model '{entry.name}' ({entry.value}) cannot be loaded: {error!r}") from error
 
 
 def find(name: str) -> type[Predictor]:
     """The model called `name`; InputError with the nearest names if there is none."""
-    known = models()
-    if name not in known:
-        raise unknown_name("model", name, known)
-    return known[name]
+    if name in MODELS:
+        return MODELS[name]
+    offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if name not in offered:
+        raise unknown_name("model", name, {**offered, **MODELS})
+    return load(offered[name])
 
 
 def configure(name: str, settings: Mapping[str, str]) -> Any:
@@ -54,10 +67,7 @@ def configure(name: str, settings: Mapping[str, str]) -> Any:
         if key not in fields:
             raise unknown_name(f"setting of {name}", key, fields)
         values[key] = parse(key, text, type(fields[key].default))
-    try:
-        return None if config_type is None else config_type(**values)
-    except ValueError as error:
-        raise InputError(f"--set: {error}") from error
+    return None if config_type is None else config_type(**values)
 
 
 def parse(key: str, text: str, kind: type) -> Any:

@@ -1,12 +1,14 @@
 """Sound2Sight: audio and a few seen frames to future frames.
 
 M. Chatterjee and A. Cherian, "Sound2Sight: Generating Visual Dynamics from Sound and Context", ECCV 2020.
-Equations and sections below are that paper's. Where the released code departs from the paper and results change, the
-paper is the default and the release is a setting.
+Equations and sections below are that paper's. Where the released code departs from it, the paper is the default; the
+departures that are settings say "released". Errors are means over pixels, as released, where eq. 5 has a sum: the
+paper's beta and gamma only make sense against a mean.
 
 Indices: t counts frames from 0; frames 0 .. F-1 are seen. Position t-1 of a sequence of "steps" is about frame t.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines.predictor import Batch, ClipShape, Loss, Noise, Player, Predictor, Progress
+from mmnist_av.errors import InputError
 
 REAL, FAKE = 1, 0
 
@@ -32,13 +35,14 @@ class Sound2SightConfig:
     position_dropout: float = 0.2  # after the position encoding (released code)
     attention_dropout: float = 0.1  # inside the transformer layer (released code)
     history: int = 2  # R: real frames before the judged one that the discriminator sees (paper); k = 1, no look-ahead
-    learning_rate: float = 2e-3  # Adam, both players (paper)
+    learning_rate: float = 2e-3  # Adam, generator (paper)
+    disc_learning_rate: float = 2e-3  # Adam, discriminator (paper); released: 2.5e-3
     beta: float = 1e-4  # weight of the KL (paper), against a mean over pixels and a sum over z
     gamma: float = 1e-4  # weight of the adversarial loss (paper)
     gamma_epochs: int = 300  # gamma grows tenfold every so many epochs (paper)
-    warm_start_epochs: int = 1  # the discriminator learns alone at first (released code; the paper is silent)
+    warm_start_epochs: int = 1  # epochs before the adversarial loss counts (released code; the paper is silent)
     z_train: str = "prior"  # whose z is decoded in training: prior (eq. 5 and release) or posterior
-    score_seen: bool = False  # also score the prediction of seen frames 1 .. F-1 (released); eq. 5 starts at F+1
+    score_seen: bool = False  # eq. 5 also over seen frames (released, which judges them too); the paper: unseen only
     adversarial: str = "paper"  # paper: eq. 6 and 7; released: weighted terms, non-saturating generator
     mismatched_audio: str = "time"  # time: another moment of the clip (eq. 6); clip: another clip's audio (released)
     train_disc_encoders: bool = True  # False: the discriminator's encoders never learn (released)
@@ -51,10 +55,29 @@ class Sound2SightConfig:
         }
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
-                raise ValueError(f"{name} must be one of {', '.join(valid)}, not '{getattr(self, name)}'")
-        if self.transformer_width % self.heads:
-            raise ValueError(
-                f"transformer_width must be a multiple of heads, {self.transformer_width} is not one of {self.heads}"
+                raise InputError(f"{name} must be one of {', '.join(valid)}, not '{getattr(self, name)}'")
+        for name, value in vars(self).items():
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise InputError(f"{name} must be finite and not negative, {value} is")
+        sizes = (
+            "embedding",
+            "latent",
+            "hidden",
+            "transformer_width",
+            "heads",
+            "feedforward",
+            "history",
+            "gamma_epochs",
+        )
+        for name in sizes:
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1")
+        for name in ("position_dropout", "attention_dropout"):
+            if getattr(self, name) >= 1:
+                raise InputError(f"{name} must be below 1, not {getattr(self, name)}")
+        if self.transformer_width % (2 * self.heads):
+            raise InputError(
+                f"transformer_width {self.transformer_width} is not a multiple of twice heads, {self.heads}"
             )
 
 
@@ -66,7 +89,7 @@ def frame_widths(size: int) -> list[int]:
     widths: list[int] = []
     while size > 7:
         if size % 2:
-            raise ValueError(f"frames must halve evenly down to at most 7 px; {size} does not")
+            raise InputError(f"frames must halve evenly down to at most 7 px; {size} does not")
         size //= 2
         widths.append(64 * 2 ** min(len(widths), 3))
     return widths
@@ -196,7 +219,7 @@ class AudioEncoder(nn.Module):
         super().__init__()
         bins, columns = ((extent - 3) // 8 for extent in audio)
         if min(bins, columns) < 1:
-            raise ValueError(f"spectrograms of {audio[0]} x {audio[1]} are too small: at least 11 x 11 is needed")
+            raise InputError(f"spectrograms of {audio[0]} x {audio[1]} are too small: at least 11 x 11 is needed")
         self.layers = nn.Sequential(
             normed(nn.Conv2d(1, 64, 4, 1, 0), 64),
             normed(nn.Conv2d(64, 128, 4, 2, 1), 128),
@@ -361,7 +384,7 @@ class Generator(nn.Module):
 
     def reconstruct(self, batch: Batch, first_scored: int) -> Reconstruction:
         """Predict every frame of the batch from the true frame before it; see Reconstruction."""
-        frames, heard = self.encode_frames(batch.frames)
+        frames, skips = self.encode_frames(batch.frames)
         audio = self.encode_audio(batch.audio)[:, 1:]
         prior, _ = self.prior_lstm(self.prior_transformer(frames[:, :-1])[0], audio)
         posterior, _ = self.posterior_lstm(self.posterior_transformer(frames)[0][:, 1:], audio)
@@ -369,7 +392,7 @@ class Generator(nn.Module):
         z = source.sample(torch.randn_like(source.mean))
         hidden, _ = self.predictor(torch.cat([frames[:, :-1], z], -1))
         outputs = torch.tanh(self.leave_predictor(hidden))[:, first_scored - 1 :]
-        halves = self.frame_decoder.of_skips([skip[:, batch.seen - 1] for skip in heard])
+        halves = self.frame_decoder.of_skips([skip[:, batch.seen - 1] for skip in skips])
         decoded = self.frame_decoder(outputs.flatten(0, 1), halves).unflatten(0, outputs.shape[:2])
         return Reconstruction(decoded, prior.frames(first_scored - 1), posterior.frames(first_scored - 1))
 
@@ -468,7 +491,7 @@ class Sound2Sight(Predictor):
         )
         return {
             "generator": Player(list(self.generator.parameters()), self.config.learning_rate),
-            "discriminator": Player(list(judged), self.config.learning_rate),
+            "discriminator": Player(list(judged), self.config.disc_learning_rate),
         }
 
     def gamma(self, epoch: int) -> float:
@@ -482,9 +505,9 @@ class Sound2Sight(Predictor):
         made = self.generator.reconstruct(batch, first_scored)
         terms, weighed = self.variational(made, batch.frames[:, first_scored:], progress)
         verdicts = self.judge(batch, made.frames[:, batch.seen - first_scored :])
-        predicted = batch.frames.shape[1] - batch.seen
-        adversarial = predicted * adversarial_loss(verdicts, self.config.adversarial)
-        against = predicted * discriminator_loss(verdicts, self.config.adversarial)
+        judged = len(verdicts.fake) // len(batch.frames)
+        adversarial = judged * adversarial_loss(verdicts, self.config.adversarial)
+        against = judged * discriminator_loss(verdicts, self.config.adversarial)
         generator = weighed + self.gamma(progress.epoch) * adversarial
         return {
             "generator": Loss(generator, {**terms, "adversarial": adversarial}),
@@ -500,9 +523,12 @@ class Sound2Sight(Predictor):
     def judge(self, batch: Batch, fakes: Tensor) -> Verdicts:
         """Every verdict of eq. 6 on the unseen frames; the R frames before the judged one are always true.
 
-        Where fewer than R + 1 frames are seen, judging starts at the first frame with R before it.
+        Where fewer than R frames are seen, judging starts at the first frame with R before it. Raises InputError
+        where there is none, or no audio to mismatch.
         """
         history = self.config.history
+        if batch.frames.shape[1] <= history:
+            raise InputError(f"history {history} leaves no frame to judge in clips of {batch.frames.shape[1]}")
         first = max(batch.seen, history)
         fakes = fakes[:, first - batch.seen :]
         real = self.discriminator.encode_frames(batch.frames[:, first - history :])
@@ -523,11 +549,11 @@ class Sound2Sight(Predictor):
 
     def mismatched(self, audio: Tensor) -> Tensor:
         """Audio windows (B, n, R + 1, d) that do not belong: of another moment t' != t, or of another clip."""
+        clips, count = audio.shape[:2]
+        if (clips if self.config.mismatched_audio == "clip" else count) < 2:
+            raise InputError(f"there is no other {self.config.mismatched_audio} to take mismatched_audio from")
         if self.config.mismatched_audio == "clip":
             return audio.roll(1, dims=0)
-        clips, count = audio.shape[:2]
-        if count < 2:
-            raise ValueError("eq. 6 needs at least two predicted frames to mismatch their audio in time")
         shift = torch.randint(1, count, (clips, count), device=audio.device)
         moment = (torch.arange(count, device=audio.device) + shift) % count
         return audio[torch.arange(clips, device=audio.device)[:, None], moment]

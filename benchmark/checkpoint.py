@@ -13,20 +13,26 @@ from torch.optim import Optimizer
 from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
 
+METADATA = "training"  # one entry: safetensors writes several in no certain order
+
 Optimizers = Mapping[str, Optimizer]
 
 
 def save(path: Path, run: str, step: int, model: nn.Module, optimizers: Optimizers) -> None:
     """Write the model, its optimizers' states and the number of steps taken, whole or not at all.
 
-    run: what identifies the run that the checkpoint belongs to.
+    run: what identifies the run that the checkpoint belongs to. Raises InputError where it cannot be written.
     """
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     for player, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer/{player}/{index}/{name}": value for name, value in state.items()})
-    with written_whole(path) as part:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, part, {"run": run, "step": str(step)})
+    whole = {name: value.contiguous() for name, value in tensors.items()}
+    try:
+        with written_whole(path) as part:
+            save_file(whole, part, {METADATA: json.dumps({"run": run, "step": step})})
+    except SafetensorError as error:  # a full disk, for one
+        raise InputError(f"{path} could not be written: {error}") from error
 
 
 def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> int:
@@ -36,16 +42,16 @@ def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> int:
     """
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a whole checkpoint ({error}): delete it to train again") from error
+        raise InputError(f"{path} is not a whole checkpoint ({error}): delete {path.parent} to run again") from error
     if metadata.get("run") != run:
-        raise InputError(f"{path} belongs to another run: choose another --out, or delete it to train again")
+        raise InputError(f"{path} belongs to another run: choose another --out, or delete {path.parent}")
     fill(path, model, {name.removeprefix("model/"): value for name, value in tensors.items() if name[:6] == "model/"})
     for player, optimizer in optimizers.items():
         restore(optimizer, f"optimizer/{player}/", tensors)
-    return int(metadata["step"])
+    return metadata["step"]
 
 
 def fill(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:
@@ -71,5 +77,5 @@ def restore(optimizer: Optimizer, prefix: str, tensors: Mapping[str, Tensor]) ->
 
 
 def identity(facts: Mapping[str, object]) -> str:
-    """The text that identifies a run: two runs with one identity give the same weights."""
+    """The text that identifies a run: on one machine's CPU, runs with one identity give the same weights."""
     return json.dumps(facts, sort_keys=True)

@@ -56,7 +56,7 @@ def choose_compute(device: str) -> Compute:
     if device == "cuda" and not available:
         raise InputError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
     if device == "cuda" or (device == "auto" and available):
-        return Compute(torch.device("cuda"), torch.cuda.is_bf16_supported())
+        return Compute(torch.device("cuda"), torch.cuda.is_bf16_supported(including_emulation=False))
     return Compute(torch.device("cpu"), torch.cpu._is_avx512_bf16_supported())
 
 

@@ -31,8 +31,8 @@ class Protocol:
         """Frames of a test clip: seen and predicted."""
         return self.seen + self.test_predicted
 
-    def check(self, spec: Spec, clip_frames: int) -> None:
-        """Raise InputError where a dataset cannot serve this protocol."""
+    def check(self, spec: Spec) -> None:
+        """Raise InputError where a dataset of `spec` cannot serve this protocol."""
         if spec.obstacle != self.obstacle:
             wanted, found = ("M3SO", "M3SO-NB") if self.obstacle else ("M3SO-NB", "M3SO")
             flag = "with" if self.obstacle else "without"
@@ -40,8 +40,8 @@ class Protocol:
                 f"protocol {self.name} needs {wanted}, this dataset is {found}: generate one {flag} --obstacle"
             )
         asked = max(self.train_frames, self.test_frames)
-        if asked > clip_frames:
-            raise InputError(f"protocol {self.name} needs clips of {asked} frames, this dataset's have {clip_frames}")
+        if asked > spec.frames:
+            raise InputError(f"protocol {self.name} needs clips of {asked} frames, this dataset's have {spec.frames}")
 
 
 M3SO_AUDIO = Spectrogram(n_fft=160, hop=40, bins=41)

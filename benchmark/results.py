@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NAME = ("model", "protocol", "preset", "metric", "sampling", "k", "frame")  # with the provenance: a result's full name
 FIGURES = ("value", "low", "high", "clips")
 COLUMNS = (*NAME, *FIGURES)
+PLAIN_WIDTH = 130  # of a table that is not printed on a terminal
 
 Floats = NDArray[np.floating]
 
@@ -199,11 +200,9 @@ def _figure(row: Mapping[str, object], column: str, where: str, wanted: bool) ->
 
 
 def print_table(rows: pd.DataFrame, console: "Console | None" = None) -> None:
-    """Print one table per protocol, dataset and metric: a line per model, sampling by sampling, a column per frame.
+    """Print one table per protocol, dataset and metric: a line per model and sampling, a column per reported frame.
 
-    Each figure is `value [low, high]`; a star marks the best of each column among the lines of one sampling. A model
-    of one future, floors included, has the same figures under every sampling and so is ranked under each. On
-    anything but a terminal the text is plain and 100 columns wide.
+    Each figure is `value [low, high]`. On anything but a terminal the text is plain and at most PLAIN_WIDTH wide.
     """
     from rich.console import Console  # here, because it takes a tenth of a second
     from rich.text import Text
@@ -211,7 +210,7 @@ def print_table(rows: pd.DataFrame, console: "Console | None" = None) -> None:
     if console is None:
         console = Console()
         if not console.is_terminal:
-            console = Console(width=100, force_terminal=False, color_system=None)
+            console = Console(width=PLAIN_WIDTH, force_terminal=False, color_system=None)
     board = [column for column in ("protocol", "fingerprint", "metric") if column in rows]
     for _, own in rows.groupby(board, sort=False, dropna=False):
         console.print(Text(_title(own), style="bold"))
@@ -224,22 +223,23 @@ def _table(rows: pd.DataFrame, width: int) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    metric = metrics.find(rows["metric"].iloc[0])
     frames = sorted(rows["frame"].unique(), key=lambda frame: (frame == "mean", int(frame) if frame != "mean" else 0))
-    rows = rows.assign(line=_line_names(rows))
-    needed = rows["line"].str.len().max() + 3 + len(frames) * (len(_cell(rows.iloc[0], " ")) + 2)
-    gap = " " if needed <= width else "\n"
-    table = Table(box=box.ASCII_DOUBLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("model", overflow="fold")
+    rows = rows.assign(model=_line_names(rows), futures=_futures(rows))
+    names = rows["model"].str.len().max() + rows["futures"].str.len().max() + 4
+    gap = " " if names + len(frames) * (len(_cell(rows.iloc[0], " ")) + 2) <= width else "\n"
+    table = Table("model", "futures", box=box.ASCII_DOUBLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for frame in frames:
-        table.add_column(frame if frame == "mean" else f"frame {frame}", overflow="fold")
-    for title, own in _ranked_groups(rows):
-        table.add_row(title, style="italic")
-        cells = _cells(own, metric.better, gap)
-        for line, texts in cells.items():
-            table.add_row(f"  {escape(line)}", *(texts.get(frame, "") for frame in frames))
-        table.add_section()
+        table.add_column(frame if frame == "mean" else f"frame {frame}")
+    for (model, futures), own in rows.groupby(["model", "futures"], sort=False):
+        cells = {row["frame"]: _cell(row, gap) for _, row in own.iterrows()}
+        table.add_row(escape(str(model)), str(futures), *(cells.get(frame, "") for frame in frames))
     return table
+
+
+def _futures(rows: pd.DataFrame) -> pd.Series:
+    """How futures became one number: "mean of 100", or "single"."""
+    sampled = rows["sampling"] + " of " + rows["k"].astype(str)
+    return sampled.where(rows["sampling"] != "single", "single")
 
 
 def _title(rows: pd.DataFrame) -> str:
@@ -261,29 +261,8 @@ def _line_names(rows: pd.DataFrame) -> pd.Series:
     return rows["model"] + rows[varied].apply(lambda row: f" ({', '.join(f'{c} {row[c]}' for c in varied)})", axis=1)
 
 
-def _ranked_groups(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Rows that may be ranked together, with a title: those of one sampling and K, and those of a single future."""
-    alone = rows[rows["sampling"] == "single"]
-    sampled = rows[rows["sampling"] != "single"]
-    if sampled.empty:
-        yield "single future", alone
-    for (sampling, k), own in sampled.groupby(["sampling", "k"], sort=False):
-        yield f"{sampling}, K = {k}", pd.concat([own, alone])
-
-
-def _cells(rows: pd.DataFrame, better: str, gap: str) -> dict[str, dict[str, str]]:
-    """Line -> frame -> text, the best of each frame starred."""
-    by_frame = rows.groupby("frame")["value"]
-    best = by_frame.max() if better == "higher" else by_frame.min()
-    cells: dict[str, dict[str, str]] = {}
-    for _, row in rows.iterrows():
-        mark = "*" if row["value"] == best[row["frame"]] else " "
-        cells.setdefault(row["line"], {})[row["frame"]] = _cell(row, gap, mark)
-    return cells
-
-
-def _cell(row: pd.Series, gap: str, mark: str = " ") -> str:
+def _cell(row: pd.Series, gap: str) -> str:
     if row["clips"] == 0:
         return "-"
     digits = 2 if metrics.find(row["metric"]).unit == "dB" else 4
-    return f"{row['value']:.{digits}f}{mark}{gap}[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+    return f"{row['value']:.{digits}f}{gap}[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"

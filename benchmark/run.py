@@ -21,7 +21,7 @@ from benchmark.statistics import by_sampling
 from benchmark.training import Compute, TrainingPlan, train
 from mmnist_av.clips import StoredClips
 from mmnist_av.errors import InputError
-from mmnist_av.files import written_whole
+from mmnist_av.files import remove_leftovers, written_whole
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.store import Dataset, open_dataset, verify
@@ -53,33 +53,38 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
     """
     protocol, preset = protocols.find(job.protocol), presets.find(job.preset)
     config = registry.configure(job.model, job.settings)
-    check_counts(job)
+    folder = job.out or Path("runs") / f"{job.model}-{job.protocol}-{job.preset}-seed{job.seed}"
+    check(job, folder)
     environment.keep_freed_memory()
     compute = environment.choose_compute(job.device)
     dataset = open_or_make(job, protocol, preset)
-    model = build(job, protocol, dataset, config).to(compute.device)
+    clips = StoredClips(dataset.split("train"), protocol.train_frames)
+    model = build(job, protocol, clips, config).to(compute.device)
     plan = TrainingPlan(preset.steps if job.steps is None else job.steps, preset.batch, job.seed)
     facts = describe(job, protocol, preset, dataset, config, plan, compute)
-    folder = claim(job.out or default_folder(job), facts)
-    described = environment.describe(compute)
-    write_json(folder / "environment.json", described)
+    claim(folder, facts, environment.describe(compute))
     if model.players():
-        clips = StoredClips(dataset.split("train"), protocol.train_frames)
         train(model, clips, protocol, plan, compute, folder, checkpoint.identity(facts))
-    scores = score_all(job, model, protocol, facts, dataset, compute, folder)
-    rows = tabulate(scores, protocol, facts, described)
+    scores = score_all(model, protocol, facts, dataset, compute, folder)
+    rows = tabulate(scores, protocol, facts, read_json(folder / "environment.json"))
     results.write_rows(rows, folder / "results.csv")
     return rows, folder
 
 
-def check_counts(job: Job) -> None:
-    """Raise InputError for numbers of samples, steps or a seed that make no sense."""
+def check(job: Job, folder: Path) -> None:
+    """Raise InputError for numbers that make no sense, and for a folder that holds something else than a run."""
     if job.samples is not None and job.samples < 1:
         raise InputError(f"--samples {job.samples}: at least one future a clip is needed")
     if job.steps is not None and job.steps < 0:
         raise InputError(f"--steps {job.steps}: cannot be negative")
     if not 0 <= job.seed < 2**32:
         raise InputError(f"--seed {job.seed}: must be within 0 .. {2**32 - 1}")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: choose another --out")
+    if folder.exists() and not (folder / "config.json").exists():
+        remove_leftovers(folder, "config.json")
+        if any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty and holds no run: choose another --out")
 
 
 def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
@@ -91,7 +96,7 @@ def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
         folder = Path("data") / f"{protocol.dataset.lower()}-{preset.name}"
         spec = Spec(obstacle=protocol.obstacle)
         dataset = generate(folder, spec, sizes, seed=0, digits=preset.digits, mnist_root=job.mnist_root)
-    protocol.check(dataset.spec, dataset.spec.frames)
+    protocol.check(dataset.spec)
     wrong = verify(dataset.path)
     if wrong:
         raise InputError(f"{dataset.path} is not the dataset it was: {'; '.join(wrong)}; generate it again")
@@ -101,14 +106,12 @@ def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
     return dataset
 
 
-def build(job: Job, protocol: Protocol, dataset: Dataset, config: Any) -> Predictor:
-    """The model for the dataset's clips, its weights drawn from the job's seed."""
-    test = dataset.split("test")
-    height, width = test.frames.shape[2:4]
-    channels = test.frames.shape[4] if test.frames.ndim == 5 else 1
+def build(job: Job, protocol: Protocol, clips: StoredClips, config: Any) -> Predictor:
+    """The model for such clips, its weights drawn from the job's seed."""
+    frames, audio = clips[0]["frames"], clips[0]["audio"]
     torch.manual_seed(job.seed)
-    shape = ClipShape((channels, height, width), protocol.audio.shape(test.samples_per_frame))
-    return registry.build(job.model, shape, config)
+    channels, height, width = frames.shape[1:]
+    return registry.build(job.model, ClipShape((channels, height, width), protocol.audio.shape(audio.shape[1])), config)
 
 
 def describe(
@@ -130,42 +133,41 @@ def describe(
         "test_clips": min(preset.test_clips, len(dataset.split("test"))),
         "device": compute.device.type,
         "precision": "bfloat16" if compute.bfloat16 else "float32",
+        "code_version": environment.code_version(),
     }
 
 
-def default_folder(job: Job) -> Path:
-    """Where a run goes that was given no --out."""
-    return Path("runs") / f"{job.model}-{job.protocol}-{job.preset}-seed{job.seed}"
-
-
-def claim(folder: Path, facts: dict[str, object]) -> Path:
+def claim(folder: Path, facts: Mapping[str, Any], described: Mapping[str, Any]) -> None:
     """Make the run's folder, or take up the broken-off run of the same facts that is in it."""
     path = folder / "config.json"
-    if path.exists():
-        try:
-            found = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f"{path} is damaged ({error}): choose another --out, or delete {folder}") from error
-        differ = [name for name in {**facts, **found} if facts.get(name) != found.get(name)]
-        if differ:
-            told = ", ".join(f"{name} {found.get(name)} there, {facts.get(name)} asked" for name in differ[:3])
-            raise InputError(f"{folder} holds another run ({told}): choose another --out")
-        return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty and holds no run: choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    if path.exists():
+        found, asked = read_json(path), json.loads(json.dumps(facts))
+        differ = [name for name in {**asked, **found} if asked.get(name) != found.get(name)]
+        if differ:
+            told = ", ".join(f"{name} {found.get(name)} there, {asked.get(name)} asked" for name in differ[:3])
+            raise InputError(f"{folder} holds another run ({told}): choose another --out")
+    if not (folder / "scores.npz").exists():  # else they come from where environment.json says
+        write_json(folder / "environment.json", described)
     write_json(path, facts)
-    return folder
 
 
-def write_json(path: Path, content: Mapping[str, object]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content`, whole or not at all."""
     with written_whole(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """What write_json wrote; InputError if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete {path.parent} to run again") from error
+
+
 def score_all(
-    job: Job,
     model: Predictor,
     protocol: Protocol,
     facts: Mapping[str, Any],
@@ -178,9 +180,9 @@ def score_all(
     if path.exists():
         return scoring.read_all(path)
     scores = {}
-    for name in dict.fromkeys((job.model, *registry.FLOORS)):
-        scored = model if name == job.model else registry.build(name, NO_SHAPE, None)
-        plan = ScoringPlan(facts["test_clips"], facts["samples"] if scored.stochastic else 1, job.seed)
+    for name in dict.fromkeys((facts["model"], *registry.FLOORS)):
+        scored = model if name == facts["model"] else registry.build(name, NO_SHAPE, None)
+        plan = ScoringPlan(facts["test_clips"], facts["samples"] if scored.stochastic else 1, facts["seed"])
         scores[name] = scoring.score(
             scored.eval(), dataset.split("test"), protocol, plan, compute, parts / name, f"score {name}"
         )
@@ -192,10 +194,10 @@ def tabulate(
     scores: Mapping[str, Scores], protocol: Protocol, facts: Mapping[str, Any], described: Mapping[str, object]
 ) -> pd.DataFrame:
     """The rows of every model, each with where it comes from."""
-    provenance: dict[str, object] = {
-        name: facts[name] for name in ("seed", "steps", "dataset", "digits", "fingerprint")
-    }
-    provenance |= {name: described[name] for name in ("device", "precision", "code_version", "machine")}
+    data = {name: facts[name] for name in ("dataset", "digits", "fingerprint")}
+    origin = {name: described[name] for name in ("device", "precision", "code_version", "machine")}
+    trained = {"seed": facts["seed"], "steps": facts["steps"], "batch": facts["batch"], "settings": changed(facts)}
+    untrained = {**trained, "steps": 0, "batch": 0, "settings": ""}
     tables = []
     for model, found in scores.items():
         by_metric = {
@@ -211,7 +213,14 @@ def tabulate(
                 samples=facts["samples"],
                 frames=range(protocol.seen + 1, protocol.test_frames + 1),
                 report=(*protocol.reported, "mean"),
-                provenance=provenance,
+                provenance={**(trained if model == facts["model"] else untrained), **data, **origin},
             )
         )
     return pd.concat(tables, ignore_index=True)
+
+
+def changed(facts: Mapping[str, Any]) -> str:
+    """The model's settings that are not its defaults: "beta=0.1;latent=4"."""
+    config = registry.configure(facts["model"], {})
+    defaults = {} if config is None else dataclasses.asdict(config)
+    return ";".join(f"{name}={value}" for name, value in facts["settings"].items() if value != defaults[name])

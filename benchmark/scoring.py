@@ -48,7 +48,7 @@ def score(
     for start in track(starts, doing, len(starts)):
         path = parts / f"{start:06d}.npz"
         found = read_part(path)
-        if found is None:
+        if found is None or any(len(values) != min(PART, plan.clips - start) for values in found.values()):
             found = score_part(model, clips, split, protocol, plan, compute, start)
             with written_whole(path) as whole:
                 save(whole, found)
@@ -106,7 +106,7 @@ def target_of(metric: str, frames: Tensor, split: Split, protocol: Protocol, ind
 def save(path: Path, scores: Scores) -> None:
     """Write scores as an .npz."""
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **scores)
+        np.savez(file, **scores)  # type: ignore[arg-type]
 
 
 def read_part(path: Path) -> Scores | None:
@@ -114,7 +114,7 @@ def read_part(path: Path) -> Scores | None:
     try:
         with np.load(path) as part:
             return {name: part[name] for name in part.files}
-    except (FileNotFoundError, zipfile.BadZipFile, ValueError):
+    except (FileNotFoundError, zipfile.BadZipFile, EOFError, ValueError):
         return None
 
 

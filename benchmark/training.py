@@ -1,6 +1,8 @@
 """One training loop for every model."""
 
 import csv
+import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +18,7 @@ from baselines.predictor import Batch, Loss, Player, Predictor, Progress
 from benchmark import checkpoint
 from benchmark.protocols import Protocol
 from mmnist_av.clips import StoredClips
+from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
 from mmnist_av.progress import track
 
@@ -74,8 +77,8 @@ def train(
     """Train the model to the end of the plan, from the folder's checkpoint if there is one.
 
     Leaves checkpoint.safetensors and training.csv in `folder`; `run` identifies the run (checkpoint.identity).
-    Every step draws its random numbers from (seed, step): a run that was broken off and resumed equals an unbroken one.
-    Raises Diverged where a loss is not a number.
+    Every step draws its random numbers from (seed, step): on a CPU, a run that was broken off and resumed equals an
+    unbroken one. Raises Diverged where a loss or a gradient is not finite, before it can move a weight.
     """
     players = model.players()
     optimizers = {name: adam(player) for name, player in players.items()}
@@ -89,10 +92,14 @@ def train(
             batch = Batch(*load_clips(clips, indices, protocol, compute.device), protocol.seen)
             with compute.autocast():
                 losses = model.losses(batch, Progress(step, epoch))
-            check_finite(losses, step, path)
-            descend(losses, players, optimizers)
+            check_finite({f"{name}'s loss": loss.total for name, loss in losses.items()}, step, path)
+            norms = differentiate(losses, players, optimizers)
+            check_finite({f"{name}'s gradient": norm for name, norm in norms.items()}, step, path)
+            for optimizer in optimizers.values():
+                optimizer.step()
             log.write(step, epoch, losses)
             if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == plan.steps:
+                log.sync()
                 checkpoint.save(path, run, step + 1, model, optimizers)
     model.eval()
 
@@ -107,45 +114,45 @@ def step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint32)[0])
 
 
-def descend(losses: Mapping[str, Loss], players: Mapping[str, Player], optimizers: checkpoint.Optimizers) -> None:
-    """One step of every player, each down its own loss; all gradients are taken before anyone moves."""
+def differentiate(
+    losses: Mapping[str, Loss], players: Mapping[str, Player], optimizers: checkpoint.Optimizers
+) -> dict[str, Tensor]:
+    """Take every player's gradient of its own loss, clipped where the player says so; returns the norms before that."""
+    norms = {}
     remaining = len(losses)
     for name, loss in losses.items():
         remaining -= 1
+        parameters, clip_norm = players[name].parameters, players[name].clip_norm
         optimizers[name].zero_grad()
-        loss.total.backward(inputs=players[name].parameters, retain_graph=remaining > 0)
-        clip_norm = players[name].clip_norm
-        if clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(players[name].parameters, clip_norm)
-    for name in losses:
-        optimizers[name].step()
+        loss.total.backward(inputs=parameters, retain_graph=remaining > 0)
+        norms[name] = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip_norm is None else clip_norm)
+    return norms
 
 
-def check_finite(losses: Mapping[str, Loss], step: int, path: Path) -> None:
-    """Raise Diverged where a player's loss is not a number."""
-    for name, loss in losses.items():
-        if not torch.isfinite(loss.total):
+def check_finite(values: Mapping[str, Tensor], step: int, path: Path) -> None:
+    """Raise Diverged where one of the values, called by its name, is infinite or not a number."""
+    for name, value in values.items():
+        if not torch.isfinite(value):
             saved = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint was written yet"
-            raise Diverged(f"training diverged at step {step}: the {name}'s loss is {loss.total.item()}; {saved}")
+            way_out = "try another --seed, or --set learning_rate=... lower"
+            raise Diverged(f"training diverged at step {step}: the {name} is {value.item()}; {saved}; {way_out}")
 
 
 class TrainingLog:
-    """training.csv: one row a step. Opened again at step `first`, it keeps the rows before and drops the rest."""
+    """training.csv: one row a step. Opened again at step `first`, it keeps the rows before and drops the rest.
+
+    Raises InputError where rows before `first` are missing.
+    """
 
     def __init__(self, path: Path, first: int) -> None:
-        self._path = path
-        kept = self._rows_before(first)
+        kept = path.read_text().splitlines(keepends=True)[: first + 1] if first else []
+        if first and (len(kept) <= first or not kept[-1].startswith(f"{first - 1},")):
+            raise InputError(f"{path} lacks steps before {first}: delete {path.parent} to run again")
         with written_whole(path) as part:
             part.write_text("".join(kept))
         self._file = path.open("a", newline="")
-        self._started = time.monotonic()
+        self._started = time.monotonic() - (float(kept[-1].split(",")[2]) if kept else 0.0)
         self._header = bool(kept)
-
-    def _rows_before(self, first: int) -> list[str]:
-        if first == 0 or not self._path.exists():
-            return []
-        header, *rows = self._path.read_text().splitlines(keepends=True)
-        return [header, *(row for row in rows if row.endswith("\n") and int(row.split(",", 1)[0]) < first)]
 
     def write(self, step: int, epoch: int, losses: Mapping[str, Loss]) -> None:
         """Add a row: every player's loss and its terms."""
@@ -159,6 +166,10 @@ class TrainingLog:
             self._header = True
         writer.writerow(row)
         self._file.flush()
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut."""
+        os.fsync(self._file.fileno())
 
     def __enter__(self) -> "TrainingLog":
         return self

@@ -41,9 +41,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what `written_whole` left in `folder` and its subfolders when its process was killed."""
-    for part in folder.rglob(".*.part"):
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove what `written_whole` left of files called `name` under `folder` when its process was killed."""
+    for part in folder.rglob(f".{name}.*.part"):
         part.unlink()
 
 

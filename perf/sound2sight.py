@@ -41,7 +41,9 @@ def make_step(compute, clips, seen, predicted):
     def step():
         with compute.autocast():
             losses = model.losses(batch, Progress(1000, 2))
-        training.descend(losses, players, optimizers)
+        training.differentiate(losses, players, optimizers)
+        for optimizer in optimizers.values():
+            optimizer.step()
 
     return step
 

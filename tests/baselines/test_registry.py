@@ -14,8 +14,8 @@ def test_unknown_model_is_told_the_nearest_names():
 
 
 def test_settings_take_the_place_of_the_papers_values():
-    config = registry.configure("puq", {"eta1": "0.5", "latent": "4", "score_seen": "true", "z_train": "prior"})
-    assert (config.eta1, config.latent, config.score_seen, config.z_train) == (0.5, 4, True, "prior")
+    config = registry.configure("puq", {"eta2": "0.5", "latent": "4", "score_seen": "true", "z_train": "prior"})
+    assert (config.eta2, config.latent, config.score_seen, config.z_train) == (0.5, 4, True, "prior")
     assert registry.build("puq", ClipShape((1, 16, 16), (11, 11)), config).config is config
 
 
@@ -24,9 +24,14 @@ def test_settings_take_the_place_of_the_papers_values():
     [
         ("sound2sight", {"betta": "1"}, "unknown setting of sound2sight 'betta': did you mean beta"),
         ("puq", {"latent": "2.5"}, "--set latent=2.5: must be a whole number"),
-        ("puq", {"eta1": "much"}, "--set eta1=much: must be a number"),
+        ("puq", {"eta2": "much"}, "--set eta2=much: must be a number"),
         ("puq", {"score_seen": "perhaps"}, "must be true or false"),
         ("puq", {"z_train": "both"}, "z_train must be one of prior, posterior"),
+        ("puq", {"heads": "0"}, "heads must be at least 1"),
+        ("puq", {"gamma_epochs": "0"}, "gamma_epochs must be at least 1"),
+        ("puq", {"position_dropout": "2"}, "position_dropout must be below 1, not 2"),
+        ("puq", {"beta": "nan"}, "beta must be finite and not negative, nan is"),
+        ("puq", {"transformer_width": "15", "heads": "3"}, "not a multiple of twice heads"),
         ("black", {"colour": "1"}, "model 'black' has no settings"),
     ],
 )
@@ -39,4 +44,20 @@ def test_third_parties_register_by_entry_point(monkeypatch):
     entry = EntryPoint("pitch-black", "baselines.floors:Black", "avbench.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "avbench.models" else [])
     assert registry.find("pitch-black") is Black
+    assert registry.models()["pitch-black"] is Black
     assert registry.find("puq") is registry.MODELS["puq"]
+
+
+def test_a_third_partys_broken_model_breaks_only_itself(monkeypatch):
+    entry = EntryPoint("broken", "no_such_module:Model", "avbench.models")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    assert registry.find("black") is Black
+    with pytest.raises(InputError, match=r"model 'broken' .*cannot be loaded: ModuleNotFoundError"):
+        registry.find("broken")
+
+
+def test_a_third_party_cannot_take_a_name_of_ours(monkeypatch):
+    entry = EntryPoint("puq", "baselines.floors:Black", "avbench.models")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    with pytest.raises(InputError, match="a name that is taken"):
+        registry.models()

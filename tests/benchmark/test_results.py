@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from benchmark.results import COLUMNS, make_rows, print_table, read_rows, write_rows
+from benchmark.results import COLUMNS, PLAIN_WIDTH, make_rows, print_table, read_rows, write_rows
 from benchmark.statistics import bootstrap_interval, by_sampling
 from mmnist_av.errors import InputError
 
@@ -170,10 +170,10 @@ def printed(rows, capsys):
     return capsys.readouterr().out
 
 
-def test_tables_are_plain_and_fit_100_columns(capsys):
+def test_tables_are_plain_and_fit_their_width(capsys):
     text = printed(board(("a-model-with-a-long-name", 7, 0.5), ("black", 1, 0.1)), capsys)
     assert "\x1b" not in text
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= PLAIN_WIDTH
     assert "…" not in text
     for name in (
         "psnr, dB, higher is better; m3so, demo, dataset 1e5; 12 clips",
@@ -184,31 +184,27 @@ def test_tables_are_plain_and_fit_100_columns(capsys):
         assert name in text
 
 
+def test_a_narrow_table_loses_no_figure(capsys):
+    rows = board(("a-model-with-a-long-name", 7, 0.5)).query("metric == 'ssim'")
+    screen = io.StringIO()
+    print_table(rows, Console(file=screen, width=100, force_terminal=False))
+    assert max(map(len, screen.getvalue().splitlines())) <= 100
+    for value in (*rows["value"], *rows["low"], *rows["high"]):
+        assert f"{value:.4f}" in screen.getvalue()
+
+
 def test_every_figure_is_printed_with_its_interval(capsys):
     rows = rows_of(scores={"block_iou": {"single": RNG.random((30, 1))}}, samples=1)
     row = rows.iloc[0]
-    assert f"{row['value']:.4f}* [{row['low']:.4f}, {row['high']:.4f}]" in printed(rows, capsys)
+    assert f"{row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]" in printed(rows, capsys)
 
 
-def test_the_best_of_each_column_is_marked_under_each_sampling_floors_included(capsys):
-    rows = board(("good", 7, 0.7), ("bad", 7, 0.2), ("floor", 1, 0.4)).query("metric == 'ssim'")
-    lines = printed(rows, capsys).splitlines()
-    starred = {line.split("|")[0].strip(): line.count("*") for line in lines if "|0." in line}
-    assert starred == {"good": 4, "bad": 0, "floor": 0}
-    assert sum(line.strip().startswith("floor") for line in lines) == 4  # under each sampling
-    lines = printed(board(("bad", 7, 0.2), ("floor", 1, 0.4)).query("metric == 'ssim'"), capsys).splitlines()
-    assert {line.split("|")[0].strip() for line in lines if "*" in line} == {"floor"}
-
-
-def test_where_lower_is_better_the_lowest_is_marked(capsys, monkeypatch):
-    from dataclasses import replace
-
-    from benchmark.metrics import METRICS
-
-    monkeypatch.setitem(METRICS, "ssim", replace(METRICS["ssim"], better="lower"))
-    rows = board(("high", 1, 0.7), ("low", 1, 0.2)).query("metric == 'ssim'")
-    lines = printed(rows, capsys).splitlines()
-    assert {line.split("|")[0].strip() for line in lines if "*" in line} == {"low"}
+def test_every_model_and_sampling_has_one_line_a_metric(capsys):
+    rows = board(("learned", 7, 0.7), ("floor", 1, 0.4)).query("metric == 'ssim'")
+    lines = [[field.strip() for field in line.split("|")] for line in printed(rows, capsys).splitlines()]
+    named = [(line[0], line[1]) for line in lines if line[0] in ("learned", "floor")]
+    samplings = ("mean", "best_sequence", "best_frame", "mean_frame")
+    assert named == [*(("learned", f"{sampling} of 7") for sampling in samplings), ("floor", "single")]
 
 
 def test_lines_of_one_model_are_told_apart_by_what_differs(capsys):
@@ -218,7 +214,7 @@ def test_lines_of_one_model_are_told_apart_by_what_differs(capsys):
     assert "s2s (seed 1)" in text
 
 
-def test_datasets_and_protocols_are_never_ranked_in_one_table(capsys):
+def test_datasets_and_protocols_are_never_in_one_table(capsys):
     two = pd.concat([rows_of("a", 1), rows_of("b", 1, about=ABOUT | {"fingerprint": "2f6"})], ignore_index=True)
     text = printed(two.query("metric == 'psnr'"), capsys)
     assert text.count("psnr, dB") == 2
@@ -229,5 +225,5 @@ def test_datasets_and_protocols_are_never_ranked_in_one_table(capsys):
 def test_a_terminal_gets_one_line_a_figure_where_there_is_room():
     screen = io.StringIO()
     print_table(rows_of("s2s", 1), Console(file=screen, width=160, force_terminal=True))
-    assert re.search(r"s2s.*\d\.\d\d\* \[\d+\.\d\d, \d+\.\d\d\]", screen.getvalue())
+    assert re.search(r"s2s.*\d\.\d\d \[\d+\.\d\d, \d+\.\d\d\]", screen.getvalue())
     assert "\x1b" in screen.getvalue()

@@ -71,8 +71,13 @@ def test_rows_hold_model_and_floors_under_each_sampling_and_reported_frame(finis
 
 def test_rows_say_where_they_come_from(finished, nb_dataset):
     rows, _ = finished
-    for column in ("seed", "steps", "digits", "device", "precision", "code_version", "machine"):
+    for column in ("seed", "digits", "device", "precision", "code_version", "machine"):
         assert rows[column].nunique() == 1
+    learned = rows["model"] == "puq"
+    assert set(rows[learned]["settings"]) == {"embedding=16;hidden=16;transformer_width=16;feedforward=16"}
+    assert set(rows[learned]["steps"]) == {"2"}
+    assert set(rows[~learned]["settings"]) == {""}
+    assert set(rows[~learned]["steps"]) == {"0"}
     assert set(rows["fingerprint"]) == {nb_dataset.fingerprint}
 
 
@@ -206,7 +211,7 @@ def test_numbers_that_make_no_sense_are_refused_before_anything_is_written(nb_da
     refused("--steps -1", nb_dataset, out, steps=-1)
     refused("--seed -1", nb_dataset, out, seed=-1)
     refused("unknown model 'pug': did you mean puq", nb_dataset, out, model="pug")
-    refused("unknown setting of puq 'etta1': did you mean eta1", nb_dataset, out, settings={"etta1": "1"})
+    refused("unknown setting of puq 'etta2': did you mean eta2", nb_dataset, out, settings={"etta2": "1"})
     refused("needs M3SO, this dataset is M3SO-NB", nb_dataset, out, protocol="m3so")
     assert not out.exists()
 
@@ -218,6 +223,35 @@ def test_a_dataset_with_a_flipped_byte_is_refused_and_the_file_named(nb_dataset,
     content[-7] ^= 1
     path.write_bytes(content)
     refused("train/audio.npy", nb_dataset, tmp_path / "out", data=tmp_path / "data")
+
+
+def test_a_run_of_other_code_is_not_taken_up(finished, nb_dataset, tmp_path, monkeypatch):
+    shutil.copytree(finished[1], tmp_path / "copy")
+    monkeypatch.setattr(run_module.environment, "code_version", lambda: "9.9.9")
+    refused("holds another run .code_version", nb_dataset, tmp_path / "copy")
+
+
+def test_a_run_killed_before_its_config_was_written_starts_again(nb_dataset, tmp_path):
+    out = tmp_path / "killed"
+    out.mkdir()
+    (out / ".config.json.123.part").write_text('{"mod')
+    run(job(nb_dataset, out, model="black", settings={}))
+    assert not list(out.glob(".*"))
+
+
+def test_a_part_with_other_clips_than_it_should_hold_is_scored_again(finished, nb_dataset, tmp_path):
+    out = tmp_path / "parts"
+    shutil.copytree(finished[1], out)
+    with np.load(out / "scores.npz") as scores:
+        short = {name.split("/", 1)[1]: scores[name][:2] for name in scores.files if name.startswith("puq/")}
+    (out / "scores.npz").unlink()
+    (out / "scores/puq").mkdir(parents=True)
+    np.savez(out / "scores/puq/000000.npz", **short)
+    (out / "scores/black").mkdir()
+    (out / "scores/black/000000.npz").write_bytes(b"")
+    rows, _ = run(job(nb_dataset, out))
+    assert (rows["clips"] == 3).all()
+    assert (out / "results.csv").read_bytes() == (finished[1] / "results.csv").read_bytes()
 
 
 def test_a_damaged_score_file_is_named(finished, nb_dataset, tmp_path):

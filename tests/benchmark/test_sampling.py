@@ -56,11 +56,13 @@ def test_a_model_is_handed_the_seen_frames_and_the_sound_and_nothing_else():
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_futures_of_a_clip_do_not_depend_on_its_neighbours_or_their_order(name):
-    model, (frames, audio) = network(name), clips()
+def test_futures_of_a_clip_do_not_depend_on_its_neighbours_or_their_order(name, lively):
+    model, (frames, audio) = lively(network(name)), clips()
     together = draw_futures(model, frames, audio, PROTOCOL, 2, 0, [5, 6, 7], CPU)
     shuffled = draw_futures(model, frames[[2, 0]], audio[[2, 0]], PROTOCOL, 2, 0, [7, 5], CPU)
-    torch.testing.assert_close(together[[2, 0]], shuffled, atol=1e-5, rtol=1e-4)
+    spread = (together[:, 0] - together[:, 1]).abs().mean()
+    assert spread > 1e-3
+    assert (together[[2, 0]] - shuffled).abs().mean() < 1e-2 * spread
 
 
 @pytest.mark.parametrize("name", TRAINED)

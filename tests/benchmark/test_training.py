@@ -78,17 +78,17 @@ def test_a_killed_training_ends_with_the_weights_and_the_log_of_an_unbroken_one(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir(), broken.mkdir()
     train(puq(), clips, PROTOCOL, plan, CPU, whole, "run")
-    taken = training.descend
+    taken = training.differentiate
 
     def die_in_the_fourth_step(*arguments):
         if len((broken / "training.csv").read_text().splitlines()) == 4:  # steps 0 to 2 are logged
             raise KeyboardInterrupt
-        taken(*arguments)
+        return taken(*arguments)
 
-    monkeypatch.setattr(training, "descend", die_in_the_fourth_step)
+    monkeypatch.setattr(training, "differentiate", die_in_the_fourth_step)
     with pytest.raises(KeyboardInterrupt):
         train(puq(), clips, PROTOCOL, plan, CPU, broken, "run")
-    monkeypatch.setattr(training, "descend", taken)
+    monkeypatch.setattr(training, "differentiate", taken)
     with (broken / "training.csv").open("a") as log:
         log.write("3,0,1.0")  # torn by the kill
     train(puq(), clips, PROTOCOL, plan, CPU, broken, "run")
@@ -116,6 +116,28 @@ def test_divergence_stops_with_step_player_and_last_good_checkpoint(clips, tmp_p
     model.broken_at = 3
     with pytest.raises(Diverged, match=r"step 3: the one's loss is nan; the last good checkpoint is .*safetensors"):
         train(model, clips, PROTOCOL, TrainingPlan(6, 2, 0), CPU, tmp_path, "run")
+
+
+def test_a_gradient_that_is_not_finite_moves_no_weight(clips, tmp_path):
+    class Steep(TwoWeights):
+        def losses(self, batch, progress):
+            return {"one": Loss((self.one - 1.0).sqrt()), "two": Loss(self.two * 1.0)}
+
+    model = Steep()
+    with pytest.raises(
+        Diverged, match=r"step 0: the one's gradient is inf; no checkpoint was written yet; try another"
+    ):
+        train(model, clips, PROTOCOL, TrainingPlan(1, 2, 0), CPU, tmp_path, "run")
+    assert (model.one.item(), model.two.item()) == (1.0, 2.0)
+
+
+def test_a_log_that_lacks_steps_is_refused(clips, tmp_path):
+    plan = TrainingPlan(2, 2, 0)
+    train(TwoWeights(), clips, PROTOCOL, plan, CPU, tmp_path, "run")
+    log = tmp_path / "training.csv"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(InputError, match=r"training\.csv lacks steps before 2"):
+        train(TwoWeights(), clips, PROTOCOL, plan, CPU, tmp_path, "run")
 
 
 def test_a_step_draws_the_same_random_numbers_whenever_it_is_taken(clips, tmp_path):
