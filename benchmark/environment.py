@@ -14,7 +14,7 @@ from mmnist_av import __version__
 from mmnist_av.errors import InputError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
-LIBRARIES = ("torch", "numpy", "scipy", "pandas", "safetensors")
+LIBRARIES = ("torch", "numpy", "pandas", "safetensors")
 
 
 def code_version() -> str:

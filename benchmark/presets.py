@@ -10,7 +10,6 @@ class Preset:
     """The sizes of a run."""
 
     name: str
-    purpose: str
     digits: str  # digit source of the dataset that is made where none is given
     train_clips: int
     val_clips: int
@@ -23,10 +22,10 @@ class Preset:
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("demo", "under 5 minutes on 2 cores", "embedded", 400, 50, 60, 120, 16, 10),
-        Preset("small", "a few hours on 2 cores", "embedded", 8000, 1000, 1000, 2000, 16, 100),
+        Preset("demo", "embedded", 400, 50, 60, 120, 16, 10),
+        Preset("small", "embedded", 8000, 1000, 1000, 2000, 16, 100),
         # 8000 clips in batches of 110 for 1001 epochs: the release's; the paper gives the splits and K = 100
-        Preset("paper", "the paper's sizes; wants a GPU", "mnist", 8000, 1000, 1000, 1001 * 72, 110, 100),
+        Preset("paper", "mnist", 8000, 1000, 1000, 1001 * 72, 110, 100),
     )
 }
 

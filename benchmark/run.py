@@ -21,10 +21,10 @@ from benchmark.statistics import by_sampling
 from benchmark.training import Compute, TrainingPlan, train
 from mmnist_av.clips import StoredClips
 from mmnist_av.errors import InputError
-from mmnist_av.files import remove_leftovers, written_whole
+from mmnist_av.files import is_leftover, remove_leftovers, sole_writer, written_whole
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.store import Dataset, open_dataset, verify
+from mmnist_av.store import REMEDY, Dataset, open_dataset, verify
 
 NO_SHAPE = ClipShape((0, 0, 0), (0, 0))  # floors fit every clip
 
@@ -62,12 +62,13 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
     model = build(job, protocol, clips, config).to(compute.device)
     plan = TrainingPlan(preset.steps if job.steps is None else job.steps, preset.batch, job.seed)
     facts = describe(job, protocol, preset, dataset, config, plan, compute)
-    claim(folder, facts, environment.describe(compute))
-    if model.players():
-        train(model, clips, protocol, plan, compute, folder, checkpoint.identity(facts))
-    scores = score_all(model, protocol, facts, dataset, compute, folder)
-    rows = tabulate(scores, protocol, facts, read_json(folder / "environment.json"))
-    results.write_rows(rows, folder / "results.csv")
+    with sole_writer(folder):
+        claim(folder, facts, environment.describe(compute))
+        if model.players():
+            train(model, clips, protocol, plan, compute, folder, checkpoint.identity(facts))
+        scores = score_all(model, protocol, facts, dataset, compute, folder)
+        rows = tabulate(scores, protocol, facts, read_json(folder / "environment.json"))
+        results.write_rows(rows, folder / "results.csv")
     return rows, folder
 
 
@@ -79,12 +80,9 @@ def check(job: Job, folder: Path) -> None:
         raise InputError(f"--steps {job.steps}: cannot be negative")
     if not 0 <= job.seed < 2**32:
         raise InputError(f"--seed {job.seed}: must be within 0 .. {2**32 - 1}")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: choose another --out")
-    if folder.exists() and not (folder / "config.json").exists():
-        remove_leftovers(folder, "config.json")
-        if any(folder.iterdir()):
-            raise InputError(f"{folder} is not empty and holds no run: choose another --out")
+    files = list(folder.iterdir()) if folder.is_dir() else []
+    if not (folder / "config.json").exists() and not all(map(is_leftover, files)):
+        raise InputError(f"{folder} is not empty and holds no run: choose another --out")
 
 
 def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
@@ -99,7 +97,7 @@ def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
     protocol.check(dataset.spec)
     wrong = verify(dataset.path)
     if wrong:
-        raise InputError(f"{dataset.path} is not the dataset it was: {'; '.join(wrong)}; generate it again")
+        raise InputError(f"{dataset.path} is not the dataset it was: {'; '.join(wrong)}; {REMEDY}")
     for split in ("train", "test"):
         if not len(dataset.split(split)):
             raise InputError(f"{dataset.path}: the {split} split is empty, so there is nothing to {split} on")
@@ -138,19 +136,18 @@ def describe(
 
 
 def claim(folder: Path, facts: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-    """Make the run's folder, or take up the broken-off run of the same facts that is in it."""
+    """Make the folder this run's, or take up the broken-off run of the same facts that is in it."""
     path = folder / "config.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
     if path.exists():
         found, asked = read_json(path), json.loads(json.dumps(facts))
         differ = [name for name in {**asked, **found} if asked.get(name) != found.get(name)]
         if differ:
             told = ", ".join(f"{name} {found.get(name)} there, {asked.get(name)} asked" for name in differ[:3])
             raise InputError(f"{folder} holds another run ({told}): choose another --out")
+    remove_leftovers(folder)
+    write_json(path, facts)
     if not (folder / "scores.npz").exists():  # else they come from where environment.json says
         write_json(folder / "environment.json", described)
-    write_json(path, facts)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -97,9 +97,14 @@ def score_clip(
 
 
 def target_of(metric: str, frames: Tensor, split: Split, protocol: Protocol, index: int) -> Tensor:
-    """What the metric compares with: the true frames (1, 1, predicted, C, H, W), or the block's place (1, 2) in px."""
+    """What the metric compares with: the true frames (1, 1, predicted, C, H, W), or the block's place (1, 2) in px.
+
+    A block that is not there yet in the last predicted frame has no place: -1.
+    """
     if METRICS[metric].target == "block":
-        return torch.from_numpy(split.truth["block_place"][[index]]).to(frames.device)
+        there = split.truth["block_first_frame"][[index]] < protocol.test_frames
+        place = np.where(there[:, None], split.truth["block_place"][[index]], -1)
+        return torch.from_numpy(place).to(frames.device)
     return frames[:, None, protocol.seen :]
 
 

@@ -11,7 +11,6 @@ import click
 from mmnist_av import __version__
 from mmnist_av.errors import InputError, OneLineErrors
 from mmnist_av.m3so.spec import SPLIT_IDS, Spec
-from mmnist_av.progress import progress_bar
 
 if TYPE_CHECKING:
     from mmnist_av.store import Dataset
@@ -54,16 +53,12 @@ def generate_command(
 ) -> None:
     """Write M3SO or M3SO-NB: the same bytes for the same options, everywhere.
 
-    Stopped at any moment, the same command goes on where it was.
+    Stopped at any moment, the same command goes on where it was; what is finished is left alone.
     """
-    from mmnist_av.m3so.generate import describe, generate, is_finished
-    from mmnist_av.store import open_dataset
+    from mmnist_av.m3so.generate import generate
 
     spec = Spec(obstacle, digits_per_clip)
     sizes = {"train": train, "val": val, "test": test}
-    if is_finished(out, describe(spec, sizes, seed, digits)):
-        click.echo(f"{out} is there already: {_summary(open_dataset(out))}")
-        return
     click.echo(f"{out}: {_summary(generate(out, spec, sizes, seed, digits, mnist_root, download))}")
 
 
@@ -90,14 +85,12 @@ def info(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def verify_command(folder: Path) -> None:
     """Read every byte of the dataset in FOLDER and compare it with what was written."""
-    from mmnist_av.store import read_manifest, verify
+    from mmnist_av.store import REMEDY, verify
 
-    files = read_manifest(folder)["files"]
-    with progress_bar("bytes", sum(facts["bytes"] for facts in files.values())) as done:
-        wrong = verify(folder, done)
+    wrong = verify(folder)
     if wrong:
-        raise InputError(f"{folder} is damaged: {'; '.join(wrong)}")
-    click.echo(f"{folder}: {len(files)} files, all as they were written")
+        raise InputError(f"{folder} is damaged: {'; '.join(wrong)}; {REMEDY}")
+    click.echo(f"{folder}: every file is as it was written")
 
 
 def _summary(dataset: "Dataset") -> str:

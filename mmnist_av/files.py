@@ -1,5 +1,6 @@
 """Whole files or none: write aside, fsync, rename."""
 
+import fcntl
 import hashlib
 import io
 import os
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from mmnist_av.errors import InputError
 
 _CHUNK = 1 << 24  # bytes read at a time
 
@@ -31,6 +34,25 @@ def publish(part: Path, path: Path) -> None:
 
 
 @contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Make `folder` and let no other process be its writer while the block runs.
+
+    Raises InputError if another is, or if `folder` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise InputError(f"{folder} is being written by another process") from error
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A path to write to, beside `path`; it becomes `path` when the block ends, and is removed if the block fails."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -41,10 +63,15 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove what `written_whole` left of files called `name` under `folder` when its process was killed."""
-    for part in folder.rglob(f".{name}.*.part"):
-        part.unlink()
+def is_leftover(path: Path) -> bool:
+    """Whether `path` is what `written_whole` left when its process was killed."""
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `written_whole` left in `folder` and its subfolders."""
+    for path in folder.rglob(".*.part"):
+        path.unlink()
 
 
 def sha256(path: Path) -> str:

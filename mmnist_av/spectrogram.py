@@ -1,4 +1,4 @@
-"""The audio features of a protocol (design/PROTOCOLS.md): one spectrogram a frame."""
+"""The audio features of a protocol: one spectrogram a frame."""
 
 from dataclasses import dataclass
 

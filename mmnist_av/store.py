@@ -1,10 +1,11 @@
-"""The dataset on disk (design/M3SO.md, "On disk"): write, open, verify."""
+"""The dataset on disk : write, open, verify."""
 
 import functools
 import hashlib
+import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from mmnist_av import __version__
 from mmnist_av.errors import InputError, unknown_name
 from mmnist_av.files import sha256, written_whole
 from mmnist_av.m3so.spec import SPLIT_IDS, Spec, spec_from_dict
+from mmnist_av.progress import progress_bar
 
 MANIFEST = "dataset.json"
+REMEDY = "delete the folder and generate it again"
 
 
 @dataclass(frozen=True)
@@ -79,36 +82,41 @@ class Dataset:
         return Split(name, self.path / name, sizes[name], self.spec.fps, self.spec.samples_per_frame)
 
 
-def open_dataset(path: Path) -> Dataset:
+def open_dataset(path: Path | str) -> Dataset:
     """The dataset in the folder `path`; its arrays are not read.
 
     Raises InputError if it is none, unfinished, of another world, or if a file is missing or has another length.
     """
+    path = Path(path)
     manifest = read_manifest(path)
     for name, facts in manifest["files"].items():
         file = path / name
         if not file.is_file():
-            raise InputError(f"{path} is damaged: {name} is missing")
+            raise InputError(f"{path} is damaged: {name} is missing; {REMEDY}")
         if file.stat().st_size != facts["bytes"]:
-            raise InputError(f"{path} is damaged: {name} has {file.stat().st_size} bytes, not {facts['bytes']}")
+            raise InputError(
+                f"{path} is damaged: {name} has {file.stat().st_size} bytes, not {facts['bytes']}; {REMEDY}"
+            )
     return Dataset(path, spec_from_dict(manifest["spec"]), manifest["seed"], manifest["fingerprint"], manifest)
 
 
-def verify(path: Path, progress: Callable[[int], None] = lambda done: None) -> list[str]:
+def verify(path: Path) -> list[str]:
     """Read a dataset's every byte. Returns what is wrong, a file a line; nothing if all is as it was written.
 
-    `progress` is told the bytes of each file when it is done. Raises InputError if dataset.json itself is wrong.
+    Raises InputError if dataset.json itself is wrong.
     """
+    files = read_manifest(path)["files"]
     wrong = []
-    for name, facts in read_manifest(path)["files"].items():
-        file = path / name
-        if not file.is_file():
-            wrong.append(f"{name} is missing")
-        elif file.stat().st_size != facts["bytes"]:
-            wrong.append(f"{name} has {file.stat().st_size} bytes, not {facts['bytes']}")
-        elif sha256(file) != facts["sha256"]:
-            wrong.append(f"{name} has changed")
-        progress(facts["bytes"])
+    with progress_bar("verify, bytes", sum(facts["bytes"] for facts in files.values())) as done:
+        for name, facts in files.items():
+            file = path / name
+            if not file.is_file():
+                wrong.append(f"{name} is missing")
+            elif file.stat().st_size != facts["bytes"]:
+                wrong.append(f"{name} has {file.stat().st_size} bytes, not {facts['bytes']}")
+            elif sha256(file) != facts["sha256"]:
+                wrong.append(f"{name} has changed")
+            done(facts["bytes"])
     return wrong
 
 
@@ -129,6 +137,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         text = file.read_bytes().decode()
     except FileNotFoundError as error:
         raise InputError(f"{path} is not a dataset: it has no {MANIFEST}") from error
+    except OSError as error:
+        raise InputError(f"{path} is not a dataset that can be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is damaged: it is not text") from error
     try:
@@ -153,8 +163,9 @@ def write_truth(path: Path, truth: Mapping[str, NDArray[Any]]) -> str:
             for name, array in truth.items():
                 member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980
                 member.create_system = 3  # on every system
-                with archive.open(member, "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, array.astype(array.dtype.newbyteorder("<")), version=(1, 0))
+                content = io.BytesIO()
+                np.lib.format.write_array(content, array.astype(array.dtype.newbyteorder("<")), version=(1, 0))
+                archive.writestr(member, content.getvalue())  # whole: streamed members differ between Pythons
         digest = sha256(part)
     return digest
 

@@ -1,1 +1,1 @@
-"""The synthetic world: Moving MNIST with telephone tones (design/M3SO.md)."""
+"""The synthetic world: Moving MNIST with telephone tones."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmnist_av.errors import InputError, unknown_name
-from mmnist_av.files import GrowingArray, remove_leftovers
+from mmnist_av.files import GrowingArray, remove_leftovers, sole_writer
 from mmnist_av.m3so.digits import POOL_SHA256, Digits, check_source, load_pool
 from mmnist_av.m3so.journal import JOURNAL, Journal, open_journal, refuse_another
 from mmnist_av.m3so.picture import render_frames
@@ -43,23 +43,29 @@ def generate(
     `digits.load_pool`. Raises InputError for bad sizes, seed or digits, for an `out` that holds anything else, and
     for a full disk.
     """
-    asked = describe(spec, sizes, seed, digits)
-    if is_finished(out, asked):
-        return open_dataset(out)
-    pool = load_pool(digits, mnist_root, download)
-    clips = sum(asked["sizes"].values())
-    with open_journal(out, asked) as journal, _room(out, clips * spec.clip_bytes), progress_bar("clips", clips) as done:
-        files: dict[str, str] = {}
-        for split, size in asked["sizes"].items():
-            if size:
-                files |= _write_split(out, spec, size, seed, split, pool[split], journal, done)
-        remove_leftovers(out)
-        write_manifest(out, asked, files)
-        journal.remove()
+    asked = _describe(spec, sizes, seed, digits)
+    if not _is_finished(out, asked):
+        pool = load_pool(digits, mnist_root, download)
+        with sole_writer(out):
+            if not _is_finished(out, asked):  # by another process meanwhile
+                _write(out, spec, asked, pool)
+    (out / JOURNAL).unlink(missing_ok=True)
     return open_dataset(out)
 
 
-def describe(spec: Spec, sizes: Mapping[str, int], seed: int, digits: str) -> dict[str, Any]:
+def _write(out: Path, spec: Spec, asked: Mapping[str, Any], pool: Mapping[str, Digits]) -> None:
+    """Write, or go on writing, all that was asked for."""
+    clips = sum(asked["sizes"].values())
+    files: dict[str, str] = {}
+    with _room(out, clips * spec.clip_bytes), open_journal(out, asked) as journal, progress_bar("clips", clips) as done:
+        for split, size in asked["sizes"].items():
+            if size:
+                files |= _write_split(out, spec, size, asked["seed"], split, pool[split], journal, done)
+        remove_leftovers(out)
+        write_manifest(out, asked, files)
+
+
+def _describe(spec: Spec, sizes: Mapping[str, int], seed: int, digits: str) -> dict[str, Any]:
     """What was asked for, as dataset.json says it. Raises InputError for bad sizes, seed or digit source."""
     check_source(digits)
     for split in sizes:
@@ -77,12 +83,11 @@ def describe(spec: Spec, sizes: Mapping[str, int], seed: int, digits: str) -> di
     return {"dataset": spec.name, "spec": spec.as_dict(), "seed": int(seed), "digits": source, "sizes": whole}
 
 
-def is_finished(out: Path, asked: Mapping[str, Any]) -> bool:
+def _is_finished(out: Path, asked: Mapping[str, Any]) -> bool:
     """Whether `out` is the dataset `asked` for. Raises InputError if it is another, or a damaged one."""
     if not (out / MANIFEST).exists():
         return False
     refuse_another(out, asked, read_manifest(out))
-    (out / JOURNAL).unlink(missing_ok=True)  # by a process that was killed at its very end
     return True
 
 

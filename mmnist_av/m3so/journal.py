@@ -1,9 +1,9 @@
 """What an unfinished dataset says of itself: what was asked for, and which shards were written.
 
-It lies beside the arrays until dataset.json is written. Only one process at a time can hold it.
+It lies beside the arrays until dataset.json is written.
 """
 
-import fcntl
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +20,8 @@ JOURNAL = "unfinished.jsonl"
 class Journal:
     """The journal of the folder being written: its first line is what was asked for, each other a shard."""
 
-    def __init__(self, path: Path, descriptor: int, lines: Sequence[Mapping[str, Any]]) -> None:
-        self._path, self._descriptor, self._lines = path, descriptor, lines
+    def __init__(self, descriptor: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        self._descriptor, self._lines = descriptor, lines
 
     def shards(self, split: str) -> list[tuple[int, list[str]]]:
         """The shards of `split` that earlier runs wrote, in order: clips so far, SHA-256 of each array so far."""
@@ -32,24 +32,19 @@ class Journal:
         """Note that the first `clips` clips of `split` are written. Not synced: what it says is checked when read."""
         _append(self._descriptor, {"split": split, "clips": clips, "sha256": digests})
 
-    def remove(self) -> None:
-        """The dataset is finished."""
-        self._path.unlink()
-        sync_folder(self._path.parent)
-
 
 @contextmanager
 def open_journal(out: Path, asked: Mapping[str, Any]) -> Iterator[Journal]:
-    """The journal of the folder `out`, made if the folder is new or empty.
+    """The journal of the folder `out`, made if the folder is empty; for its sole writer only.
 
-    Raises InputError if `out` holds something else, or an unfinished dataset that is not the one `asked` for, or if
-    another process is writing it.
+    Raises InputError if `out` holds something else, or an unfinished dataset that is not the one `asked` for.
     """
-    _claim(out)
+    names = {file.name for file in out.iterdir()}
+    if names and JOURNAL not in names:
+        raise InputError(f"{out} is not empty and holds no dataset of ours: choose another --out")
     path = out / JOURNAL
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        _lock(descriptor, out)
         lines = _whole_lines(path)
         if lines:
             refuse_another(out, asked, lines[0])
@@ -58,7 +53,7 @@ def open_journal(out: Path, asked: Mapping[str, Any]) -> Iterator[Journal]:
             _append(descriptor, asked)
             os.fsync(descriptor)
             sync_folder(out)
-        yield Journal(path, descriptor, lines[1:])
+        yield Journal(descriptor, lines[1:])
     finally:
         os.close(descriptor)
 
@@ -81,23 +76,6 @@ def _facts(asked: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _claim(out: Path) -> None:
-    """Make the folder. Raises InputError if there is something in it that this package did not begin."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    names = {file.name for file in out.iterdir()}
-    if names and JOURNAL not in names:
-        raise InputError(f"{out} is not empty and holds no dataset of ours: choose another --out")
-
-
-def _lock(descriptor: int, out: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"{out} is being written by another process") from error
-
-
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
     """The lines up to the first that a kill or a power cut tore, which is removed with what follows it."""
     lines, end = [], 0
@@ -114,4 +92,6 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _append(descriptor: int, line: Mapping[str, Any]) -> None:
-    os.write(descriptor, json.dumps(line).encode() + b"\n")
+    text = json.dumps(line).encode() + b"\n"
+    if os.write(descriptor, text) < len(text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), JOURNAL)

@@ -1,4 +1,4 @@
-"""Every constant of M3SO (design/M3SO.md), in one frozen dataclass."""
+"""Every constant of M3SO, in one frozen dataclass."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ class Spec:
     obstacle: bool = False  # True: M3SO, False: M3SO-NB
     digits_per_clip: int = 1  # digits that move and sound together; 1 in the papers
 
-    version: int = _constant(1)  # of design/M3SO.md
+    version: int = _constant(1)  # of the world that these constants describe
     canvas: int = _constant(48)  # px, both sides (Sound2Sight)
     frames: int = _constant(100)  # a clip (Sound2Sight)
     fps: int = _constant(10)  # frames a second (Sound2Sight's released code)

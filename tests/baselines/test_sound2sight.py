@@ -418,6 +418,16 @@ def test_frames_that_do_not_halve_evenly_are_refused():
         FrameEncoder((1, 50, 50), 128)
 
 
+def test_the_balanced_start_passes_a_frames_code_on_and_the_released_one_does_not():
+    strengths = {}
+    for init in ("balanced", "released"):
+        made = model(init=init).generator
+        codes = torch.tanh(torch.randn(64, 5, 138))
+        strengths[init] = torch.tanh(made.leave_predictor(made.predictor(codes)[0])).std() / codes.std()
+    assert strengths["balanced"] > 0.05
+    assert strengths["released"] < strengths["balanced"] / 5
+
+
 def test_clips_without_a_frame_to_judge_or_audio_to_mismatch_are_refused():
     with pytest.raises(InputError, match="history 7 leaves no frame to judge in clips of 7"):
         model(history=7).losses(batch(), Progress(0, 0))

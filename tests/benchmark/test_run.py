@@ -11,10 +11,10 @@ import pytest
 
 from benchmark import run as run_module
 from benchmark import scoring
-from benchmark.metrics import METRICS
 from benchmark.results import read_rows
 from benchmark.run import Job, run
 from mmnist_av.errors import InputError
+from mmnist_av.files import sole_writer
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 
@@ -261,6 +261,7 @@ def test_a_damaged_score_file_is_named(finished, nb_dataset, tmp_path):
     refused("scores.npz is damaged", nb_dataset, tmp_path / "copy")
 
 
-def test_every_metric_of_the_protocols_is_scored(finished):
-    rows, _ = finished
-    assert set(rows["metric"]) <= set(METRICS)
+def test_a_folder_that_another_process_writes_is_left_alone(nb_dataset, tmp_path):
+    with sole_writer(tmp_path / "busy"):
+        refused("being written by another process", nb_dataset, tmp_path / "busy")
+    assert not any((tmp_path / "busy").iterdir())

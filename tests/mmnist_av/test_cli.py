@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -24,13 +24,13 @@ def test_generate_info_verify(tmp_path):
     assert "m3so, 2 train, 1 val, 1 test, fingerprint " in made.output
     again = run("generate", "--obstacle", *SMALL, "--out", out)
     assert again.exit_code == 0
-    assert "is there already" in again.output
+    assert again.output == made.output
     info = run("info", out)
     assert info.exit_code == 0
     assert open_dataset(out).fingerprint in info.output
     whole = run("verify", out)
     assert (whole.exit_code, whole.stderr) == (0, "")
-    assert "9 files, all as they were written" in whole.output
+    assert "every file is as it was written" in whole.output
 
 
 def test_the_flag_makes_the_difference(tmp_path):
@@ -64,7 +64,7 @@ def test_verify_names_every_damaged_file(tmp_path):
         ("generate --out x --digits-per-clip 0", "digits per clip must be 1 to 16"),
         ("generate --out x --seed -1", "the seed must be 0 to"),
         ("generate --out x --digits mnist --mnist-root nowhere", "the MNIST folder nowhere does not exist"),
-        ("generate --out pyproject.toml", "pyproject.toml is a file"),
+        ("generate --out thesis.txt", "thesis.txt is a file"),
         ("generate --out /dev/null/x", "Not a directory"),
         ("generate", "Missing option '--out'"),
         ("info nowhere", "nowhere is not a dataset"),
@@ -72,7 +72,9 @@ def test_verify_names_every_damaged_file(tmp_path):
         ("--nonsense", "unknown option '--nonsense'"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(line, told):
+def test_a_mistake_is_one_line_and_exit_code_2(line, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("thesis.txt").touch()
     result = run(*line.split())
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -87,13 +89,9 @@ def test_no_command_shows_the_help():
     assert "generate" in result.stderr
 
 
-def test_help_is_quick():
-    def seconds() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "mmnist_av.cli", "--help"], check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(3)) < 0.4
+def test_help_waits_for_no_array_library():
+    check = "import sys, mmnist_av.cli; sys.exit(bool({'numpy', 'torch', 'pandas', 'rich'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 def test_only_what_needs_torch_brings_it():

@@ -1,4 +1,4 @@
-"""The generator against design/M3SO.md: its test vectors, and the page written down once more as plain loops."""
+"""The generator against test vectors, and against the same world written down once more as plain loops."""
 
 import functools
 import hashlib
