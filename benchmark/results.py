@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NAME = ("model", "protocol", "preset", "metric", "sampling", "k", "frame")  # with the provenance: a result's full name
 FIGURES = ("value", "low", "high", "clips")
 COLUMNS = (*NAME, *FIGURES)
-PLAIN_WIDTH = 130  # of a table that is not printed on a terminal
+PLAIN_WIDTH = 140  # of a table that is not printed on a terminal
 
 Floats = NDArray[np.floating]
 
