@@ -102,17 +102,21 @@ def frame_widths(size: int) -> list[int]:
 # long. Their weights and results are those of the classes they extend.
 
 
-class PatchConv2d(nn.Conv2d):
-    """A convolution as one matrix product over its patches."""
+class HalvingConv2d(nn.Conv2d):
+    """A 4x4 convolution of stride 2 and padding 1 as one product: its patches are 2x2 neighbours of 2x2 squares."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 4, 2, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, outputs, h', w')."""
-        (high, wide), (down, across) = self.kernel_size, self.stride
-        rows, columns = cast(tuple[int, int], self.padding)
-        padded = functional.pad(features.permute(0, 2, 3, 1), (0, 0, columns, columns, rows, rows))
-        patches = padded.unfold(1, high, down).unfold(2, wide, across)  # (N, h', w', C, high, wide)
-        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
-        return functional.linear(patches.permute(0, 1, 2, 4, 5, 3).flatten(3), weight, self.bias).permute(0, 3, 1, 2)
+        """(N, C, h, w) -> (N, outputs, h // 2, w // 2)."""
+        height, width = features.shape[2] // 2, features.shape[3] // 2
+        right, below = 1 - features.shape[3] % 2, 1 - features.shape[2] % 2  # an odd edge's last padding is not read
+        padded = functional.pad(features.permute(0, 2, 3, 1), (0, 0, 1, right, 1, below))
+        squares = padded.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).transpose(2, 3).flatten(3)
+        patches = torch.cat([squares[:, y : y + height, x : x + width] for y in (0, 1) for x in (0, 1)], -1)
+        weight = self.weight.unflatten(3, (2, 2)).unflatten(2, (2, 2)).permute(0, 2, 4, 3, 5, 1).flatten(1)
+        return functional.linear(patches, weight, self.bias).permute(0, 3, 1, 2)
 
 
 class WholeConv2d(nn.Conv2d):
@@ -227,7 +231,7 @@ class AudioEncoder(nn.Module):
             normed(nn.Conv2d(1, 64, 4, 1, 0), 64),
             normed(nn.Conv2d(64, 128, 4, 2, 1), 128),
             normed(nn.Conv2d(128, 256, 4, 2, 1), 256),
-            normed(PatchConv2d(256, 512, 4, 2, 1), 512),
+            normed(HalvingConv2d(256, 512), 512),
             summary(512, embedding, (bins, columns)),
         )
 

@@ -1,7 +1,6 @@
 """One training loop for every model."""
 
 import csv
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -106,7 +105,7 @@ def train(
 
 def adam(player: Player) -> torch.optim.Adam:
     """The optimizer of a player."""
-    return torch.optim.Adam(player.parameters, lr=player.learning_rate, betas=player.betas)
+    return torch.optim.Adam(player.parameters, lr=player.learning_rate, betas=player.betas, fused=True)
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -125,7 +124,9 @@ def differentiate(
         parameters, clip_norm = players[name].parameters, players[name].clip_norm
         optimizers[name].zero_grad()
         loss.total.backward(inputs=parameters, retain_graph=remaining > 0)
-        norms[name] = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip_norm is None else clip_norm)
+        norms[name] = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
+        if clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norms[name])
     return norms
 
 

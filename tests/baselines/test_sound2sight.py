@@ -14,7 +14,7 @@ from baselines.sound2sight import (
     FrameDecoder,
     FrameEncoder,
     Gaussian,
-    PatchConv2d,
+    HalvingConv2d,
     Sound2Sight,
     Sound2SightConfig,
     UnfoldingConvTranspose2d,
@@ -91,8 +91,8 @@ def test_decoding_in_two_halves_equals_decoding_the_concatenation():
 @pytest.mark.parametrize(
     ("fast", "reference", "shape"),
     [
-        (PatchConv2d(3, 5, 4, 2, 1), nn.Conv2d, (2, 3, 9, 4)),
-        (PatchConv2d(3, 5, (2, 3), (1, 2), (1, 0)), nn.Conv2d, (2, 3, 6, 7)),
+        (HalvingConv2d(3, 5), nn.Conv2d, (2, 3, 9, 4)),
+        (HalvingConv2d(3, 5), nn.Conv2d, (2, 3, 6, 7)),
         (WholeConv2d(3, 5, (4, 2)), nn.Conv2d, (2, 3, 4, 2)),
         (UnfoldingConvTranspose2d(3, 5, 6), nn.ConvTranspose2d, (2, 3, 1, 1)),
     ],
