@@ -621,8 +621,8 @@ def balance(module: nn.Module) -> None:
     """Xavier's weights for linear layers, orthogonal ones for LSTMs, and latents that say something from the start.
 
     With the released N(0, 0.02) a frame's code leaves the predictor some eighty times smaller than it entered, and with
-    unit variance the prior drowns what it has heard. Measured on M3SO-NB, one run each, 16 clips a step: the squared error that the
-    released start reaches after 1,000 steps is reached after 400.
+    unit variance the prior drowns what it has heard. Measured on M3SO-NB, one run each, 16 clips a step: the squared
+    error that the released start reaches after 1,000 steps is reached after 400.
     """
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
