@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.predictor import ClipShape, Player, Progress
-from baselines.sound2sight import Reconstruction, Sound2Sight, Sound2SightConfig
+from baselines.predictor import ClipShape, Player
+from baselines.sound2sight import Reconstruction, Sound2Sight, Sound2SightConfig, initialise
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PUQConfig(Sound2SightConfig):
     nested: int = 64  # width of the networks zeta and delta (ours)
     decoder: int = 32  # width of the network tau (ours)
     eta2: float = 1e-3  # weight of KL(q_lambda || p_gamma), eq. 4 (ours)
-    precision_warm_up_epochs: int = 1  # epochs with m_t = 1, so that the first m_t see an error worth weighing (ours)
+    initial_log_precision: float = 3.5  # log m_t at the start: 1 / m_t about a young model's error, 0.03 (ours)
     clip_norm: float = 1.0  # largest norm of the generator's gradient (ours)
     detach_sigma: bool = False  # True: m_t does not move the posterior of z
 
@@ -60,7 +60,10 @@ class NestedPrecision(nn.Module):
         super().__init__()
         self.zeta = self.embed(config.latent, config.nested)
         self.delta = self.embed(config.latent, config.nested)
-        self.tau = nn.Sequential(nn.Linear(1, config.decoder), nn.LeakyReLU(0.2), nn.Linear(config.decoder, 1))
+        answer = nn.Linear(config.decoder, 1)
+        self.tau = nn.Sequential(nn.Linear(1, config.decoder), nn.LeakyReLU(0.2), answer)
+        self.apply(initialise)
+        nn.init.constant_(answer.bias, config.initial_log_precision)
 
     @staticmethod
     def embed(latent: int, width: int) -> nn.Sequential:
@@ -102,14 +105,11 @@ class PUQ(Sound2Sight):
         players["generator"] = Player(generator, self.config.learning_rate, clip_norm=self.config.clip_norm)
         return players
 
-    def variational(self, made: Reconstruction, truth: Tensor, progress: Progress) -> tuple[dict[str, Tensor], Tensor]:
+    def variational(self, made: Reconstruction, truth: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Eq. 4 without its constant term -E log p_nu; ||.||^2 is a mean over pixels, so that m_t is about 1 / MSE."""
         error = ((made.frames - truth) ** 2).mean((2, 3, 4))
         kl = made.posterior.kl(made.prior)
-        if progress.epoch < self.config.precision_warm_up_epochs:
-            log_precision, nested_kl = torch.zeros_like(error), torch.zeros_like(error)
-        else:
-            log_precision, nested_kl = self.weigh(made)
+        log_precision, nested_kl = self.weigh(made)
         weighed = 0.5 * (log_precision.exp() * error - log_precision)
         bound = weighed + self.config.beta * kl + self.config.eta2 * nested_kl
         terms = {

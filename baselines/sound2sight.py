@@ -512,7 +512,7 @@ class Sound2Sight(Predictor):
         """Eq. 5 to 7; sums over frames, means over clips, pixels and judged frames."""
         first_scored = 1 if self.config.score_seen else batch.seen
         made = self.generator.reconstruct(batch, first_scored)
-        terms, weighed = self.variational(made, batch.frames[:, first_scored:], progress)
+        terms, weighed = self.variational(made, batch.frames[:, first_scored:])
         verdicts = self.judge(batch, made.frames[:, batch.seen - first_scored :])
         judged = len(verdicts.fake) // len(batch.frames)
         adversarial = judged * adversarial_loss(verdicts, self.config.adversarial)
@@ -523,7 +523,7 @@ class Sound2Sight(Predictor):
             "discriminator": Loss(against),
         }
 
-    def variational(self, made: Reconstruction, truth: Tensor, progress: Progress) -> tuple[dict[str, Tensor], Tensor]:
+    def variational(self, made: Reconstruction, truth: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """L_V (eq. 5): its terms, and their weighted sum."""
         error = ((made.frames - truth) ** 2).mean((2, 3, 4)).sum(1).mean()
         kl = made.posterior.kl(made.prior).sum(1).mean()

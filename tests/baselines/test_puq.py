@@ -110,12 +110,21 @@ def test_loss_is_equation_4_term_by_term():
 
 
 def test_with_precision_one_the_loss_is_half_the_error_and_the_kl():
-    network, given = model().eval(), batch()
+    network, given = model(eta2=0.0).eval(), batch()
+    with torch.no_grad():
+        network.precision.tau[-1].weight.zero_()
+        network.precision.tau[-1].bias.zero_()
     losses = network.losses(given, Progress(0, 0))["generator"]
     terms = losses.terms
     assert terms["log_precision"] == 0
-    assert terms["nested_kl"] == 0
     torch.testing.assert_close(losses.total, 0.5 * terms["mse"] + 1e-3 * terms["kl"])
+
+
+def test_precision_starts_at_its_setting_for_every_frame():
+    network = model(initial_log_precision=2.0)
+    log_precision, kl = network.weigh(network.generator.reconstruct(batch(), SEEN))
+    torch.testing.assert_close(log_precision, torch.full_like(log_precision, 2.0), atol=0.01, rtol=0)
+    assert kl.max() < 1
 
 
 def test_training_decodes_the_posteriors_z():
