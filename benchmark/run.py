@@ -60,7 +60,7 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
     dataset = open_or_make(job, protocol, preset)
     clips = StoredClips(dataset.split("train"), protocol.train_frames)
     model = build(job, protocol, clips, config).to(compute.device)
-    plan = TrainingPlan(preset.steps if job.steps is None else job.steps, preset.batch, job.seed)
+    plan = TrainingPlan(preset.steps if job.steps is None else job.steps, preset.batch, job.seed, preset.annealed)
     facts = describe(job, protocol, preset, dataset, config, plan, compute)
     with sole_writer(folder):
         claim(folder, facts, environment.describe(compute))
@@ -127,6 +127,7 @@ def describe(
         "seed": job.seed,
         "steps": plan.steps,
         "batch": plan.batch,
+        "annealed": plan.annealed,
         "samples": preset.samples if job.samples is None else job.samples,
         "test_clips": min(preset.test_clips, len(dataset.split("test"))),
         "device": compute.device.type,

@@ -43,6 +43,13 @@ class TrainingPlan:
     steps: int
     batch: int  # clips a step
     seed: int
+    annealed: float = 0.0  # the last part of the steps, 0 to 1, over which the learning rates fall to 0
+
+
+def rate_factor(plan: TrainingPlan, step: int) -> float:
+    """What a step multiplies the players' learning rates by: 1, and in the plan's last part linearly less, down to 0."""
+    falling = plan.annealed * plan.steps
+    return min(1.0, (plan.steps - step) / falling) if falling else 1.0
 
 
 class Diverged(RuntimeError):
@@ -94,7 +101,9 @@ def train(
             check_finite({f"{name}'s loss": loss.total for name, loss in losses.items()}, step, path)
             norms = differentiate(losses, players, optimizers)
             check_finite({f"{name}'s gradient": norm for name, norm in norms.items()}, step, path)
-            for optimizer in optimizers.values():
+            for name, optimizer in optimizers.items():
+                for group in optimizer.param_groups:
+                    group["lr"] = players[name].learning_rate * rate_factor(plan, step)
                 optimizer.step()
             log.write(step, epoch, losses)
             if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == plan.steps:

@@ -11,7 +11,7 @@ from baselines.predictor import Loss, Player, Predictor
 from baselines.puq import PUQ, PUQConfig
 from benchmark import checkpoint, training
 from benchmark.protocols import PROTOCOLS
-from benchmark.training import Compute, Diverged, TrainingPlan, batch_indices, train
+from benchmark.training import Compute, Diverged, TrainingPlan, batch_indices, rate_factor, train
 from mmnist_av.clips import StoredClips
 from mmnist_av.errors import InputError
 
@@ -65,6 +65,15 @@ def test_each_player_descends_its_own_loss_from_gradients_taken_before_anyone_mo
     assert model.one.grad.item() == pytest.approx(2.0)  # not touched by the other's loss
 
 
+def test_rates_fall_linearly_over_the_annealed_part_only(clips, tmp_path):
+    assert [rate_factor(TrainingPlan(8, 2, 0), step) for step in range(8)] == [1.0] * 8
+    factors = [rate_factor(TrainingPlan(8, 2, 0, annealed=0.5), step) for step in range(8)]
+    assert factors == [1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
+    model = TwoWeights()
+    train(model, clips, PROTOCOL, TrainingPlan(2, 2, 0, annealed=1.0), CPU, tmp_path, "run")
+    assert model.one.item() == pytest.approx(1.0 - 0.1 - 0.05, abs=1e-3)  # Adam's steps are its rate
+
+
 def puq(shape=((1, 48, 48), (41, 21))):
     torch.manual_seed(0)
     from baselines.predictor import ClipShape
@@ -74,7 +83,7 @@ def puq(shape=((1, 48, 48), (41, 21))):
 
 def test_a_killed_training_ends_with_the_weights_and_the_log_of_an_unbroken_one(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
-    plan = TrainingPlan(steps=6, batch=4, seed=3)
+    plan = TrainingPlan(steps=6, batch=4, seed=3, annealed=0.5)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir(), broken.mkdir()
     train(puq(), clips, PROTOCOL, plan, CPU, whole, "run")
