@@ -39,6 +39,11 @@ class Protocol:
             raise InputError(
                 f"protocol {self.name} needs {wanted}, this dataset is {found}: generate one {flag} --obstacle"
             )
+        if self.obstacle and (spec.block, spec.block_frame) != (Spec.block, Spec.block_frame):
+            raise InputError(
+                f"protocol {self.name} scores a block of {Spec.block} px from frame {Spec.block_frame + 1} on, this "
+                f"dataset's has {spec.block} px and comes at frame {spec.block_frame + 1}"
+            )
         asked = max(self.train_frames, self.test_frames)
         if asked > spec.frames:
             raise InputError(f"protocol {self.name} needs clips of {asked} frames, this dataset's have {spec.frames}")

@@ -122,7 +122,7 @@ def describe(
         "protocol": protocol.name,
         "preset": preset.name,
         "fingerprint": dataset.fingerprint,
-        "dataset": protocol.dataset,
+        "dataset": f"{protocol.dataset} {dataset.spec.variant}".strip(),
         "digits": dataset.manifest["digits"]["source"],
         "seed": job.seed,
         "steps": plan.steps,

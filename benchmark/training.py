@@ -47,7 +47,7 @@ class TrainingPlan:
 
 
 def rate_factor(plan: TrainingPlan, step: int) -> float:
-    """What a step multiplies the players' learning rates by: 1, and in the plan's last part linearly less, down to 0."""
+    """What multiplies the learning rates at a step: 1, and in the plan's last part linearly less, down to 0."""
     falling = plan.annealed * plan.steps
     return min(1.0, (plan.steps - step) / falling) if falling else 1.0
 

@@ -3,8 +3,10 @@
 Commands import what they need when they run, so that --help does not wait for numpy.
 """
 
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +18,41 @@ if TYPE_CHECKING:
     from mmnist_av.store import Dataset
 
 
+# The options that choose a world, by field of Spec
+WORLD = {
+    "obstacle": "M3SO: a block appears at frame 42. Without: M3SO-NB.",
+    "digits_per_clip": "Digits that move together, 1 to 4.",
+    "canvas": "Pixels a side.",
+    "frames": "Frames a clip.",
+    "fps": "Frames a second.",
+    "slowest": "The lowest speed, pixels a frame.",
+    "speeds": "How many speeds there are: slowest, slowest + 1, ...",
+    "block": "The block's pixels a side.",
+    "block_frame": "Index of the first frame that may show the block; 41 is frame 42.",
+    "bounce": "Directions after a contact: random (the papers) or specular (Sound2Sight's released code).",
+    "amplitude": "The sound against the distance: inverse (the papers) or linear (Sound2Sight's released code).",
+}
+
+
+def world_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add an option for every field of Spec that is chosen."""
+    for field in reversed([field for field in fields(Spec) if field.init]):
+        name, kind = f"--{field.name.replace('_', '-')}", type(field.default)
+        option = click.option(name, is_flag=kind is bool, type=kind, default=field.default, help=WORLD[field.name])
+        command = option(command)
+    return command
+
+
+def parse_shard(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Turn 2/4 into (2, 4)."""
+    if text is None:
+        return None
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal()):
+        raise click.BadParameter(f"'{text}' is not like 2/4: the second of four")
+    return int(number), int(of)
+
+
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
 def main() -> None:
@@ -24,13 +61,11 @@ def main() -> None:
 
 @main.command("generate")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write; new or empty.")
-@click.option("--obstacle", is_flag=True, help="M3SO: a block appears at frame 42. Without: M3SO-NB.")
 @click.option("--train", type=int, default=8000, help="Clips of the train split.")
 @click.option("--val", type=int, default=1000, help="Clips of the val split.")
 @click.option("--test", type=int, default=1000, help="Clips of the test split.")
 @click.option("--seed", type=int, default=0, help="One seed, one dataset.")
 @click.option("--digits", default="embedded", metavar="SOURCE", help="embedded (comes along) or mnist.")
-@click.option("--digits-per-clip", type=int, default=1, help="Digits that move together.")
 @click.option(
     "--mnist-root",
     type=click.Path(path_type=Path),
@@ -39,17 +74,23 @@ def main() -> None:
     help="A folder with the MNIST files, gzipped or not.",
 )
 @click.option("--download", is_flag=True, help="Fetch MNIST to --mnist-root, or to the user's cache folder.")
+@click.option("--engine", default="local", help="local (threads) or ray (the cluster at RAY_ADDRESS).")
+@click.option("--workers", type=int, help="Shards rendered at once.  [default: one a core]")
+@click.option("--shard", callback=parse_shard, metavar="I/N", help="Write part I of N only, for mmnist-av merge.")
+@world_options
 def generate_command(
     out: Path,
-    obstacle: bool,
     train: int,
     val: int,
     test: int,
     seed: int,
     digits: str,
-    digits_per_clip: int,
     mnist_root: Path | None,
     download: bool,
+    engine: str,
+    workers: int | None,
+    shard: tuple[int, int] | None,
+    **world: Any,
 ) -> None:
     """Write M3SO or M3SO-NB: the same bytes for the same options, everywhere.
 
@@ -57,9 +98,19 @@ def generate_command(
     """
     from mmnist_av.m3so.generate import generate
 
-    spec = Spec(obstacle, digits_per_clip)
     sizes = {"train": train, "val": val, "test": test}
-    click.echo(f"{out}: {_summary(generate(out, spec, sizes, seed, digits, mnist_root, download))}")
+    dataset = generate(out, Spec(**world), sizes, seed, digits, mnist_root, download, engine, workers, shard)
+    click.echo(f"{out}: {_summary(dataset)}")
+
+
+@main.command("merge")
+@click.argument("shards", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write; new or empty.")
+def merge_command(shards: tuple[Path, ...], out: Path) -> None:
+    """Put the folders SHARDS, which generate --shard wrote, together: the bytes of one generate."""
+    from mmnist_av.m3so.generate import merge
+
+    click.echo(f"{out}: {_summary(merge(out, shards))}")
 
 
 @main.command()
@@ -72,6 +123,7 @@ def info(folder: Path) -> None:
     spec, manifest = dataset.spec, dataset.manifest
     source = manifest["digits"]
     click.echo(_summary(dataset))
+    click.echo(f"world        {spec.variant or 'as in the papers'}")
     click.echo(f"seed         {dataset.seed}")
     click.echo(f"digits       {spec.digits_per_clip} a clip, {source['source']} (pool SHA-256 {source['sha256']})")
     click.echo(f"frames       {spec.frames} a clip at {spec.fps} a second, {spec.canvas}x{spec.canvas} px, 8 bit")
@@ -94,9 +146,9 @@ def verify_command(folder: Path) -> None:
 
 
 def _summary(dataset: "Dataset") -> str:
-    sizes: dict[str, int] = dataset.manifest["sizes"]
-    clips = ", ".join(f"{sizes[split]} {split}" for split in SPLIT_IDS)
-    return f"{dataset.manifest['dataset']}, {clips}, fingerprint {dataset.fingerprint[:16]}"
+    clips = ", ".join(f"{len(dataset.split(split))} {split}" for split in SPLIT_IDS)
+    shard = "shard {} of {} of ".format(*dataset.manifest["shard"]) if "shard" in dataset.manifest else ""
+    return f"{shard}{dataset.manifest['dataset']}, {clips}, fingerprint {dataset.fingerprint[:16]}"
 
 
 if __name__ == "__main__":

@@ -76,10 +76,16 @@ class Dataset:
 
     def split(self, name: str) -> Split:
         """One split, which may have no clips (and then no arrays). Raises InputError for another name."""
-        sizes: dict[str, int] = self.manifest["sizes"]
-        if name not in sizes:
-            raise unknown_name("split", name, sizes)
-        return Split(name, self.path / name, sizes[name], self.spec.fps, self.spec.samples_per_frame)
+        clips = clips_of(self.manifest)
+        if name not in clips:
+            raise unknown_name("split", name, clips)
+        return Split(name, self.path / name, len(clips[name]), self.spec.fps, self.spec.samples_per_frame)
+
+
+def clips_of(asked: Mapping[str, Any]) -> dict[str, range]:
+    """The numbers of each split's clips in a dataset or, where dataset.json names a shard, in that part of it."""
+    number, of = asked.get("shard", (1, 1))
+    return {split: range(size * (number - 1) // of, size * number // of) for split, size in asked["sizes"].items()}
 
 
 def open_dataset(path: Path | str) -> Dataset:
@@ -145,10 +151,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(text)
         spec_from_dict(manifest["spec"])
         if manifest["fingerprint"] != _fingerprint(manifest):
-            raise InputError(f"{file} is damaged: its fingerprint is not that of its spec and files")
+            raise InputError("its fingerprint is not that of its spec and files")
         whole = manifest["checksum"] == _checksum(manifest) and text == _text(manifest)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"{file} is damaged, or of another version: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is damaged: {error!r}") from error
     if not whole or set(manifest["sizes"]) != set(SPLIT_IDS):
@@ -164,7 +170,8 @@ def write_truth(path: Path, truth: Mapping[str, NDArray[Any]]) -> str:
                 member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980
                 member.create_system = 3  # on every system
                 content = io.BytesIO()
-                np.lib.format.write_array(content, array.astype(array.dtype.newbyteorder("<")), version=(1, 0))
+                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+                np.lib.format.write_array(content, little, version=(1, 0))
                 archive.writestr(member, content.getvalue())  # whole: streamed members differ between Pythons
         digest = sha256(part)
     return digest

@@ -3,29 +3,50 @@
 import errno
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmnist_av.engine import Engine, ahead, in_order, open_engine
 from mmnist_av.errors import InputError, unknown_name
 from mmnist_av.files import GrowingArray, remove_leftovers, sole_writer
 from mmnist_av.m3so.digits import POOL_SHA256, Digits, check_source, load_pool
 from mmnist_av.m3so.journal import JOURNAL, Journal, open_journal, refuse_another
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import render_audio
-from mmnist_av.m3so.spec import MOST_CLIPS, SEEDS, SPLIT_IDS, Spec
+from mmnist_av.m3so.spec import MOST_CLIPS, SEEDS, SPLIT_IDS, Spec, spec_from_dict
 from mmnist_av.m3so.world import Truth, simulate
 from mmnist_av.progress import progress_bar
-from mmnist_av.store import MANIFEST, Dataset, open_dataset, read_manifest, write_manifest, write_truth
+from mmnist_av.store import (
+    MANIFEST,
+    Dataset,
+    Split,
+    clips_of,
+    open_dataset,
+    read_manifest,
+    verify,
+    write_manifest,
+    write_truth,
+)
 
 Rendered = tuple[NDArray[np.uint8], NDArray[np.int16]]  # frames and sound of the same clips
 
-_SHARD = 128  # clips rendered and written at once: 50 MB
+_SHARD = 64  # clips rendered and written at once: 25 MB
+
+
+class Source(Protocol):
+    """Where the clips of a dataset, or of a part of it, come from."""
+
+    def truth(self, split: str) -> Mapping[str, NDArray[Any]]:
+        """The fields of Truth of all its clips of `split`, by name."""
+
+    def rendered(self, split: str, first: int) -> Generator[Rendered, None, None]:
+        """Its clips of `split` from number `first` on, some at a time; what is yielded may be overwritten later."""
 
 
 def generate(
@@ -36,38 +57,72 @@ def generate(
     digits: str = "embedded",
     mnist_root: Path | None = None,
     download: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> Dataset:
     """Write the dataset of `spec` and `seed` with `sizes` clips in train, val and test to the folder `out`.
 
     Does nothing if it is there already; goes on if it was left unfinished. `digits` is a digit source of
-    `digits.load_pool`. Raises InputError for bad sizes, seed or digits, for an `out` that holds anything else, and
-    for a full disk.
+    `digits.load_pool`, `engine` and `workers` are those of `open_engine`: they change no byte. `shard` (number, of)
+    writes that part of every split only, for `merge`. Raises InputError for bad sizes, seed, digits or shard, for an
+    `out` that holds anything else, and for a full disk.
     """
-    asked = _describe(spec, sizes, seed, digits)
-    if not _is_finished(out, asked):
-        pool = load_pool(digits, mnist_root, download)
-        with sole_writer(out):
-            if not _is_finished(out, asked):  # by another process meanwhile
-                _write(out, spec, asked, pool)
-    (out / JOURNAL).unlink(missing_ok=True)
+    asked = _describe(spec, sizes, seed, digits, shard)
+    _simulate_once(out, asked, (digits, mnist_root, download), engine, workers)
     return open_dataset(out)
 
 
-def _write(out: Path, spec: Spec, asked: Mapping[str, Any], pool: Mapping[str, Digits]) -> None:
+def merge(out: Path, parts: Sequence[Path]) -> Dataset:
+    """Put the shards that `generate` wrote together in the folder `out`: the bytes that `generate` would write.
+
+    Raises InputError if a part is damaged, missing, double or of another dataset, and as `generate` does for `out`.
+    """
+    asked, ordered = _whole_of(parts)
+    _write_once(out, asked, Stored(ordered))
+    return open_dataset(out)
+
+
+def _simulate_once(
+    out: Path, asked: Mapping[str, Any], pool: tuple[str, Path | None, bool], engine: str, workers: int | None
+) -> None:
+    """Simulate and write what was asked for, unless it is there: then no pool is loaded and no engine started."""
+    if _is_finished(out, asked):
+        (out / JOURNAL).unlink(missing_ok=True)
+        return
+    digits = load_pool(*pool)
+    with open_engine(engine, workers) as workshop:
+        _write_once(out, asked, Simulated(asked, digits, workshop))
+
+
+def _write_once(out: Path, asked: Mapping[str, Any], source: Source) -> None:
+    """Write what was asked for to `out`, unless it is there."""
+    with sole_writer(out):
+        if not _is_finished(out, asked):
+            _write(out, asked, source)
+    (out / JOURNAL).unlink(missing_ok=True)
+
+
+def _write(out: Path, asked: Mapping[str, Any], source: Source) -> None:
     """Write, or go on writing, all that was asked for."""
-    clips = sum(asked["sizes"].values())
+    spec, clips = spec_from_dict(asked["spec"]), {split: len(part) for split, part in clips_of(asked).items()}
+    total = sum(clips.values())
     files: dict[str, str] = {}
-    with _room(out, clips * spec.clip_bytes), open_journal(out, asked) as journal, progress_bar("clips", clips) as done:
-        for split, size in asked["sizes"].items():
-            if size:
-                files |= _write_split(out, spec, size, asked["seed"], split, pool[split], journal, done)
+    with _room(out, total * spec.clip_bytes), open_journal(out, asked) as journal, progress_bar("clips", total) as done:
+        for split, count in clips.items():
+            if count:
+                files |= _write_split(out, spec, split, count, source, journal, done)
         remove_leftovers(out)
         write_manifest(out, asked, files)
 
 
-def _describe(spec: Spec, sizes: Mapping[str, int], seed: int, digits: str) -> dict[str, Any]:
-    """What was asked for, as dataset.json says it. Raises InputError for bad sizes, seed or digit source."""
+def _describe(
+    spec: Spec, sizes: Mapping[str, int], seed: int, digits: str, shard: tuple[int, int] | None
+) -> dict[str, Any]:
+    """What was asked for, as dataset.json says it. Raises InputError for bad sizes, seed, digit source or shard."""
     check_source(digits)
+    if shard is not None and not 1 <= shard[0] <= shard[1]:
+        raise InputError(f"there is no shard {shard[0]} of {shard[1]}: shards are numbered from 1")
     for split in sizes:
         if split not in SPLIT_IDS:
             raise unknown_name("split", split, SPLIT_IDS)
@@ -80,7 +135,8 @@ def _describe(spec: Spec, sizes: Mapping[str, int], seed: int, digits: str) -> d
     if not 0 <= seed < SEEDS:
         raise InputError(f"the seed must be 0 to {SEEDS - 1}, not {seed}")
     source = {"source": digits, "sha256": POOL_SHA256[digits]}
-    return {"dataset": spec.name, "spec": spec.as_dict(), "seed": int(seed), "digits": source, "sizes": whole}
+    asked = {"dataset": spec.name, "spec": spec.as_dict(), "seed": int(seed), "digits": source, "sizes": whole}
+    return asked if shard is None else {**asked, "shard": list(shard)}
 
 
 def _is_finished(out: Path, asked: Mapping[str, Any]) -> bool:
@@ -113,30 +169,23 @@ def _gb(size: int) -> str:
 
 
 def _write_split(
-    out: Path,
-    spec: Spec,
-    size: int,
-    seed: int,
-    split: str,
-    digits: Digits,
-    journal: Journal,
-    done: Callable[[int], None],
+    out: Path, spec: Spec, split: str, clips: int, source: Source, journal: Journal, done: Callable[[int], None]
 ) -> dict[str, str]:
     """Write one split's three files. Returns their SHA-256 by name."""
     folder = out / split
     folder.mkdir(exist_ok=True)
-    truth = simulate(digits, spec, seed, split, np.arange(size))
-    frames = GrowingArray(folder / "frames.npy", (size, spec.frames, spec.canvas, spec.canvas), np.uint8)
-    audio = GrowingArray(folder / "audio.npy", (size, spec.samples), np.int16)
+    frames = GrowingArray(folder / "frames.npy", (clips, spec.frames, spec.canvas, spec.canvas), np.uint8)
+    audio = GrowingArray(folder / "audio.npy", (clips, spec.samples), np.int16)
     with closing(frames), closing(audio), ThreadPoolExecutor(2) as writers:
-        written = _kept(journal, split, size, frames, audio)
+        written = _kept(journal, split, clips, frames, audio)
         done(written)
-        for rendered in _rendered_shards(truth.clips(slice(written, None)), digits, spec):
-            digests = list(writers.map(GrowingArray.append, (frames, audio), rendered))
-            written += len(rendered[0])
-            journal.add(split, written, digests)
-            done(len(rendered[0]))
-        digests = [frames.finish(), audio.finish(), write_truth(folder / "truth.npz", truth.arrays())]
+        with closing(source.rendered(split, written)) as shards:
+            for rendered in shards:
+                digests = list(writers.map(GrowingArray.append, (frames, audio), rendered))
+                written += len(rendered[0])
+                journal.add(split, written, digests)
+                done(len(rendered[0]))
+        digests = [frames.finish(), audio.finish(), write_truth(folder / "truth.npz", source.truth(split))]
     return dict(zip((f"{split}/frames.npy", f"{split}/audio.npy", f"{split}/truth.npz"), digests, strict=True))
 
 
@@ -154,27 +203,88 @@ def _kept(journal: Journal, split: str, size: int, frames: GrowingArray, audio: 
     return kept
 
 
-def _rendered_shards(truth: Truth, digits: Digits, spec: Spec) -> Iterator[Rendered]:
-    """The frames and sound of all clips, some at a time, the next ones being rendered meanwhile.
+class Simulated:
+    """Clips drawn from a pool of digits and rendered by an engine."""
 
-    What is yielded is overwritten by the shard after the next.
-    """
-    shards = [truth.clips(slice(first, first + _SHARD)) for first in range(0, len(truth), _SHARD)]
-    buffers = itertools.cycle([_empty_shard(min(_SHARD, len(truth)), spec) for _ in range(2)])
-    with ThreadPoolExecutor(1) as renderer:
-        ahead = [renderer.submit(_render, shard, digits, spec, next(buffers)) for shard in shards[:1]]
-        for shard in shards[1:]:
-            rendered = ahead.pop().result()
-            ahead.append(renderer.submit(_render, shard, digits, spec, next(buffers)))
-            yield rendered
-        for last in ahead:
-            yield last.result()
+    def __init__(self, asked: Mapping[str, Any], pool: Mapping[str, Digits], engine: Engine) -> None:
+        self._spec, self._seed = spec_from_dict(asked["spec"]), asked["seed"]
+        self._clips, self._pool, self._engine = clips_of(asked), pool, engine
+        self._truths: dict[str, Truth] = {}
+
+    def truth(self, split: str) -> Mapping[str, NDArray[Any]]:
+        """See Source."""
+        return self._truth(split).arrays()
+
+    def _truth(self, split: str) -> Truth:
+        if split not in self._truths:
+            clips = np.array(self._clips[split])
+            self._truths[split] = simulate(self._pool[split], self._spec, self._seed, split, clips)
+        return self._truths[split]
+
+    def rendered(self, split: str, first: int) -> Generator[Rendered, None, None]:
+        """See Source. The shards after the one in use are rendered meanwhile."""
+        truth, spec, engine = self._truth(split), self._spec, self._engine
+        digits = engine.share(self._pool[split])
+        shards = (truth.clips(slice(start, start + _SHARD)) for start in range(first, len(truth), _SHARD))
+        buffers: Iterator[Rendered | None] = itertools.repeat(None)
+        if engine.in_place:  # taking fresh memory for every shard would cost a fourth of the rendering
+            size = min(_SHARD, len(truth))
+            buffers = itertools.cycle([_empty_shard(size, spec) for _ in range(ahead(engine) + 1)])
+        yield from in_order(engine, _render, ((shard, digits, spec, next(buffers)) for shard in shards))
 
 
 def _empty_shard(clips: int, spec: Spec) -> Rendered:
     return np.empty((clips, spec.frames, spec.canvas, spec.canvas), np.uint8), np.empty((clips, spec.samples), np.int16)
 
 
-def _render(shard: Truth, digits: Digits, spec: Spec, buffers: Rendered) -> Rendered:
-    frames, audio = buffers[0][: len(shard)], buffers[1][: len(shard)]
-    return render_frames(shard, digits, spec, frames), render_audio(shard, spec, audio)
+def _render(shard: Truth, digits: Digits, spec: Spec, buffers: Rendered | None) -> Rendered:
+    frames, audio = buffers or _empty_shard(len(shard), spec)
+    return render_frames(shard, digits, spec, frames[: len(shard)]), render_audio(shard, spec, audio[: len(shard)])
+
+
+class Stored:
+    """Clips out of the folders of a dataset's parts, in their order."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+
+    def _splits(self, split: str) -> list[Split]:
+        return [part for part in (open_dataset(folder).split(split) for folder in self._folders) if len(part)]
+
+    def truth(self, split: str) -> Mapping[str, NDArray[Any]]:
+        """See Source."""
+        found = [part.truth for part in self._splits(split)]
+        return {name: np.concatenate([truth[name] for truth in found]) for name in found[0]}
+
+    def rendered(self, split: str, first: int) -> Generator[Rendered, None, None]:
+        """See Source."""
+        for part in self._splits(split):
+            for start in range(min(first, len(part)), len(part), _SHARD):
+                some = slice(start, start + _SHARD)
+                yield part.frames[some], part.audio[some]
+            first = max(0, first - len(part))
+
+
+def _whole_of(parts: Sequence[Path]) -> tuple[dict[str, Any], list[Path]]:
+    """What was asked for when the dataset was cut into `parts`, and these in order. Reads every byte of them."""
+    by_number: dict[int, Path] = {}
+    whole: dict[str, Any] = {}
+    for folder in parts:
+        manifest = read_manifest(folder)
+        if "shard" not in manifest:
+            raise InputError(f"{folder} is no shard: it is a whole dataset")
+        number, of = manifest["shard"]
+        asked = {name: manifest[name] for name in ("dataset", "spec", "seed", "digits", "sizes")} | {"of": of}
+        if whole and asked != whole:
+            raise InputError(f"{folder} is a shard of another dataset, or of another cut, than {parts[0]}")
+        if number in by_number:
+            raise InputError(f"{folder} and {by_number[number]} are both shard {number}")
+        whole, by_number[number] = asked, folder
+    missing = sorted(set(range(1, whole.pop("of", 0) + 1)) - set(by_number))
+    if missing or not parts:
+        raise InputError(f"shards are missing: {', '.join(map(str, missing)) or 'none was given'}")
+    for folder in parts:
+        wrong = verify(folder)
+        if wrong:
+            raise InputError(f"{folder} is damaged: {'; '.join(wrong)}; generate this shard again")
+    return whole, [by_number[number] for number in sorted(by_number)]

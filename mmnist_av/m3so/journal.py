@@ -69,7 +69,7 @@ def refuse_another(out: Path, asked: Mapping[str, Any], there: Mapping[str, Any]
 def _facts(asked: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked for, one level deep."""
     facts: dict[str, Any] = {}
-    for part in ("dataset", "seed", "digits", "sizes", "spec"):
+    for part in ("dataset", "seed", "digits", "sizes", "spec", "shard"):
         value = asked.get(part)
         inner = value if isinstance(value, dict) else {"": value}
         facts |= {f"{part} {name}".rstrip(): fact for name, fact in inner.items()}

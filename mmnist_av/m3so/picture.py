@@ -1,14 +1,17 @@
-"""What a clip looks like: its frames."""
+"""What a clip looks like: its frames, and which pixels of them are what and come from where."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmnist_av.errors import InputError
 from mmnist_av.m3so.digits import Digits
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import Truth
 
 _AT_ONCE = 8  # clips: their frames (2 MB) stay in the processor's cache while they are drawn
 _WHITE = 255
+
+Flags = NDArray[np.bool_]
 
 
 def render_frames(truth: Truth, digits: Digits, spec: Spec, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
@@ -26,6 +29,68 @@ def render_frames(truth: Truth, digits: Digits, spec: Spec, out: NDArray[np.uint
             np.maximum(frames, _draw_digit(part, digit, digits, spec, scratch), out=frames)
         _draw_block(part, spec, frames)
     return out
+
+
+def block_mask(truth: Truth, spec: Spec) -> Flags:
+    """Which pixels are the block's: (N, T, canvas, canvas), row 0 at the top."""
+    x, y = truth.block_place[:, :, None].transpose(1, 0, 2).astype(np.int32)
+    first = truth.block_first_frame[:, None].astype(np.int32)
+    shown = (first >= 0) & (np.arange(spec.frames) >= first)
+    column, row = np.arange(spec.canvas), spec.canvas - 1 - np.arange(spec.canvas)
+    columns = (column >= x) & (column < x + truth.block_size[:, None])
+    rows = (row >= y) & (row < y + truth.block_size[:, None])
+    return shown[:, :, None, None] & (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def ink_masks(truth: Truth, digits: Digits, spec: Spec) -> Flags:
+    """Which pixels each digit inks: (N, T, D, canvas, canvas), row 0 at the top; `digits`: the split's pool.
+
+    Two digits may ink one pixel; the picture shows the brighter.
+    """
+    return _ink(truth, digits, spec) > 0
+
+
+def backward_flow(truth: Truth, spec: Spec, digits: Digits | None = None) -> NDArray[np.float32]:
+    """Where the matter at a pixel was one frame earlier: (N, T - 1, 2, canvas, canvas), dx (right) and dy (down), px.
+
+    Entry t is about frame t + 1: frame[t + 1][row, column] is frame[t][row + dy, column + dx]. The matter is the ink
+    boxes; all else is 0. Where boxes overlap, it is the brighter digit's, for which the split's pool is needed.
+    Raises InputError without it if there is more than one digit.
+    """
+    if spec.digits_per_clip > 1 and digits is None:
+        raise InputError("the flow of several digits needs their images: give the split's pool of digits")
+    left, bottom = np.moveaxis(truth.position // spec.subpixels, -1, 0).astype(np.int32)
+    step = np.stack([left[:, :-1] - left[:, 1:], bottom[:, 1:] - bottom[:, :-1]], axis=2)  # (N, T - 1, 2, D)
+    shown = _boxes(truth, spec)[:, 1:]
+    if digits is not None and spec.digits_per_clip > 1:
+        ink = np.where(shown, _ink(truth, digits, spec)[:, 1:].astype(np.int16), -1)
+        brightest = ink.argmax(axis=2)[:, :, None]
+        shown &= np.arange(spec.digits_per_clip)[:, None, None] == brightest
+    flow = np.zeros((len(truth), spec.frames - 1, 2, spec.canvas, spec.canvas), np.float32)
+    for digit in range(spec.digits_per_clip):
+        flow += step[..., digit, None, None] * shown[:, :, None, digit]
+    return flow
+
+
+def _boxes(truth: Truth, spec: Spec) -> Flags:
+    """Which pixels each digit's ink box covers: (N, T, D, canvas, canvas)."""
+    x, y = np.moveaxis(truth.position // spec.subpixels, -1, 0)[..., None]
+    width, height = np.moveaxis(truth.size[:, None], -1, 0)[..., None]
+    column, row = np.arange(spec.canvas), spec.canvas - 1 - np.arange(spec.canvas)
+    columns, rows = (column >= x) & (column < x + width), (row >= y) & (row < y + height)
+    boxes: Flags = rows[..., :, None] & columns[..., None, :]
+    return boxes
+
+
+def _ink(truth: Truth, digits: Digits, spec: Spec) -> NDArray[np.uint8]:
+    """Each digit on black: (N, T, D, canvas, canvas)."""
+    ink = np.empty((len(truth), spec.frames, spec.digits_per_clip, spec.canvas, spec.canvas), np.uint8)
+    scratch = np.empty((_AT_ONCE * spec.frames + 1) * spec.canvas**2, np.uint8)
+    for first in range(0, len(truth), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        for digit in range(spec.digits_per_clip):
+            ink[some, :, digit] = _draw_digit(truth.clips(some), digit, digits, spec, scratch)
+    return ink
 
 
 def _draw_digit(truth: Truth, digit: int, digits: Digits, spec: Spec, scratch: NDArray[np.uint8]) -> NDArray[np.uint8]:

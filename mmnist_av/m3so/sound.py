@@ -1,6 +1,7 @@
 """What a clip sounds like: a telephone tone a digit, louder the nearer it is to the lower-left corner."""
 
 import functools
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,17 +68,23 @@ def _tones(spec: Spec) -> NDArray[np.int32]:
 def _tone_numbers(truth: Truth, spec: Spec) -> NDArray[np.intp]:
     """(N * T, D): which row of `_tones` each digit sounds at each frame."""
     keys = _keys(spec)
-    key = np.where(truth.event == WALL, keys.index(spec.wall_key), truth.label[:, None])
+    key = np.where(truth.event == WALL, keys.index(spec.wall_key), truth.label[:, None].astype(np.intp))
     key = np.where(truth.event == BLOCK, keys.index(spec.block_key), key)
     phase = np.arange(spec.frames) % spec.fps
-    return (key * spec.fps + phase[:, None]).astype(np.intp).reshape(-1, spec.digits_per_clip)
+    return (key * spec.fps + phase[:, None]).reshape(-1, spec.digits_per_clip)
 
 
 def _gains(truth: Truth, spec: Spec) -> NDArray[np.int32]:
-    """(N * T, D): 2**15 times 10 px over the distance of the ink box's centre from the corner, at most 2**15."""
-    full = 1 << spec.gain_bits
+    """(N * T, D): the gain, a fraction of 2**15, by the distance of the ink box's centre from the lower-left corner.
+
+    inverse: 10 px over the distance, at most 1. linear: the distance over the canvas's diagonal.
+    """
+    full, unit = 1 << spec.gain_bits, 2 * spec.subpixels
     twice_centre = 2 * truth.position.astype(np.int64) + spec.subpixels * truth.size[:, None].astype(np.int64)
     # exact: a double's root of an integer below 2**52 never rounds up to the next integer
     distance = np.sqrt((twice_centre**2).sum(axis=-1)).astype(np.int64)
-    gain = np.minimum(full, full * 2 * spec.full_gain * spec.subpixels // distance)
+    if spec.amplitude == "linear":
+        gain = full * distance // math.isqrt(2 * (unit * spec.canvas) ** 2)
+    else:
+        gain = np.minimum(full, full * spec.full_gain * unit // distance)
     return gain.astype(np.int32).reshape(-1, spec.digits_per_clip)

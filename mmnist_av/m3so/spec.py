@@ -12,7 +12,8 @@ SPLIT_IDS = {"train": 0, "val": 1, "test": 2}  # part of the random key, so the 
 
 NONE, WALL, BLOCK = 0, 1, 2  # what `Truth.event` holds
 
-MOST_DIGITS = 16  # digits a clip; ours: the sum of their 16-bit sounds stays far inside 32 bits
+MOST_DIGITS = 4  # digits a clip: their ink boxes and a default block still have room beside each other
+MOST_FRAMES = 10_000  # a clip; ours: its random numbers and positions stay a few MB
 MOST_CLIPS = 2**32  # clips a split: the index fills the low half of a random key
 SEEDS = 2**63  # the seed is one half of a random key; above, numpy would take the page's key=[...] through floats
 
@@ -22,29 +23,45 @@ def _constant(value: Any) -> Any:
     return field(default=value, init=False)
 
 
+# What may be chosen: the least and the most of each number
+RANGES = {
+    "digits_per_clip": (1, MOST_DIGITS),
+    "canvas": (20, 128),  # an ink box must fit; positions are 16-bit numbers of 1/256 px
+    "frames": (2, MOST_FRAMES),
+    "fps": (1, 100),
+    "slowest": (1, 128),
+    "speeds": (1, 128),
+    "block": (1, 128),
+    "block_frame": (1, MOST_FRAMES),
+}
+KINDS = {"bounce": ("random", "specular"), "amplitude": ("inverse", "linear")}
+
+
 @dataclass(frozen=True)
 class Spec:
-    """What may happen in a clip. `obstacle` and `digits_per_clip` are chosen; the rest is what makes it M3SO v1.
+    """What may happen in a clip: first what is chosen, with M3SO's values, then what every world of ours shares.
 
-    Raises InputError if `digits_per_clip` is not in 1..16.
+    Raises InputError for a value out of range, and for a world that cannot be: see `_refuse_impossible`.
     """
 
     obstacle: bool = False  # True: M3SO, False: M3SO-NB
     digits_per_clip: int = 1  # digits that move and sound together; 1 in the papers
+    canvas: int = 48  # px, both sides (Sound2Sight)
+    frames: int = 100  # a clip (Sound2Sight)
+    fps: int = 10  # frames a second (Sound2Sight's released code)
+    slowest: int = 2  # px a frame (released code)
+    speeds: int = 5  # speeds slowest, slowest + 1, ... (released code)
+    block: int = 16  # px, both sides (read off the papers' PSNR after frame 42)
+    block_frame: int = 41  # index of the first frame that may show the block (frame 42, Sound2Sight)
+    bounce: str = "random"  # random: a drawn direction away from what was hit (Sound2Sight); specular (released code)
+    amplitude: str = "inverse"  # inverse: falls with the distance (Sound2Sight); linear: grows with it (released code)
 
     version: int = _constant(1)  # of the world that these constants describe
-    canvas: int = _constant(48)  # px, both sides (Sound2Sight)
-    frames: int = _constant(100)  # a clip (Sound2Sight)
-    fps: int = _constant(10)  # frames a second (Sound2Sight's released code)
     subpixels: int = _constant(256)  # units of position and velocity in a px; ours
     ink: int = _constant(20)  # px, the most an ink box measures on a side (MNIST)
-    slowest: int = _constant(2)  # px a frame (released code)
-    speeds: int = _constant(5)  # speeds slowest, slowest + 1, ... (released code)
     turn: int = _constant(65536)  # units of angle in a full turn; ours
     wall_spread: int = _constant(13653)  # units of angle either side of a face's inward normal (75 degrees); ours
     corner_spread: int = _constant(5461)  # the same around a corner's inward diagonal (30 degrees); ours
-    block: int = _constant(16)  # px, both sides (read off the papers' PSNR after frame 42)
-    block_frame: int = _constant(41)  # index of the first frame that may show the block (frame 42, Sound2Sight)
     sample_rate: int = _constant(8000)  # samples a second (telephony)
     row_hz: tuple[int, ...] = _constant((697, 770, 852, 941))  # Hz (ITU-T Q.23)
     column_hz: tuple[int, ...] = _constant((1209, 1336, 1477))  # Hz (ITU-T Q.23)
@@ -53,18 +70,54 @@ class Spec:
     block_key: str = _constant("#")  # ours
     tone_level: int = _constant(15000)  # peak of each of a tone's two sines, of 32767; ours
     gain_bits: int = _constant(15)  # the gain is a fraction of 2**15; ours
-    full_gain: int = _constant(10)  # px from the lower-left corner within which the gain is 1; ours
+    full_gain: int = _constant(10)  # px from the lower-left corner within which the gain is 1 (inverse); ours
 
     def __post_init__(self) -> None:
-        digits = self.digits_per_clip
-        if isinstance(digits, bool) or not isinstance(digits, int) or not 1 <= digits <= MOST_DIGITS:
-            raise InputError(f"digits per clip must be 1 to {MOST_DIGITS}, not {digits!r}")
-        object.__setattr__(self, "obstacle", bool(self.obstacle))
+        if not isinstance(self.obstacle, bool):
+            raise InputError(f"obstacle must be true or false, not {self.obstacle!r}")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise InputError(f"{name} must be {least} to {most}, not {value!r}")
+        for name, kinds in KINDS.items():
+            if getattr(self, name) not in kinds:
+                raise unknown_name(name, str(getattr(self, name)), kinds)
+        self._refuse_impossible()
+
+    def _refuse_impossible(self) -> None:
+        """Raise InputError for a world whose rules contradict each other, saying why."""
+        if self.sample_rate % self.fps:
+            raise InputError(f"fps {self.fps} does not divide the {self.sample_rate} samples of a second of sound")
+        if self.fastest > self.canvas:
+            raise InputError(f"{self.fastest} px a frame would cross a canvas of {self.canvas} px in one step")
+        if not self.obstacle:
+            return
+        if self.block + self.ink > self.canvas:
+            sizes = f"a block of {self.block} px beside a digit of {self.ink} px"
+            raise InputError(f"{sizes} can never fit a canvas of {self.canvas} px")
+        if self.block_frame >= self.frames:
+            raise InputError(f"a block at frame {self.block_frame} never shows in {self.frames} frames")
+        if self.fastest > self.block:
+            raise InputError(f"{self.fastest} px a frame could jump over a block of {self.block} px")
+
+    @property
+    def fastest(self) -> int:
+        """The highest speed, px a frame."""
+        return self.slowest + self.speeds - 1
 
     @property
     def name(self) -> str:
         """`m3so` or `m3so-nb`, as the protocols call them."""
         return "m3so" if self.obstacle else "m3so-nb"
+
+    @property
+    def variant(self) -> str:
+        """What was chosen that the papers' M3SO and M3SO-NB do not have: "bounce=specular frames=60"; else empty."""
+        usual = Spec(self.obstacle)
+        names = (f.name for f in dataclasses.fields(self) if f.init)
+        return " ".join(
+            f"{name}={getattr(self, name)}" for name in names if getattr(self, name) != getattr(usual, name)
+        )
 
     @property
     def samples_per_frame(self) -> int:
@@ -92,15 +145,16 @@ class Spec:
 
 
 def spec_from_dict(fields: Mapping[str, Any]) -> Spec:
-    """The spec that `as_dict` wrote. Raises InputError for fields missing, unknown or not those of M3SO v1."""
-    spec = Spec(fields.get("obstacle", False), fields.get("digits_per_clip", 1))
-    ours = spec.as_dict()
+    """The spec that `as_dict` wrote. Raises InputError for fields missing, unknown or impossible."""
+    known = {f.name: f.init for f in dataclasses.fields(Spec)}
     for name in fields:
-        if name not in ours:
-            raise unknown_name("spec field", name, ours)
-    for name, value in ours.items():
+        if name not in known:
+            raise unknown_name("spec field", name, known)
+    for name in known:
         if name not in fields:
             raise InputError(f"the spec lacks '{name}'")
+    spec = Spec(**{name: value for name, value in fields.items() if known[name]})
+    for name, value in spec.as_dict().items():
         if fields[name] != value:
             raise InputError(f"the spec's {name} is {fields[name]!r}; in M3SO v{spec.version} it is {value!r}")
     return spec

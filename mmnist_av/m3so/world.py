@@ -136,6 +136,9 @@ def _bounces(spec: Spec) -> tuple[Ints, Ints]:
 
 def _turn_round(spec: Spec, velocity: Ints, speed: Ints, contact: NDArray[np.int8], turn: NDArray[np.float64]) -> None:
     """Give what touched something a new velocity away from it, in place. `turn` (D, N) is in [0, 1)."""
+    if spec.bounce == "specular":
+        np.copyto(velocity, contact * np.abs(velocity), where=contact != 0)
+        return
     touched = contact.any(axis=0)
     x, y = contact[:, touched]
     centre, half = (table[x + 1, y + 1] for table in _bounces(spec))

@@ -36,6 +36,10 @@ def test_a_dataset_of_the_other_variant_or_of_short_clips_is_refused():
     with pytest.raises(InputError, match="needs clips of 105 frames, this dataset's have 100"):
         replace(PROTOCOLS["m3so-nb"], test_predicted=100).check(Spec(obstacle=False))
     PROTOCOLS["m3so-nb"].check(Spec(obstacle=False))
+    with pytest.raises(
+        InputError, match="a block of 16 px from frame 42 on, this dataset's has 8 px and comes at frame 3"
+    ):
+        PROTOCOLS["m3so"].check(Spec(obstacle=True, block=8, block_frame=2))
 
 
 def test_presets_grow():

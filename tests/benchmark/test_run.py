@@ -195,6 +195,13 @@ def refused(match, dataset, out, **changes):
         run(job(dataset, out, **changes))
 
 
+def test_rows_of_another_world_say_so(tmp_path):
+    spec = Spec(bounce="specular", frames=40)
+    dataset = generate(tmp_path / "data", spec, {"train": 1, "test": 1}, seed=0)
+    rows, _ = run(job(dataset, tmp_path / "run", model="black", settings={}))
+    assert set(rows["dataset"]) == {"M3SO-NB frames=40 bounce=specular"}
+
+
 def test_a_folder_with_another_run_or_with_something_else_is_refused(finished, nb_dataset, tmp_path):
     _, folder = finished
     refused("holds another run .*seed 0 there, 1 asked", nb_dataset, folder, seed=1)

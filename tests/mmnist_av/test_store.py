@@ -54,7 +54,7 @@ def test_a_flipped_bit_anywhere_in_the_manifest_is_found(copy):
     content = file.read_bytes()
     for at in range(len(content)):
         file.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
-        with pytest.raises(InputError, match=r"dataset\.json|the spec|spec field|digits per clip"):
+        with pytest.raises(InputError, match=r"dataset\.json"):
             verify(copy)
 
 

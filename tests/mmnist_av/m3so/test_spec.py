@@ -8,8 +8,15 @@ import pytest
 from mmnist_av.errors import InputError
 from mmnist_av.m3so.spec import Spec, spec_from_dict
 
+SPECS = [
+    Spec(),
+    Spec(obstacle=True),
+    Spec(True, digits_per_clip=3),
+    Spec(canvas=64, frames=60, fps=25, bounce="specular", amplitude="linear"),
+]
 
-@pytest.mark.parametrize("spec", [Spec(), Spec(obstacle=True), Spec(True, digits_per_clip=3)])
+
+@pytest.mark.parametrize("spec", SPECS)
 def test_a_spec_survives_its_text(spec):
     assert spec_from_dict(json.loads(spec.text())) == spec
 
@@ -20,16 +27,47 @@ def test_the_text_is_sorted_and_compact():
     assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
 
 
-@pytest.mark.parametrize("digits", [0, 17, -1, 1.5, True, "2"])
-def test_bad_numbers_of_digits_are_refused(digits):
-    with pytest.raises(InputError, match="digits per clip must be 1 to 16"):
+def test_every_choice_is_in_the_text():
+    other = {"obstacle": True, "digits_per_clip": 2, "canvas": 64, "frames": 90, "fps": 20, "slowest": 1, "speeds": 3}
+    other |= {"block": 8, "block_frame": 30, "bounce": "specular", "amplitude": "linear"}
+    assert set(other) == {field.name for field in dataclasses.fields(Spec) if field.init}
+    assert len({Spec(**{name: value}).text() for name, value in other.items()} | {Spec().text()}) == len(other) + 1
+
+
+def test_a_variant_says_what_the_papers_do_not_have():
+    assert Spec(True).variant == Spec().variant == ""
+    assert Spec(frames=60, bounce="specular").variant == "frames=60 bounce=specular"
+
+
+@pytest.mark.parametrize("digits", [0, 5, -1, 1.5, True, "2"])
+def test_bad_numbers_are_refused(digits):
+    with pytest.raises(InputError, match="digits_per_clip must be 1 to 4"):
         Spec(digits_per_clip=digits)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({"obstacle": True, "block": 32}, "a block of 32 px beside a digit of 20 px can never fit a canvas of 48 px"),
+        ({"obstacle": True, "frames": 41}, "a block at frame 41 never shows in 41 frames"),
+        ({"obstacle": True, "block": 4}, "6 px a frame could jump over a block of 4 px"),
+        ({"fps": 7}, "fps 7 does not divide the 8000 samples of a second"),
+        ({"slowest": 40, "speeds": 20}, "59 px a frame would cross a canvas of 48 px"),
+        ({"canvas": 19}, "canvas must be 20 to 128, not 19"),
+        ({"bounce": "specula"}, "unknown bounce 'specula': did you mean specular"),
+        ({"amplitude": 1}, "unknown amplitude '1'"),
+        ({"obstacle": 1}, "obstacle must be true or false"),
+    ],
+)
+def test_impossible_worlds_are_refused_with_the_reason(chosen, told):
+    with pytest.raises(InputError, match=told):
+        Spec(**chosen)
 
 
 def test_another_world_is_refused_by_the_name_of_the_constant():
     fields = Spec().as_dict()
-    with pytest.raises(InputError, match="canvas is 64; in M3SO v1 it is 48"):
-        spec_from_dict({**fields, "canvas": 64})
+    with pytest.raises(InputError, match="tone_level is 16000; in M3SO v1 it is 15000"):
+        spec_from_dict({**fields, "tone_level": 16000})
     with pytest.raises(InputError, match="unknown spec field 'canvass': did you mean canvas"):
         spec_from_dict({**fields, "canvass": 48})
     del fields["fps"]
