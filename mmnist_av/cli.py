@@ -133,6 +133,47 @@ def info(folder: Path) -> None:
     click.echo(f"generator    {manifest['generator']}")
 
 
+@main.command("preview")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--clip", "clips", type=int, multiple=True, help="Number of a clip; may be given again.  [default: 0]")
+@click.option("--split", default="test", help="The clips' split.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("preview"), help="Folder for pictures and movies.")
+def preview_command(folder: Path, clips: tuple[int, ...], split: str, out: Path) -> None:
+    """Show clips of the dataset in FOLDER: movies with sound, GIFs, figures that explain them, a sheet of many."""
+    from mmnist_av.preview import preview
+    from mmnist_av.store import open_dataset
+
+    for path in preview(open_dataset(folder), split, clips or (0,), out):
+        click.echo(path)
+
+
+@main.command("export")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--to", "form", required=True, help="clips (a movie and a wav file each), webdataset or hf.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write; new.")
+@click.option("--video", default="mp4", help="With --to clips: mp4 (lossless H.264) or png (a folder of pictures).")
+def export_command(folder: Path, form: str, out: Path, video: str) -> None:
+    """Write the dataset in FOLDER in a form that others read: separate files, tars, or a Hugging Face folder.
+
+    Nothing is lost: mmnist-av import brings the same dataset back.
+    """
+    from mmnist_av.exchange import export
+    from mmnist_av.store import open_dataset
+
+    export(open_dataset(folder), form, out, video)
+    click.echo(out)
+
+
+@main.command("import")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write; new or empty.")
+def import_command(folder: Path, out: Path) -> None:
+    """Make the dataset again that mmnist-av export wrote to FOLDER: the same bytes, or an error."""
+    from mmnist_av.exchange import import_
+
+    click.echo(f"{out}: {_summary(import_(folder, out))}")
+
+
 @main.command("verify")
 @click.argument("folder", type=click.Path(path_type=Path))
 def verify_command(folder: Path) -> None:

@@ -17,6 +17,7 @@ from mmnist_av import __version__
 from mmnist_av.errors import InputError, unknown_name
 from mmnist_av.files import sha256, written_whole
 from mmnist_av.m3so.spec import SPLIT_IDS, Spec, spec_from_dict
+from mmnist_av.m3so.world import Truth
 from mmnist_av.progress import progress_bar
 
 MANIFEST = "dataset.json"
@@ -58,6 +59,10 @@ class Split:
                 return dict(arrays)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
+
+    def truth_of(self, which: slice) -> Truth:
+        """What happened in some of the clips."""
+        return Truth(**self.truth).clips(which)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the maps: a worker process that gets a split opens its own instead of a copy of the bytes."""
@@ -126,12 +131,17 @@ def verify(path: Path) -> list[str]:
     return wrong
 
 
-def write_manifest(path: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> None:
-    """Make the folder `path` a dataset: write its dataset.json from what was asked and the SHA-256 of each file."""
+def complete_manifest(path: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
+    """The dataset.json of the folder `path`, from what was asked for and the SHA-256 of each file."""
     files = {name: {"bytes": (path / name).stat().st_size, "sha256": digest} for name, digest in digests.items()}
     manifest = {**asked, "files": files, "generator": __version__}
     manifest["fingerprint"] = _fingerprint(manifest)
     manifest["checksum"] = _checksum(manifest)
+    return manifest
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Make the folder `path` a dataset: write its dataset.json."""
     with written_whole(path / MANIFEST) as part:
         part.write_text(_text(manifest), encoding="utf-8")
 

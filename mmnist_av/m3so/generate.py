@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mmnist_av.card import write_card
 from mmnist_av.engine import Engine, ahead, in_order, open_engine
 from mmnist_av.errors import InputError, unknown_name
 from mmnist_av.files import GrowingArray, remove_leftovers, sole_writer
@@ -27,6 +28,7 @@ from mmnist_av.store import (
     Dataset,
     Split,
     clips_of,
+    complete_manifest,
     open_dataset,
     read_manifest,
     verify,
@@ -79,7 +81,7 @@ def merge(out: Path, parts: Sequence[Path]) -> Dataset:
     Raises InputError if a part is damaged, missing, double or of another dataset, and as `generate` does for `out`.
     """
     asked, ordered = _whole_of(parts)
-    _write_once(out, asked, Stored(ordered))
+    write_once(out, asked, Stored(ordered))
     return open_dataset(out)
 
 
@@ -92,18 +94,28 @@ def _simulate_once(
         return
     digits = load_pool(*pool)
     with open_engine(engine, workers) as workshop:
-        _write_once(out, asked, Simulated(asked, digits, workshop))
+        write_once(out, asked, Simulated(asked, digits, workshop))
 
 
-def _write_once(out: Path, asked: Mapping[str, Any], source: Source) -> None:
-    """Write what was asked for to `out`, unless it is there."""
+def write_once(out: Path, asked: Mapping[str, Any], source: Source, wanted: Mapping[str, Any] | None = None) -> None:
+    """Write what was asked for to `out`, unless it is there.
+
+    wanted: what dataset.json says of the files, if that is known before. Raises InputError where others come out.
+    """
     with sole_writer(out):
         if not _is_finished(out, asked):
-            _write(out, asked, source)
+            _write(out, asked, source, wanted)
     (out / JOURNAL).unlink(missing_ok=True)
 
 
-def _write(out: Path, asked: Mapping[str, Any], source: Source) -> None:
+def asked_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for when the dataset of this manifest was made."""
+    return {
+        name: manifest[name] for name in ("dataset", "spec", "seed", "digits", "sizes", "shard") if name in manifest
+    }
+
+
+def _write(out: Path, asked: Mapping[str, Any], source: Source, wanted: Mapping[str, Any] | None) -> None:
     """Write, or go on writing, all that was asked for."""
     spec, clips = spec_from_dict(asked["spec"]), {split: len(part) for split, part in clips_of(asked).items()}
     total = sum(clips.values())
@@ -113,7 +125,12 @@ def _write(out: Path, asked: Mapping[str, Any], source: Source) -> None:
             if count:
                 files |= _write_split(out, spec, split, count, source, journal, done)
         remove_leftovers(out)
-        write_manifest(out, asked, files)
+        manifest = complete_manifest(out, asked, files)
+        if wanted is not None and manifest["files"] != wanted:
+            others = sorted(name for name, facts in manifest["files"].items() if facts != wanted.get(name))
+            raise InputError(f"the clips are not those of {', '.join(others)} any more; {out} is left unfinished")
+        write_card(out, manifest)
+        write_manifest(out, manifest)
 
 
 def _describe(
@@ -274,13 +291,13 @@ def _whole_of(parts: Sequence[Path]) -> tuple[dict[str, Any], list[Path]]:
         if "shard" not in manifest:
             raise InputError(f"{folder} is no shard: it is a whole dataset")
         number, of = manifest["shard"]
-        asked = {name: manifest[name] for name in ("dataset", "spec", "seed", "digits", "sizes")} | {"of": of}
+        asked = {**asked_of(manifest), "shard": of}
         if whole and asked != whole:
             raise InputError(f"{folder} is a shard of another dataset, or of another cut, than {parts[0]}")
         if number in by_number:
             raise InputError(f"{folder} and {by_number[number]} are both shard {number}")
         whole, by_number[number] = asked, folder
-    missing = sorted(set(range(1, whole.pop("of", 0) + 1)) - set(by_number))
+    missing = sorted(set(range(1, whole.pop("shard", 0) + 1)) - set(by_number))
     if missing or not parts:
         raise InputError(f"shards are missing: {', '.join(map(str, missing)) or 'none was given'}")
     for folder in parts:

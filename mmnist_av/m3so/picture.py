@@ -20,8 +20,8 @@ def render_frames(truth: Truth, digits: Digits, spec: Spec, out: NDArray[np.uint
     `digits` is the pool of the clips' own split. `out`, C-contiguous and of that shape, is drawn into if given.
     """
     if out is None:
-        out = np.empty((len(truth), spec.frames, spec.canvas, spec.canvas), np.uint8)
-    scratch = np.empty((_AT_ONCE * spec.frames + 1) * spec.canvas**2, np.uint8)  # a frame more: stamps reach over
+        out = np.empty((len(truth), truth.frames, spec.canvas, spec.canvas), np.uint8)
+    scratch = np.empty((_AT_ONCE * truth.frames + 1) * spec.canvas**2, np.uint8)  # a frame more: stamps reach over
     for first in range(0, len(truth), _AT_ONCE):
         part, frames = truth.clips(slice(first, first + _AT_ONCE)), out[first : first + _AT_ONCE]
         frames[...] = _draw_digit(part, 0, digits, spec, scratch)
@@ -35,7 +35,7 @@ def block_mask(truth: Truth, spec: Spec) -> Flags:
     """Which pixels are the block's: (N, T, canvas, canvas), row 0 at the top."""
     x, y = truth.block_place[:, :, None].transpose(1, 0, 2).astype(np.int32)
     first = truth.block_first_frame[:, None].astype(np.int32)
-    shown = (first >= 0) & (np.arange(spec.frames) >= first)
+    shown = (first >= 0) & (np.arange(truth.frames) >= first)
     column, row = np.arange(spec.canvas), spec.canvas - 1 - np.arange(spec.canvas)
     columns = (column >= x) & (column < x + truth.block_size[:, None])
     rows = (row >= y) & (row < y + truth.block_size[:, None])
@@ -66,7 +66,7 @@ def backward_flow(truth: Truth, spec: Spec, digits: Digits | None = None) -> NDA
         ink = np.where(shown, _ink(truth, digits, spec)[:, 1:].astype(np.int16), -1)
         brightest = ink.argmax(axis=2)[:, :, None]
         shown &= np.arange(spec.digits_per_clip)[:, None, None] == brightest
-    flow = np.zeros((len(truth), spec.frames - 1, 2, spec.canvas, spec.canvas), np.float32)
+    flow = np.zeros((len(truth), truth.frames - 1, 2, spec.canvas, spec.canvas), np.float32)
     for digit in range(spec.digits_per_clip):
         flow += step[..., digit, None, None] * shown[:, :, None, digit]
     return flow
@@ -84,8 +84,8 @@ def _boxes(truth: Truth, spec: Spec) -> Flags:
 
 def _ink(truth: Truth, digits: Digits, spec: Spec) -> NDArray[np.uint8]:
     """Each digit on black: (N, T, D, canvas, canvas)."""
-    ink = np.empty((len(truth), spec.frames, spec.digits_per_clip, spec.canvas, spec.canvas), np.uint8)
-    scratch = np.empty((_AT_ONCE * spec.frames + 1) * spec.canvas**2, np.uint8)
+    ink = np.empty((len(truth), truth.frames, spec.digits_per_clip, spec.canvas, spec.canvas), np.uint8)
+    scratch = np.empty((_AT_ONCE * truth.frames + 1) * spec.canvas**2, np.uint8)
     for first in range(0, len(truth), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)
         for digit in range(spec.digits_per_clip):
@@ -115,10 +115,10 @@ def _draw_digit(truth: Truth, digit: int, digits: Digits, spec: Spec, scratch: N
 def _draw_block(truth: Truth, spec: Spec, frames: NDArray[np.uint8]) -> None:
     """The block over what is there, which is black: the block and the digits never overlap."""
     first = truth.block_first_frame[:, None]
-    clip, frame = np.nonzero((first >= 0) & (np.arange(spec.frames) >= first))
+    clip, frame = np.nonzero((first >= 0) & (np.arange(truth.frames) >= first))
     x, y = truth.block_place[clip].T
     row = spec.canvas - spec.block - y[:, None] + np.arange(spec.block)
-    places = ((clip * spec.frames + frame)[:, None] * spec.canvas + row) * spec.canvas + x[:, None]
+    places = ((clip * truth.frames + frame)[:, None] * spec.canvas + row) * spec.canvas + x[:, None]
     white = np.full(spec.block, _WHITE, np.uint8).view(f"V{spec.block}")
     _windows(frames.reshape(-1), spec.block)[places] = white
 

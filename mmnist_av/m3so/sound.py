@@ -18,8 +18,10 @@ def render_audio(truth: Truth, spec: Spec, out: NDArray[np.int16] | None = None)
     `out`, C-contiguous and of that shape, is written into if given.
     """
     if out is None:
-        out = np.empty((len(truth), spec.samples), np.int16)
-    tones, which, gain = _tones(spec), _tone_numbers(truth, spec), _gains(truth, spec)
+        out = np.empty((len(truth), truth.frames * spec.samples_per_frame), np.int16)
+    tones = _tones(spec)
+    which = _tone_numbers(truth, spec).reshape(-1, spec.digits_per_clip)
+    gain = gains(truth, spec).reshape(-1, spec.digits_per_clip)
     frames = out.reshape(-1, spec.samples_per_frame)
     mixed, part = np.empty((2, _AT_ONCE, spec.samples_per_frame), np.int32)
     for first in range(0, len(frames), _AT_ONCE):
@@ -65,19 +67,16 @@ def _tones(spec: Spec) -> NDArray[np.int32]:
     return rows.reshape(-1, spec.samples_per_frame)
 
 
-def _tone_numbers(truth: Truth, spec: Spec) -> NDArray[np.intp]:
-    """(N * T, D): which row of `_tones` each digit sounds at each frame."""
-    keys = _keys(spec)
-    key = np.where(truth.event == WALL, keys.index(spec.wall_key), truth.label[:, None].astype(np.intp))
-    key = np.where(truth.event == BLOCK, keys.index(spec.block_key), key)
-    phase = np.arange(spec.frames) % spec.fps
-    return (key * spec.fps + phase[:, None]).reshape(-1, spec.digits_per_clip)
+def keys_pressed(truth: Truth, spec: Spec) -> NDArray[np.str_]:
+    """Which telephone key each digit sounds at each frame: (N, T, D), "0" to "9", "*" (wall) or "#" (block)."""
+    return np.array(list(_keys(spec)))[_key_numbers(truth, spec)]
 
 
-def _gains(truth: Truth, spec: Spec) -> NDArray[np.int32]:
-    """(N * T, D): the gain, a fraction of 2**15, by the distance of the ink box's centre from the lower-left corner.
+def gains(truth: Truth, spec: Spec) -> NDArray[np.int32]:
+    """How loud each digit is at each frame, by how far its ink box's centre is from the lower-left corner.
 
-    inverse: 10 px over the distance, at most 1. linear: the distance over the canvas's diagonal.
+    (N, T, D), a fraction of 2**15. inverse: 10 px over the distance, at most 1. linear: the distance over the canvas's
+    diagonal.
     """
     full, unit = 1 << spec.gain_bits, 2 * spec.subpixels
     twice_centre = 2 * truth.position.astype(np.int64) + spec.subpixels * truth.size[:, None].astype(np.int64)
@@ -87,4 +86,17 @@ def _gains(truth: Truth, spec: Spec) -> NDArray[np.int32]:
         gain = full * distance // math.isqrt(2 * (unit * spec.canvas) ** 2)
     else:
         gain = np.minimum(full, full * spec.full_gain * unit // distance)
-    return gain.astype(np.int32).reshape(-1, spec.digits_per_clip)
+    return gain.astype(np.int32)
+
+
+def _key_numbers(truth: Truth, spec: Spec) -> NDArray[np.intp]:
+    """(N, T, D): where each digit's key stands among `_keys`."""
+    keys = _keys(spec)
+    key = np.where(truth.event == WALL, keys.index(spec.wall_key), truth.label[:, None].astype(np.intp))
+    return np.where(truth.event == BLOCK, keys.index(spec.block_key), key)
+
+
+def _tone_numbers(truth: Truth, spec: Spec) -> NDArray[np.intp]:
+    """(N, T, D): which row of `_tones` each digit sounds at each frame."""
+    phase = np.arange(truth.frames) % spec.fps
+    return _key_numbers(truth, spec) * spec.fps + phase[:, None]

@@ -5,7 +5,7 @@ position is x (right) and y (up). `Truth` turns them round.
 """
 
 import functools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,15 @@ class Truth:
     def clips(self, which: slice) -> "Truth":
         """The truth of some of the clips (views)."""
         return Truth(**{name: array[which] for name, array in self.arrays().items()})
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return self.position.shape[1]
+
+    def until(self, frames: int) -> "Truth":
+        """The truth of the first `frames` frames (views); a block may come later."""
+        return replace(self, position=self.position[:, :frames], event=self.event[:, :frames])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Every field by its name."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmnist_av.card import CARD, CROISSANT
 from mmnist_av.errors import InputError
 from mmnist_av.files import GrowingArray, sha256, sole_writer
 from mmnist_av.m3so import generate as module
@@ -46,7 +47,7 @@ def unbroken(tmp_path):
 def test_the_files_hold_what_was_rendered(tmp_path):
     dataset = generate(tmp_path / "new", SPEC, SIZES, seed=5)
     assert sorted(contents(dataset.path)) == sorted(
-        [MANIFEST] + [f"{split}/{file}" for split in ("train", "test") for file in FILES]
+        [MANIFEST, CARD, CROISSANT] + [f"{split}/{file}" for split in ("train", "test") for file in FILES]
     )
     for split in ("train", "test"):
         pool = load_pool("embedded")[split]
@@ -344,7 +345,7 @@ def test_the_manifest_says_what_was_asked(tmp_path):
     assert manifest["spec"] == SPEC.as_dict()
     assert manifest["digits"]["source"] == "embedded"
     assert {name: facts["sha256"] for name, facts in manifest["files"].items()} == {
-        name: digest for name, digest in contents(out).items() if name != MANIFEST
+        name: digest for name, digest in contents(out).items() if name not in (MANIFEST, CARD, CROISSANT)
     }
 
 

@@ -1,0 +1,67 @@
+"""The default dataset at full size: 3.9 GB, the same fingerprint however it is made. Run with `pytest -m slow`."""
+
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mmnist_av.m3so.generate import generate, merge
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.store import open_dataset
+
+pytestmark = pytest.mark.slow
+
+SIZES = {"train": 8000, "val": 1000, "test": 1000}
+DOCS = Path(__file__).parents[3] / "docs" / "dataset.md"
+DOCUMENTED = dict(re.findall(r"^\| `(mmnist-av generate.*)` \| `(\w+)` \|$", DOCS.read_text(), re.MULTILINE))
+
+
+@pytest.fixture
+def out(tmp_path):
+    yield tmp_path / "data"
+    shutil.rmtree(tmp_path)  # 4 GB and more
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_documented_fingerprint_comes_out_with_any_number_of_workers(out, workers):
+    made = generate(out, Spec(), SIZES, seed=0, workers=workers)
+    assert made.fingerprint == DOCUMENTED["mmnist-av generate"]
+
+
+def test_the_documented_fingerprint_comes_out_of_shards(out):
+    parts = [generate(out / str(n), Spec(), SIZES, seed=0, shard=(n, 3)).path for n in (1, 2, 3)]
+    assert merge(out / "all", parts).fingerprint == DOCUMENTED["mmnist-av generate"]
+
+
+def test_the_documented_fingerprint_comes_out_of_ray(out):
+    pytest.importorskip("ray", reason="needs Ray: pip install mmnist-av[ray]")
+    made = generate(out, Spec(), SIZES, seed=0, engine="ray", workers=2)
+    assert made.fingerprint == DOCUMENTED["mmnist-av generate"]
+
+
+def test_the_documented_fingerprint_comes_out_after_kills(out):
+    moments = random.Random(0)
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-m", "mmnist_av.cli", "generate", "--out", str(out)]) as process:
+            time.sleep(moments.uniform(0.5, 2.0))
+            process.send_signal(signal.SIGKILL)
+    subprocess.run([sys.executable, "-m", "mmnist_av.cli", "generate", "--out", str(out)], check=True)
+    assert open_dataset(out).fingerprint == DOCUMENTED["mmnist-av generate"]
+
+
+def test_the_documented_fingerprint_comes_out_with_the_block(out):
+    made = generate(out, Spec(obstacle=True), SIZES, seed=0)
+    assert made.fingerprint == DOCUMENTED["mmnist-av generate --obstacle"]
+
+
+@pytest.mark.parametrize("obstacle", [False, True])
+def test_the_documented_fingerprint_comes_out_of_mnist(out, mnist_root, obstacle):
+    made = generate(out, Spec(obstacle=obstacle), SIZES, seed=0, digits="mnist", mnist_root=mnist_root)
+    flag = "--obstacle " if obstacle else ""
+    assert made.fingerprint == DOCUMENTED[f"mmnist-av generate {flag}--digits mnist"]
