@@ -26,11 +26,14 @@ def parse_settings(context: click.Context, option: click.Parameter, texts: tuple
     return settings
 
 
+DATA = "Dataset's folder, or `stream`: training on endless clips.  [default: made once under data/]"
+
+
 @main.command()
 @click.option("--model", required=True, help="Name of a model; `avbench models` lists them.")
 @click.option("--protocol", default="m3so-nb", show_default=True, help="Name; `avbench protocols` lists them.")
 @click.option("--preset", default="demo", show_default=True, help="Size of the run: demo, small or paper.")
-@click.option("--data", type=click.Path(path_type=Path), help="Dataset's folder.  [default: made once under data/]")
+@click.option("--data", type=click.Path(path_type=Path), help=DATA)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the run.  [default: under runs/]")
 @click.option("--samples", type=int, help="K, the futures drawn a test clip.  [default: the preset's]")
 @click.option("--steps", type=int, help="Training steps.  [default: the preset's]")

@@ -18,14 +18,16 @@ from benchmark.presets import Preset
 from benchmark.protocols import Protocol
 from benchmark.scoring import Scores, ScoringPlan
 from benchmark.statistics import by_sampling
-from benchmark.training import Compute, TrainingPlan, train
-from mmnist_av.clips import StoredClips
+from benchmark.training import Compute, StoredBatches, StreamedBatches, TrainingPlan, train
+from mmnist_av.clips import M3SOStream, StoredClips
 from mmnist_av.errors import InputError
 from mmnist_av.files import is_leftover, remove_leftovers, sole_writer, written_whole
+from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.store import REMEDY, Dataset, open_dataset, verify
 
+STREAM = Path("stream")  # what --data says for clips rendered as they are asked for
 NO_SHAPE = ClipShape((0, 0, 0), (0, 0))  # floors fit every clip
 
 
@@ -36,7 +38,7 @@ class Job:
     model: str
     protocol: str = "m3so-nb"
     preset: str = "demo"
-    data: Path | None = None  # a dataset's folder; None: one is made under data/
+    data: Path | None = None  # a dataset's folder; None: one is made under data/; STREAM: training on endless clips
     out: Path | None = None  # the run's folder; None: named after the job, under runs/
     samples: int | None = None  # K: futures a clip
     steps: int | None = None
@@ -58,14 +60,14 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
     environment.keep_freed_memory()
     compute = environment.choose_compute(job.device)
     dataset = open_or_make(job, protocol, preset)
-    clips = StoredClips(dataset.split("train"), protocol.train_frames)
-    model = build(job, protocol, clips, config).to(compute.device)
+    model = build(job, protocol, StoredClips(dataset.split("test")), config).to(compute.device)
     plan = TrainingPlan(preset.steps if job.steps is None else job.steps, preset.batch, job.seed, preset.annealed)
     facts = describe(job, protocol, preset, dataset, config, plan, compute)
     with sole_writer(folder):
         claim(folder, facts, environment.describe(compute))
         if model.players():
-            train(model, clips, protocol, plan, compute, folder, checkpoint.identity(facts))
+            batches = training_batches(job, protocol, preset, dataset, plan)
+            train(model, batches, protocol, plan, compute, folder, checkpoint.identity(facts))
         scores = score_all(model, protocol, facts, dataset, compute, folder)
         rows = tabulate(scores, protocol, facts, read_json(folder / "environment.json"))
         results.write_rows(rows, folder / "results.csv")
@@ -87,21 +89,35 @@ def check(job: Job, folder: Path) -> None:
 
 def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
     """The dataset at --data, or the one that the preset needs, made once under data/."""
-    if job.data is not None:
+    if job.data not in (None, STREAM):
         dataset = open_dataset(job.data)
     else:
         sizes = {"train": preset.train_clips, "val": preset.val_clips, "test": preset.test_clips}
         folder = Path("data") / f"{protocol.dataset.lower()}-{preset.name}"
+        if job.data == STREAM:
+            sizes["train"], folder = 0, folder.with_name(f"{folder.name}-without-train")
         spec = Spec(obstacle=protocol.obstacle)
         dataset = generate(folder, spec, sizes, seed=0, digits=preset.digits, mnist_root=job.mnist_root)
     protocol.check(dataset.spec)
     wrong = verify(dataset.path)
     if wrong:
         raise InputError(f"{dataset.path} is not the dataset it was: {'; '.join(wrong)}; {REMEDY}")
-    for split in ("train", "test"):
+    for split in ("test",) if job.data == STREAM else ("train", "test"):
         if not len(dataset.split(split)):
             raise InputError(f"{dataset.path}: the {split} split is empty, so there is nothing to {split} on")
     return dataset
+
+
+def training_batches(
+    job: Job, protocol: Protocol, preset: Preset, dataset: Dataset, plan: TrainingPlan
+) -> StoredBatches | StreamedBatches:
+    """What the model is trained on: the dataset's clips, or the endless clips of its world."""
+    if job.data != STREAM:
+        return StoredBatches(StoredClips(dataset.split("train"), protocol.train_frames), plan)
+    digits = load_pool(dataset.manifest["digits"]["source"], job.mnist_root)["train"]
+    frames = protocol.train_frames
+    stream = M3SOStream(dataset.spec, dataset.seed, batch=plan.batch, digits=digits, split="train", frames=frames)
+    return StreamedBatches(stream, preset.train_clips)
 
 
 def build(job: Job, protocol: Protocol, clips: StoredClips, config: Any) -> Predictor:
@@ -122,7 +138,7 @@ def describe(
         "protocol": protocol.name,
         "preset": preset.name,
         "fingerprint": dataset.fingerprint,
-        "dataset": f"{protocol.dataset} {dataset.spec.variant}".strip(),
+        "dataset": f"{protocol.dataset} {'stream' if job.data == STREAM else dataset.spec.variant}".strip(),
         "digits": dataset.manifest["digits"]["source"],
         "seed": job.seed,
         "steps": plan.steps,

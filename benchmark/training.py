@@ -3,7 +3,7 @@
 import csv
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 from baselines.predictor import Batch, Loss, Player, Predictor, Progress
 from benchmark import checkpoint
 from benchmark.protocols import Protocol
-from mmnist_av.clips import StoredClips
+from mmnist_av.clips import ClipBatch, M3SOStream, StoredClips
 from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
 from mmnist_av.progress import track
@@ -63,17 +63,46 @@ def batch_indices(clips: int, plan: TrainingPlan, step: int) -> tuple[int, list[
     return epoch, order[place * plan.batch : (place + 1) * plan.batch].tolist()
 
 
+@dataclass(frozen=True)
+class StoredBatches:
+    """Batches of a split's clips, shuffled anew every epoch."""
+
+    clips: StoredClips
+    plan: TrainingPlan
+
+    def __call__(self, step: int) -> tuple[int, ClipBatch]:
+        """The epoch of a step, and its clips."""
+        epoch, indices = batch_indices(len(self.clips), self.plan, step)
+        return epoch, default_collate([self.clips[index] for index in indices])
+
+
+@dataclass(frozen=True)
+class StreamedBatches:
+    """Batches of clips that are rendered when they are asked for, each clip once."""
+
+    stream: M3SOStream
+    epoch_clips: int  # clips that count as an epoch: those of the dataset in the stream's place
+
+    def __call__(self, step: int) -> tuple[int, ClipBatch]:
+        """The epoch of a step, and its clips."""
+        return step // max(1, self.epoch_clips // self.stream.batch), self.stream.batch_at(step)
+
+
 def load_clips(
     clips: StoredClips, indices: Sequence[int], protocol: Protocol, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Some clips as a model sees and hears them: frames (B, T, C, H, W) in [0, 1], sound (B, T, bins, columns)."""
-    items = default_collate([clips[index] for index in indices])
-    return items["frames"].to(device).float() / 255, protocol.audio(items["audio"].to(device))
+    return as_seen_and_heard(default_collate([clips[index] for index in indices]), protocol, device)
+
+
+def as_seen_and_heard(clips: ClipBatch, protocol: Protocol, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Clips as a model gets them: see load_clips."""
+    return clips["frames"].to(device).float() / 255, protocol.audio(clips["audio"].to(device))
 
 
 def train(
     model: Predictor,
-    clips: StoredClips,
+    batches: Callable[[int], tuple[int, ClipBatch]],
     protocol: Protocol,
     plan: TrainingPlan,
     compute: Compute,
@@ -82,6 +111,7 @@ def train(
 ) -> None:
     """Train the model to the end of the plan, from the folder's checkpoint if there is one.
 
+    `batches` gives the epoch and the clips of a step: StoredBatches or StreamedBatches.
     Leaves checkpoint.safetensors and training.csv in `folder`; `run` identifies the run (checkpoint.identity).
     Every step draws its random numbers from (seed, step): on a CPU, a run that was broken off and resumed equals an
     unbroken one. Raises Diverged where a loss or a gradient is not finite, before it can move a weight.
@@ -94,8 +124,8 @@ def train(
     with TrainingLog(folder / "training.csv", first) as log:
         for step in track(range(first, plan.steps), "train", plan.steps, first):
             torch.manual_seed(step_seed(plan.seed, step))
-            epoch, indices = batch_indices(len(clips), plan, step)
-            batch = Batch(*load_clips(clips, indices, protocol, compute.device), protocol.seen)
+            epoch, clips = batches(step)
+            batch = Batch(*as_seen_and_heard(clips, protocol, compute.device), protocol.seen)
             with compute.autocast():
                 losses = model.losses(batch, Progress(step, epoch))
             check_finite({f"{name}'s loss": loss.total for name, loss in losses.items()}, step, path)

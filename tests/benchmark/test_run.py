@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
+import torch
 
 from benchmark import run as run_module
-from benchmark import scoring
+from benchmark import scoring, training
+from benchmark.presets import PRESETS
 from benchmark.results import read_rows
-from benchmark.run import Job, run
+from benchmark.run import STREAM, Job, run
 from mmnist_av.errors import InputError
 from mmnist_av.files import sole_writer
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.store import open_dataset
 
 THIN = {"hidden": "16", "transformer_width": "16", "feedforward": "16", "embedding": "16"}
 
@@ -200,6 +204,24 @@ def test_rows_of_another_world_say_so(tmp_path):
     dataset = generate(tmp_path / "data", spec, {"train": 1, "test": 1}, seed=0)
     rows, _ = run(job(dataset, tmp_path / "run", model="black", settings={}))
     assert set(rows["dataset"]) == {"M3SO-NB frames=40 bounce=specular"}
+
+
+def test_a_stream_takes_the_place_of_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(PRESETS, "demo", replace(PRESETS["demo"], train_clips=16, val_clips=0, test_clips=2))
+    rows, folder = run(Job("puq", data=STREAM, samples=2, steps=2, device="cpu", settings=THIN))
+    assert set(rows["dataset"]) == {"M3SO-NB stream"}
+    assert [path.name for path in Path("data").iterdir()] == ["m3so-nb-demo-without-train"]
+    stored = generate(tmp_path / "all", Spec(), {"train": 32, "test": 2}, seed=0)
+    test = open_dataset(Path("data") / "m3so-nb-demo-without-train").split("test")
+    np.testing.assert_array_equal(test.frames, stored.split("test").frames)
+    # the first epoch of the stream is the first clips in order: a shuffle that changes nothing gives the same weights
+    monkeypatch.setattr(training, "batch_indices", lambda clips, plan, step: (step, range(step * 16, step * 16 + 16)))
+    _, other = run(
+        Job("puq", data=stored.path, out=tmp_path / "other", samples=2, steps=2, device="cpu", settings=THIN)
+    )
+    weights = [safetensors.torch.load_file(each / "checkpoint.safetensors") for each in (folder, other)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 def test_a_folder_with_another_run_or_with_something_else_is_refused(finished, nb_dataset, tmp_path):

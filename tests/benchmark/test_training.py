@@ -11,9 +11,19 @@ from baselines.predictor import Loss, Player, Predictor
 from baselines.puq import PUQ, PUQConfig
 from benchmark import checkpoint, training
 from benchmark.protocols import PROTOCOLS
-from benchmark.training import Compute, Diverged, TrainingPlan, batch_indices, rate_factor, train
-from mmnist_av.clips import StoredClips
+from benchmark.training import (
+    Compute,
+    Diverged,
+    StoredBatches,
+    StreamedBatches,
+    TrainingPlan,
+    batch_indices,
+    rate_factor,
+    train,
+)
+from mmnist_av.clips import M3SOStream, StoredClips
 from mmnist_av.errors import InputError
+from mmnist_av.m3so.spec import Spec
 
 CPU = Compute(torch.device("cpu"), bfloat16=False)
 PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2)
@@ -42,6 +52,10 @@ def clips(small_dataset):
     return StoredClips(small_dataset.split("train"), PROTOCOL.train_frames)
 
 
+def train_on(clips, model, plan, folder):
+    train(model, StoredBatches(clips, plan), PROTOCOL, plan, CPU, folder, "run")
+
+
 def test_every_epoch_is_a_new_shuffle_of_the_clips():
     plan = TrainingPlan(steps=10, batch=4, seed=0)
     epochs = [batch_indices(13, plan, step) for step in range(6)]
@@ -58,7 +72,7 @@ def test_a_split_smaller_than_a_batch_is_one_batch():
 
 def test_each_player_descends_its_own_loss_from_gradients_taken_before_anyone_moved(clips, tmp_path):
     model = TwoWeights()
-    train(model, clips, PROTOCOL, TrainingPlan(1, 2, 0), CPU, tmp_path, "run")
+    train_on(clips, model, TrainingPlan(1, 2, 0), tmp_path)
     assert model.one.item() == pytest.approx(1.0 - 0.1)
     assert model.two.item() == pytest.approx(2.0 + 0.1, abs=1e-4)
     assert model.two.grad.item() == pytest.approx(-1e-3)  # clipped
@@ -70,8 +84,15 @@ def test_rates_fall_linearly_over_the_annealed_part_only(clips, tmp_path):
     factors = [rate_factor(TrainingPlan(8, 2, 0, annealed=0.5), step) for step in range(8)]
     assert factors == [1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
     model = TwoWeights()
-    train(model, clips, PROTOCOL, TrainingPlan(2, 2, 0, annealed=1.0), CPU, tmp_path, "run")
+    train_on(clips, model, TrainingPlan(2, 2, 0, annealed=1.0), tmp_path)
     assert model.one.item() == pytest.approx(1.0 - 0.1 - 0.05, abs=1e-3)  # Adam's steps are its rate
+
+
+def test_an_epoch_of_a_stream_is_as_many_clips_as_the_dataset_has():
+    stream = M3SOStream(Spec(), 0, batch=4, frames=3)
+    batches = StreamedBatches(stream, epoch_clips=10)
+    assert [batches(step)[0] for step in range(5)] == [0, 0, 1, 1, 2]
+    assert batches(3)[1]["index"].tolist() == [12, 13, 14, 15]
 
 
 def puq(shape=((1, 48, 48), (41, 21))):
@@ -86,7 +107,7 @@ def test_a_killed_training_ends_with_the_weights_and_the_log_of_an_unbroken_one(
     plan = TrainingPlan(steps=6, batch=4, seed=3, annealed=0.5)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir(), broken.mkdir()
-    train(puq(), clips, PROTOCOL, plan, CPU, whole, "run")
+    train_on(clips, puq(), plan, whole)
     taken = training.differentiate
 
     def die_in_the_fourth_step(*arguments):
@@ -96,11 +117,11 @@ def test_a_killed_training_ends_with_the_weights_and_the_log_of_an_unbroken_one(
 
     monkeypatch.setattr(training, "differentiate", die_in_the_fourth_step)
     with pytest.raises(KeyboardInterrupt):
-        train(puq(), clips, PROTOCOL, plan, CPU, broken, "run")
+        train_on(clips, puq(), plan, broken)
     monkeypatch.setattr(training, "differentiate", taken)
     with (broken / "training.csv").open("a") as log:
         log.write("3,0,1.0")  # torn by the kill
-    train(puq(), clips, PROTOCOL, plan, CPU, broken, "run")
+    train_on(clips, puq(), plan, broken)
     assert (whole / "checkpoint.safetensors").read_bytes() == (broken / "checkpoint.safetensors").read_bytes()
     rows = [
         [row.split(",")[:2] + row.split(",")[3:] for row in (folder / "training.csv").read_text().splitlines()]
@@ -112,9 +133,9 @@ def test_a_killed_training_ends_with_the_weights_and_the_log_of_an_unbroken_one(
 
 def test_a_trained_model_is_not_trained_again(clips, tmp_path):
     plan = TrainingPlan(2, 2, 0)
-    train(TwoWeights(), clips, PROTOCOL, plan, CPU, tmp_path, "run")
+    train_on(clips, TwoWeights(), plan, tmp_path)
     again = TwoWeights()
-    train(again, clips, PROTOCOL, plan, CPU, tmp_path, "run")
+    train_on(clips, again, plan, tmp_path)
     assert again.noise == []
     assert again.one.item() != 1.0
 
@@ -124,7 +145,7 @@ def test_divergence_stops_with_step_player_and_last_good_checkpoint(clips, tmp_p
     model = TwoWeights()
     model.broken_at = 3
     with pytest.raises(Diverged, match=r"step 3: the one's loss is nan; the last good checkpoint is .*safetensors"):
-        train(model, clips, PROTOCOL, TrainingPlan(6, 2, 0), CPU, tmp_path, "run")
+        train_on(clips, model, TrainingPlan(6, 2, 0), tmp_path)
 
 
 def test_a_gradient_that_is_not_finite_moves_no_weight(clips, tmp_path):
@@ -136,17 +157,17 @@ def test_a_gradient_that_is_not_finite_moves_no_weight(clips, tmp_path):
     with pytest.raises(
         Diverged, match=r"step 0: the one's gradient is inf; no checkpoint was written yet; try another"
     ):
-        train(model, clips, PROTOCOL, TrainingPlan(1, 2, 0), CPU, tmp_path, "run")
+        train_on(clips, model, TrainingPlan(1, 2, 0), tmp_path)
     assert (model.one.item(), model.two.item()) == (1.0, 2.0)
 
 
 def test_a_log_that_lacks_steps_is_refused(clips, tmp_path):
     plan = TrainingPlan(2, 2, 0)
-    train(TwoWeights(), clips, PROTOCOL, plan, CPU, tmp_path, "run")
+    train_on(clips, TwoWeights(), plan, tmp_path)
     log = tmp_path / "training.csv"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))
     with pytest.raises(InputError, match=r"training\.csv lacks steps before 2"):
-        train(TwoWeights(), clips, PROTOCOL, plan, CPU, tmp_path, "run")
+        train_on(clips, TwoWeights(), plan, tmp_path)
 
 
 def test_a_step_draws_the_same_random_numbers_whenever_it_is_taken(clips, tmp_path):
@@ -155,7 +176,7 @@ def test_a_step_draws_the_same_random_numbers_whenever_it_is_taken(clips, tmp_pa
         (tmp_path / name).mkdir()
         model = TwoWeights()
         torch.manual_seed(np.random.randint(1000))  # noqa: NPY002
-        train(model, clips, PROTOCOL, TrainingPlan(3, 2, 0), CPU, tmp_path / name, "run")
+        train_on(clips, model, TrainingPlan(3, 2, 0), tmp_path / name)
         noises.append(model.noise)
     assert noises[0] == noises[1]
     assert len(set(noises[0])) == 3
@@ -163,7 +184,7 @@ def test_a_step_draws_the_same_random_numbers_whenever_it_is_taken(clips, tmp_pa
 
 @pytest.fixture
 def saved(clips, tmp_path):
-    train(TwoWeights(), clips, PROTOCOL, TrainingPlan(2, 2, 0), CPU, tmp_path, "run")
+    train_on(clips, TwoWeights(), TrainingPlan(2, 2, 0), tmp_path)
     return tmp_path / "checkpoint.safetensors"
 
 

@@ -1,0 +1,92 @@
+"""What a loader delivers against what the fastest trained model of ours takes: clips a second, and the ratio.
+
+    python perf/loading.py [--clips 2000] [--workers 0] [--repeats 3]
+
+Stored clips of m3so-nb, in batches of 16, with frames in [0, 1] and spectrograms, as training gets them; and the same
+clips rendered as they are asked for. The taker is a training step of Sound2Sight's generator alone (no discriminator).
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from baselines.predictor import Batch, ClipShape
+from baselines.sound2sight import Sound2Sight
+from benchmark import environment, protocols, training
+from benchmark.training import Compute
+from mmnist_av.clips import M3SOStream, StoredClips
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
+
+PROTOCOL, BATCH = protocols.find("m3so-nb"), 16
+CPU = Compute(torch.device("cpu"), True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=2000)
+    parser.add_argument("--workers", type=int, default=0, help="processes that load beside this one")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    environment.keep_freed_memory()
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        split = generate(Path(folder) / "data", Spec(), {"train": options.clips}, seed=0).split("train")
+        stored = DataLoader(
+            StoredClips(split, PROTOCOL.train_frames), BATCH, num_workers=options.workers, shuffle=True, drop_last=True
+        )
+        stream = M3SOStream(Spec(), 0, batch=BATCH, frames=PROTOCOL.train_frames)
+        rendered = DataLoader(stream, batch_size=None, num_workers=options.workers)
+        batches = options.clips // BATCH
+        taken = median(options.repeats, lambda: clips_a_second(train_on(one_batch(split)), range(8)))
+        print(f"taken by training: {taken:.0f} clips/s")
+        for name, loader in (("stored", stored), ("rendered", rendered)):
+            rate = median(options.repeats, lambda loader=loader: clips_a_second(deliver, islice(loader, batches)))
+            print(f"{name}: {rate:.0f} clips/s delivered, {rate / taken:.0f} times what is taken")
+
+
+def median(repeats, measure) -> float:
+    return statistics.median(measure() for _ in range(repeats))
+
+
+def clips_a_second(action, items) -> float:
+    begun, count = time.perf_counter(), 0
+    for item in items:
+        action(item)
+        count += 1
+    return count * BATCH / (time.perf_counter() - begun)
+
+
+def deliver(clips) -> None:
+    training.as_seen_and_heard(clips, PROTOCOL, CPU.device)
+
+
+def one_batch(split) -> Batch:
+    clips = StoredClips(split, PROTOCOL.train_frames)
+    return Batch(*training.load_clips(clips, range(BATCH), PROTOCOL, CPU.device), PROTOCOL.seen)
+
+
+def train_on(batch):
+    model = Sound2Sight(ClipShape((1, 48, 48), tuple(batch.audio.shape[2:])))
+    generator = model.players()["generator"]
+    optimizer = training.adam(generator)
+
+    def step(_) -> None:
+        with CPU.autocast():
+            made = model.generator.reconstruct(batch, batch.seen)
+            _, loss = model.variational(made, batch.frames[:, batch.seen :])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    step(None)
+    return step
+
+
+if __name__ == "__main__":
+    main()
