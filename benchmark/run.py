@@ -55,7 +55,8 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
     """
     protocol, preset = protocols.find(job.protocol), presets.find(job.preset)
     config = registry.configure(job.model, job.settings)
-    folder = job.out or Path("runs") / f"{job.model}-{job.protocol}-{job.preset}-seed{job.seed}"
+    stream = "-stream" if job.data == STREAM else ""
+    folder = job.out or Path("runs") / f"{job.model}-{job.protocol}-{job.preset}{stream}-seed{job.seed}"
     check(job, folder)
     environment.keep_freed_memory()
     compute = environment.choose_compute(job.device)

@@ -31,6 +31,10 @@ DESCRIPTION = (
     "Audio-visual Moving MNIST: handwritten digits move in straight lines and bounce off the walls{block}. Each sounds "
     "its telephone tone, whose loudness tells its distance from a corner; a contact sounds another. With exact truth."
 )
+ARRAYS = """| `train/frames.npy`, ... | (clips, {spec.frames}, {spec.canvas}, {spec.canvas}) uint8, row 0 on top |
+| `train/audio.npy` | (clips, {spec.samples}) int16 |
+| `train/truth.npz` | label, image, position, size, event, block_place, block_size, block_first_frame: what happened |
+"""
 # Croissant's own terms
 TERMS = """
 citeAs column extract field fileProperty fileObject fileSet format includes isLiveDataset jsonPath key md5 parentField
@@ -52,15 +56,16 @@ CONTEXT: dict[str, Any] = {
 }
 
 
-def write_card(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the card and the Croissant metadata of the dataset whose dataset.json is `manifest` to its folder."""
+def write_card(path: Path, manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write the card and the Croissant metadata of the dataset of `manifest` to its folder; returns their names."""
     for name, text in ((CARD, card(manifest)), (CROISSANT, json.dumps(croissant(manifest), indent=2) + "\n")):
         with written_whole(path / name) as part:
             part.write_text(text, encoding="utf-8")
+    return CARD, CROISSANT
 
 
-def card(manifest: Mapping[str, Any]) -> str:
-    """The dataset card, in Markdown."""
+def card(manifest: Mapping[str, Any], files: str | None = None) -> str:
+    """The dataset card, in Markdown. `files`: the rows of the table of files, where they are not the arrays."""
     spec, source = spec_from_dict(manifest["spec"]), manifest["digits"]["source"]
     origin, licence, _ = DIGITS[source]
     sizes = ", ".join(f"{manifest['sizes'][split]} {split}" for split in SPLIT_IDS)
@@ -75,13 +80,13 @@ seed {manifest["seed"]}.
 
 | file | content |
 | --- | --- |
-| `train/frames.npy`, and so on | (clips, {spec.frames}, {spec.canvas}, {spec.canvas}) uint8, row 0 at the top |
-| `train/audio.npy` | (clips, {spec.samples}) int16 |
-| `train/truth.npz` | label, image, position, size, event, block_place, block_size, block_first_frame: what happened |
-| `dataset.json` | all that made it, the SHA-256 of every file, and the fingerprint |
+{files or ARRAYS.format(spec=spec)}| `dataset.json` | all that made it, every SHA-256, and the fingerprint |
 
-The same command makes the same bytes anywhere: `mmnist-av generate`. Positions are lower-left corners in 1/256 px, y
-up; events are 0 nothing, 1 wall, 2 block.
+The same command makes the same bytes anywhere:
+
+    {_command(manifest)}
+
+Positions are lower-left corners in 1/256 px, y up; events are 0 nothing, 1 wall, 2 block.
 
 - Fingerprint: `{manifest["fingerprint"]}`
 - Digits: {origin}; licence {licence}
@@ -133,6 +138,19 @@ configs:
 {files}---
 
 """
+
+
+def _command(manifest: Mapping[str, Any]) -> str:
+    """The command that makes the dataset."""
+    spec = spec_from_dict(manifest["spec"])
+    options = ["--obstacle"] if spec.obstacle else []
+    options += [
+        f"--{name.replace('_', '-')} {value}" for name, value in (each.split("=") for each in spec.variant.split())
+    ]
+    options += [f"--digits {manifest['digits']['source']}", f"--seed {manifest['seed']}"]
+    options += [f"--{split} {manifest['sizes'][split]}" for split in SPLIT_IDS]
+    options += ["--shard {}/{}".format(*manifest["shard"])] if "shard" in manifest else []
+    return f"mmnist-av generate {' '.join(options)} --out DIR"
 
 
 def _name(manifest: Mapping[str, Any]) -> str:

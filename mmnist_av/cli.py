@@ -75,7 +75,7 @@ def main() -> None:
 )
 @click.option("--download", is_flag=True, help="Fetch MNIST to --mnist-root, or to the user's cache folder.")
 @click.option("--engine", default="local", help="local (threads) or ray (the cluster at RAY_ADDRESS).")
-@click.option("--workers", type=int, help="Shards rendered at once.  [default: one a core]")
+@click.option("--workers", type=int, help="Shards rendered at once.  [default: by the cores]")
 @click.option("--shard", callback=parse_shard, metavar="I/N", help="Write part I of N only, for mmnist-av merge.")
 @world_options
 def generate_command(
@@ -108,7 +108,7 @@ def generate_command(
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write; new or empty.")
 def merge_command(shards: tuple[Path, ...], out: Path) -> None:
     """Put the folders SHARDS, which generate --shard wrote, together: the bytes of one generate."""
-    from mmnist_av.m3so.generate import merge
+    from mmnist_av.m3so.merge import merge
 
     click.echo(f"{out}: {_summary(merge(out, shards))}")
 
@@ -149,10 +149,9 @@ def preview_command(folder: Path, clips: tuple[int, ...], split: str, out: Path)
 
 @main.command("export")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--to", "form", required=True, help="clips (a movie and a wav file each), webdataset or hf.")
+@click.option("--to", "form", required=True, help="clips (a movie and a wav file each), clips-png, webdataset or hf.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write; new.")
-@click.option("--video", default="mp4", help="With --to clips: mp4 (lossless H.264) or png (a folder of pictures).")
-def export_command(folder: Path, form: str, out: Path, video: str) -> None:
+def export_command(folder: Path, form: str, out: Path) -> None:
     """Write the dataset in FOLDER in a form that others read: separate files, tars, or a Hugging Face folder.
 
     Nothing is lost: mmnist-av import brings the same dataset back.
@@ -160,7 +159,7 @@ def export_command(folder: Path, form: str, out: Path, video: str) -> None:
     from mmnist_av.exchange import export
     from mmnist_av.store import open_dataset
 
-    export(open_dataset(folder), form, out, video)
+    export(open_dataset(folder), form, out)
     click.echo(out)
 
 

@@ -63,8 +63,7 @@ class M3SOStream(IterableDataset[ClipBatch]):
 
         DataLoader(M3SOStream(spec, seed), batch_size=None, num_workers=4)
 
-    delivers batches 0, 1, 2, ... for any number of workers. To go on from batch n, in the process that makes the
-    loader: `load_state_dict({"position": n})`.
+    delivers batches 0, 1, 2, ... for any number of workers; with `.at(n)` behind the stream, n, n + 1, ...
     Raises InputError for numbers out of range.
     """
 
@@ -82,6 +81,8 @@ class M3SOStream(IterableDataset[ClipBatch]):
     ) -> None:
         if split not in SPLIT_IDS:
             raise unknown_name("split", split, SPLIT_IDS)
+        if ranks < 1:
+            raise InputError(f"ranks must be 1 or more, not {ranks}")
         for name, value, most in (("seed", seed, SEEDS - 1), ("rank", rank, ranks - 1)):
             if not 0 <= value <= most:
                 raise InputError(f"{name} must be 0 to {most}, not {value}")
@@ -121,15 +122,28 @@ class M3SOStream(IterableDataset[ClipBatch]):
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands: how many of this rank's batches were delivered. A loader's workers count for themselves."""
-        return {"position": self._position}
+        """Where it stands: the number of its next batch, and which stream it is.
+
+        A loader's worker processes have streams of their own, with their own states, which loaders that keep states
+        ask for. Beside any other loader with workers, count its batches, and go on from there by `at`.
+        """
+        return {"position": self._position, "stream": self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` stood, or from any position. Raises InputError if there is none."""
-        position = state.get("position")
+        """Go on from where `state_dict` stood. Raises InputError for the state of another stream, or of none."""
+        if state.get("stream") != self._identity():
+            raise InputError("that is the state of another stream: spec, seed, split, batch, rank and ranks must agree")
+        self.at(state["position"])
+
+    def at(self, position: int) -> "M3SOStream":
+        """Go on from this rank's batch number `position`. Returns itself. Raises InputError if there is none."""
         if not isinstance(position, int) or position < 0:
             raise InputError(f"a stream's position is 0 or more, not {position!r}")
         self._position = position
+        return self
+
+    def _identity(self) -> list[Any]:
+        return [self.spec.text(), self.seed, self.split, self.batch, self._rank, self._ranks]
 
 
 def _checked_length(frames: int | None, longest: int) -> int:

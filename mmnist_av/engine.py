@@ -1,5 +1,6 @@
 """Where work runs: in threads here, or on a Ray cluster. Results come in order, whatever finishes first."""
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +35,7 @@ class Engine(Protocol):
 
 @contextmanager
 def open_engine(name: str, workers: int | None = None) -> Iterator[Engine]:
-    """The engine called `name` with so many workers (None: as many as there are cores).
+    """The engine called `name` with so many workers (None: one a core, less one for the taker here).
 
     local: threads, because numpy lets go of Python's lock, and processes would have to copy every frame.
     ray: the cluster at RAY_ADDRESS, or one that is started here for as long as the block runs.
@@ -48,7 +49,7 @@ def open_engine(name: str, workers: int | None = None) -> Iterator[Engine]:
         with _ray(workers) as engine:
             yield engine
     else:
-        count = workers or _cores()
+        count = workers or max(1, _cores() - 1)
         with ThreadPoolExecutor(count) as pool:
             yield _Threads(pool, count)
 
@@ -97,8 +98,9 @@ def _ray(workers: int | None) -> Iterator[Engine]:
         raise InputError("--engine ray needs Ray: pip install 'mmnist-av[ray]'") from error
     started = not ray.is_initialized()
     if started:
-        local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level="error", **local)
+        local: dict[str, Any] = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+        cluster: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else local
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **cluster)
     try:
         yield _Ray(workers or int(ray.cluster_resources().get("CPU", 1)))
     finally:
@@ -111,11 +113,14 @@ class _Ray:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self._remote: dict[Callable[..., Any], Any] = {}
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Pending:
         import ray
 
-        return _RayPending(ray.remote(function).remote(*arguments))
+        if function not in self._remote:  # every ray.remote sends the function to the cluster
+            self._remote[function] = ray.remote(function)
+        return _RayPending(self._remote[function].remote(*arguments))
 
     def share(self, value: Any) -> Any:
         import ray
@@ -130,4 +135,7 @@ class _RayPending:
     def result(self) -> Any:
         import ray
 
-        return ray.get(self._reference)
+        try:
+            return ray.get(self._reference)
+        except ray.exceptions.RayError as error:
+            raise InputError(f"work failed on the Ray cluster (is this package on its machines?): {error}") from error

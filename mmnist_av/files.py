@@ -13,6 +13,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from mmnist_av.errors import InputError
 
+LOCK = ".lock"
+
 _CHUNK = 1 << 24  # bytes read at a time
 
 
@@ -35,21 +37,33 @@ def publish(part: Path, path: Path) -> None:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Make `folder` and let no other process be its writer while the block runs.
+    """Make `folder` and let no other process, on this machine or another, be its writer while the block runs.
 
     Raises InputError if another is, or if `folder` is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    lock = folder / LOCK
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)  # network file systems lock files, not folders
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise InputError(f"{folder} is being written by another process") from error
+        if not _locked(descriptor, lock):
+            raise InputError(f"{folder} is being written by another process: wait for it, or choose another --out")
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int, lock: Path) -> bool:
+    """Whether the open file is ours alone now, and still the one that others find."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(descriptor).st_ino == lock.stat().st_ino
+    except (BlockingIOError, FileNotFoundError):  # held, or removed by the writer that held it
+        return False
 
 
 @contextmanager
@@ -64,8 +78,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether `path` is what `written_whole` left when its process was killed."""
-    return path.name.startswith(".") and path.name.endswith(".part")
+    """Whether `path` is what a process that was killed left: half a file of `written_whole`, or a lock."""
+    return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".part"))
 
 
 def remove_leftovers(folder: Path) -> None:

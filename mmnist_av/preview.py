@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import imageio.v3 as imageio
-import imageio_ffmpeg
 import numpy as np
 import soundfile
 from matplotlib.figure import Figure
@@ -19,11 +18,13 @@ from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
 from mmnist_av.m3so.sound import gains, keys_pressed
 from mmnist_av.m3so.spec import BLOCK, WALL, Spec
+from mmnist_av.movie import write_movie
 from mmnist_av.progress import track
 from mmnist_av.store import Dataset
 
 MOVIE_SIDE = 384  # px that a movie's frames are enlarged to, at least
 GIF_SIDE = 192  # px
+PLAYABLE = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "-ar", "44100"]  # ffmpeg's options
 STRIP = 20  # frames in the figure's strip
 SHEET_STRIP = 10  # frames a clip on the sheet
 SHEET_CLIPS = 16
@@ -37,6 +38,8 @@ def preview(dataset: Dataset, split: str, clips: Sequence[int], out: Path) -> li
     Returns their paths. Raises InputError for a clip that is not there.
     """
     there = len(dataset.split(split))
+    if not there:
+        raise InputError(f"the split '{split}' of {dataset.path} has no clips: choose another --split")
     for clip in clips:
         if not 0 <= clip < there:
             raise InputError(f"the split '{split}' of {dataset.path} has clips 0 to {there - 1}, not {clip}")
@@ -45,7 +48,7 @@ def preview(dataset: Dataset, split: str, clips: Sequence[int], out: Path) -> li
     for clip in track(clips, "preview, clips", len(clips)):
         frames, audio = dataset.split(split).frames[clip], dataset.split(split).audio[clip]
         named = {kind: out / f"{split}-{clip:06d}.{kind}" for kind in ("mp4", "gif", "png")}
-        write_movie(named["mp4"], frames, audio, dataset.spec.fps, dataset.spec.sample_rate)
+        write_clip(named["mp4"], frames, audio, dataset.spec.fps, dataset.spec.sample_rate)
         write_gif(named["gif"], frames, dataset.spec.fps)
         write_figure(named["png"], explain(dataset, split, clip))
         paths += named.values()
@@ -56,32 +59,16 @@ def preview(dataset: Dataset, split: str, clips: Sequence[int], out: Path) -> li
 
 def enlarge(frames: Frames, side: int) -> Frames:
     """Frames (T, H, W) by a whole factor, to at least `side` px, each pixel a square."""
-    factor = -(-side // min(frames.shape[1:3]))
+    factor = -(-side // (2 * min(frames.shape[1:3]))) * 2  # even, as movies must be
     return frames.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def write_movie(path: Path, frames: Frames, audio: NDArray[np.int16], fps: int, sample_rate: int) -> None:
+def write_clip(path: Path, frames: Frames, audio: NDArray[np.int16], fps: int, sample_rate: int) -> None:
     """An .mp4 of grey frames (T, H, W) with their sound (samples,): H.264 and AAC, which players and browsers know."""
-    large = enlarge(frames, MOVIE_SIDE)
     with written_whole(path) as part, TemporaryDirectory() as folder:
         wav = Path(folder) / "sound.wav"
         soundfile.write(wav, audio, sample_rate, subtype="PCM_16")
-        writer = imageio_ffmpeg.write_frames(
-            str(part),
-            large.shape[2:0:-1],
-            pix_fmt_in="gray",
-            fps=fps,
-            codec="libx264",
-            macro_block_size=2,
-            audio_path=str(wav),
-            audio_codec="aac",
-            output_params=["-f", "mp4", "-ar", "44100"],  # AAC wants more than a telephone's rate
-            ffmpeg_log_level="error",
-        )
-        writer.send(None)
-        for frame in large:
-            writer.send(np.ascontiguousarray(frame))
-        writer.close()
+        write_movie(part, enlarge(frames, MOVIE_SIDE), fps, PLAYABLE, wav)
 
 
 def write_gif(path: Path, frames: Frames, fps: int) -> None:

@@ -1,11 +1,11 @@
-"""The dataset on disk : write, open, verify."""
+"""The dataset on disk: write, open, verify."""
 
 import functools
 import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,8 @@ def open_dataset(path: Path | str) -> Dataset:
     """
     path = Path(path)
     manifest = read_manifest(path)
+    if manifest["files"] and not any((path / name).exists() for name in manifest["files"]):
+        raise InputError(f"{path} has no arrays: if it was exported, mmnist-av import makes the dataset again")
     for name, facts in manifest["files"].items():
         file = path / name
         if not file.is_file():
@@ -116,7 +118,8 @@ def verify(path: Path) -> list[str]:
 
     Raises InputError if dataset.json itself is wrong.
     """
-    files = read_manifest(path)["files"]
+    manifest = read_manifest(path)
+    files = {**manifest["files"], **manifest["beside"]}
     wrong = []
     with progress_bar("verify, bytes", sum(facts["bytes"] for facts in files.values())) as done:
         for name, facts in files.items():
@@ -135,13 +138,14 @@ def complete_manifest(path: Path, asked: Mapping[str, Any], digests: Mapping[str
     """The dataset.json of the folder `path`, from what was asked for and the SHA-256 of each file."""
     files = {name: {"bytes": (path / name).stat().st_size, "sha256": digest} for name, digest in digests.items()}
     manifest = {**asked, "files": files, "generator": __version__}
-    manifest["fingerprint"] = _fingerprint(manifest)
+    return {**manifest, "fingerprint": _fingerprint(manifest)}
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any], beside: Sequence[str]) -> None:
+    """Make the folder `path` a dataset: write its dataset.json, which also knows the files `beside` the arrays."""
+    facts = {name: {"bytes": (path / name).stat().st_size, "sha256": sha256(path / name)} for name in beside}
+    manifest = {**manifest, "beside": facts}
     manifest["checksum"] = _checksum(manifest)
-    return manifest
-
-
-def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Make the folder `path` a dataset: write its dataset.json."""
     with written_whole(path / MANIFEST) as part:
         part.write_text(_text(manifest), encoding="utf-8")
 

@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from mmnist_av.files import sync_folder
+from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.m3so.world import simulate
 
 ARRAYS = "train/frames.npy", "train/audio.npy"
 
@@ -45,6 +47,10 @@ def main() -> None:
             flush=True,
         )
     print(f"median ratio {statistics.median(ratios):.2f}")
+    pool, spec = load_pool("embedded")["train"], Spec(obstacle=True, digits_per_clip=options.digits_per_clip)
+    start = time.perf_counter()
+    simulate(pool, spec, 0, "train", np.arange(options.clips))
+    print(f"the world alone: {options.clips / (time.perf_counter() - start):.0f} clips/s")
 
 
 def time_generate(out: Path, clips: int, digits_per_clip: int) -> float:

@@ -3,15 +3,16 @@
 import errno
 import itertools
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmnist_av import __version__
 from mmnist_av.card import write_card
 from mmnist_av.engine import Engine, ahead, in_order, open_engine
 from mmnist_av.errors import InputError, unknown_name
@@ -26,23 +27,23 @@ from mmnist_av.progress import progress_bar
 from mmnist_av.store import (
     MANIFEST,
     Dataset,
-    Split,
     clips_of,
     complete_manifest,
     open_dataset,
     read_manifest,
-    verify,
     write_manifest,
     write_truth,
 )
 
 Rendered = tuple[NDArray[np.uint8], NDArray[np.int16]]  # frames and sound of the same clips
 
-_SHARD = 64  # clips rendered and written at once: 25 MB
+SHARD = 10_000_000  # bytes rendered and written at once, 25 clips of M3SO: they are hashed while still in the cache
 
 
 class Source(Protocol):
     """Where the clips of a dataset, or of a part of it, come from."""
+
+    origin: str  # names it: what another origin left unfinished is not gone on with
 
     def truth(self, split: str) -> Mapping[str, NDArray[Any]]:
         """The fields of Truth of all its clips of `split`, by name."""
@@ -75,16 +76,6 @@ def generate(
     return open_dataset(out)
 
 
-def merge(out: Path, parts: Sequence[Path]) -> Dataset:
-    """Put the shards that `generate` wrote together in the folder `out`: the bytes that `generate` would write.
-
-    Raises InputError if a part is damaged, missing, double or of another dataset, and as `generate` does for `out`.
-    """
-    asked, ordered = _whole_of(parts)
-    write_once(out, asked, Stored(ordered))
-    return open_dataset(out)
-
-
 def _simulate_once(
     out: Path, asked: Mapping[str, Any], pool: tuple[str, Path | None, bool], engine: str, workers: int | None
 ) -> None:
@@ -100,12 +91,20 @@ def _simulate_once(
 def write_once(out: Path, asked: Mapping[str, Any], source: Source, wanted: Mapping[str, Any] | None = None) -> None:
     """Write what was asked for to `out`, unless it is there.
 
-    wanted: what dataset.json says of the files, if that is known before. Raises InputError where others come out.
+    wanted: what dataset.json says of the files, if that is known before. Raises InputError where others come out, or
+    are there; then nothing that was written stays.
     """
     with sole_writer(out):
         if not _is_finished(out, asked):
             _write(out, asked, source, wanted)
-    (out / JOURNAL).unlink(missing_ok=True)
+        elif wanted is not None:
+            _refuse_others(out, read_manifest(out)["files"], wanted)
+        (out / JOURNAL).unlink(missing_ok=True)
+
+
+def clips_at_once(spec: Spec) -> int:
+    """How many clips are rendered and written at once."""
+    return max(1, SHARD // spec.clip_bytes)
 
 
 def asked_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,17 +119,34 @@ def _write(out: Path, asked: Mapping[str, Any], source: Source, wanted: Mapping[
     spec, clips = spec_from_dict(asked["spec"]), {split: len(part) for split, part in clips_of(asked).items()}
     total = sum(clips.values())
     files: dict[str, str] = {}
-    with _room(out, total * spec.clip_bytes), open_journal(out, asked) as journal, progress_bar("clips", total) as done:
+    with (
+        _room(out, total * spec.clip_bytes),
+        open_journal(out, asked, source.origin) as journal,
+        progress_bar("clips", total) as done,
+    ):
         for split, count in clips.items():
             if count:
                 files |= _write_split(out, spec, split, count, source, journal, done)
         remove_leftovers(out)
         manifest = complete_manifest(out, asked, files)
         if wanted is not None and manifest["files"] != wanted:
-            others = sorted(name for name, facts in manifest["files"].items() if facts != wanted.get(name))
-            raise InputError(f"the clips are not those of {', '.join(others)} any more; {out} is left unfinished")
-        write_card(out, manifest)
-        write_manifest(out, manifest)
+            _remove(out, files)
+            _refuse_others(out, manifest["files"], wanted)
+        write_manifest(out, manifest, write_card(out, manifest))
+
+
+def _refuse_others(out: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    others = sorted(name for name in {**found, **wanted} if found.get(name) != wanted.get(name))
+    if others:
+        raise InputError(f"{out} is not what was exported: other bytes in {', '.join(others)}")
+
+
+def _remove(out: Path, files: Mapping[str, str]) -> None:
+    """Remove the files of a dataset that is not to be, and its journal."""
+    for name in (*files, JOURNAL):
+        (out / name).unlink(missing_ok=True)
+    for folder in {(out / name).parent for name in files}:
+        folder.rmdir()
 
 
 def _describe(
@@ -178,6 +194,8 @@ def _room(out: Path, needed: int) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         again = "when there is room, the same command goes on"
+        if error.errno == errno.EFBIG:
+            again = "files may not be that large here, by the shell's or the file system's limit"
         raise InputError(f"no room in {out} ({error.strerror}): {sizes}; {again}") from error
 
 
@@ -191,9 +209,11 @@ def _write_split(
     """Write one split's three files. Returns their SHA-256 by name."""
     folder = out / split
     folder.mkdir(exist_ok=True)
-    frames = GrowingArray(folder / "frames.npy", (clips, spec.frames, spec.canvas, spec.canvas), np.uint8)
-    audio = GrowingArray(folder / "audio.npy", (clips, spec.samples), np.int16)
-    with closing(frames), closing(audio), ThreadPoolExecutor(2) as writers:
+    with ExitStack() as stack:
+        writers = stack.enter_context(ThreadPoolExecutor(2))
+        picture = clips, spec.frames, spec.canvas, spec.canvas
+        frames = stack.enter_context(closing(GrowingArray(folder / "frames.npy", picture, np.uint8)))
+        audio = stack.enter_context(closing(GrowingArray(folder / "audio.npy", (clips, spec.samples), np.int16)))
         written = _kept(journal, split, clips, frames, audio)
         done(written)
         with closing(source.rendered(split, written)) as shards:
@@ -227,6 +247,7 @@ class Simulated:
         self._spec, self._seed = spec_from_dict(asked["spec"]), asked["seed"]
         self._clips, self._pool, self._engine = clips_of(asked), pool, engine
         self._truths: dict[str, Truth] = {}
+        self.origin = f"mmnist-av {__version__}"
 
     def truth(self, split: str) -> Mapping[str, NDArray[Any]]:
         """See Source."""
@@ -242,10 +263,11 @@ class Simulated:
         """See Source. The shards after the one in use are rendered meanwhile."""
         truth, spec, engine = self._truth(split), self._spec, self._engine
         digits = engine.share(self._pool[split])
-        shards = (truth.clips(slice(start, start + _SHARD)) for start in range(first, len(truth), _SHARD))
+        count = clips_at_once(spec)
+        shards = (truth.clips(slice(start, start + count)) for start in range(first, len(truth), count))
         buffers: Iterator[Rendered | None] = itertools.repeat(None)
         if engine.in_place:  # taking fresh memory for every shard would cost a fourth of the rendering
-            size = min(_SHARD, len(truth))
+            size = min(count, len(truth))
             buffers = itertools.cycle([_empty_shard(size, spec) for _ in range(ahead(engine) + 1)])
         yield from in_order(engine, _render, ((shard, digits, spec, next(buffers)) for shard in shards))
 
@@ -257,51 +279,3 @@ def _empty_shard(clips: int, spec: Spec) -> Rendered:
 def _render(shard: Truth, digits: Digits, spec: Spec, buffers: Rendered | None) -> Rendered:
     frames, audio = buffers or _empty_shard(len(shard), spec)
     return render_frames(shard, digits, spec, frames[: len(shard)]), render_audio(shard, spec, audio[: len(shard)])
-
-
-class Stored:
-    """Clips out of the folders of a dataset's parts, in their order."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = folders
-
-    def _splits(self, split: str) -> list[Split]:
-        return [part for part in (open_dataset(folder).split(split) for folder in self._folders) if len(part)]
-
-    def truth(self, split: str) -> Mapping[str, NDArray[Any]]:
-        """See Source."""
-        found = [part.truth for part in self._splits(split)]
-        return {name: np.concatenate([truth[name] for truth in found]) for name in found[0]}
-
-    def rendered(self, split: str, first: int) -> Generator[Rendered, None, None]:
-        """See Source."""
-        for part in self._splits(split):
-            for start in range(min(first, len(part)), len(part), _SHARD):
-                some = slice(start, start + _SHARD)
-                yield part.frames[some], part.audio[some]
-            first = max(0, first - len(part))
-
-
-def _whole_of(parts: Sequence[Path]) -> tuple[dict[str, Any], list[Path]]:
-    """What was asked for when the dataset was cut into `parts`, and these in order. Reads every byte of them."""
-    by_number: dict[int, Path] = {}
-    whole: dict[str, Any] = {}
-    for folder in parts:
-        manifest = read_manifest(folder)
-        if "shard" not in manifest:
-            raise InputError(f"{folder} is no shard: it is a whole dataset")
-        number, of = manifest["shard"]
-        asked = {**asked_of(manifest), "shard": of}
-        if whole and asked != whole:
-            raise InputError(f"{folder} is a shard of another dataset, or of another cut, than {parts[0]}")
-        if number in by_number:
-            raise InputError(f"{folder} and {by_number[number]} are both shard {number}")
-        whole, by_number[number] = asked, folder
-    missing = sorted(set(range(1, whole.pop("shard", 0) + 1)) - set(by_number))
-    if missing or not parts:
-        raise InputError(f"shards are missing: {', '.join(map(str, missing)) or 'none was given'}")
-    for folder in parts:
-        wrong = verify(folder)
-        if wrong:
-            raise InputError(f"{folder} is damaged: {'; '.join(wrong)}; generate this shard again")
-    return whole, [by_number[number] for number in sorted(by_number)]

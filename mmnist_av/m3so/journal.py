@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmnist_av.errors import InputError
-from mmnist_av.files import sync_folder
+from mmnist_av.files import is_leftover, sync_folder
 
 JOURNAL = "unfinished.jsonl"
 
@@ -34,15 +34,16 @@ class Journal:
 
 
 @contextmanager
-def open_journal(out: Path, asked: Mapping[str, Any]) -> Iterator[Journal]:
+def open_journal(out: Path, asked: Mapping[str, Any], origin: str) -> Iterator[Journal]:
     """The journal of the folder `out`, made if the folder is empty; for its sole writer only.
 
-    Raises InputError if `out` holds something else, or an unfinished dataset that is not the one `asked` for.
+    Raises InputError if `out` holds something else, or an unfinished dataset that is not the one `asked` for, or whose
+    clips came from another origin.
     """
-    names = {file.name for file in out.iterdir()}
+    names = {file.name for file in out.iterdir() if not is_leftover(file)}
     if names and JOURNAL not in names:
         raise InputError(f"{out} is not empty and holds no dataset of ours: choose another --out")
-    path = out / JOURNAL
+    path, asked = out / JOURNAL, {**asked, "origin": origin}
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         lines = _whole_lines(path)
@@ -69,7 +70,7 @@ def refuse_another(out: Path, asked: Mapping[str, Any], there: Mapping[str, Any]
 def _facts(asked: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked for, one level deep."""
     facts: dict[str, Any] = {}
-    for part in ("dataset", "seed", "digits", "sizes", "spec", "shard"):
+    for part in ("dataset", "seed", "digits", "sizes", "spec", "shard", "origin"):
         value = asked.get(part)
         inner = value if isinstance(value, dict) else {"": value}
         facts |= {f"{part} {name}".rstrip(): fact for name, fact in inner.items()}
@@ -83,9 +84,12 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
         if not line.endswith(b"\n"):
             break
         try:
-            lines.append(json.loads(line))
+            told = json.loads(line)
         except ValueError:
             break
+        if not isinstance(told, dict):
+            break
+        lines.append(told)
         end += len(line)
     os.truncate(path, end)
     return lines

@@ -8,7 +8,7 @@ from mmnist_av.m3so.digits import Digits
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import Truth
 
-_AT_ONCE = 8  # clips: their frames (2 MB) stay in the processor's cache while they are drawn
+_AT_ONCE = 2_000_000  # pixels, those of 8 clips of M3SO: they stay in the processor's cache while they are drawn
 _WHITE = 255
 
 Flags = NDArray[np.bool_]
@@ -21,9 +21,9 @@ def render_frames(truth: Truth, digits: Digits, spec: Spec, out: NDArray[np.uint
     """
     if out is None:
         out = np.empty((len(truth), truth.frames, spec.canvas, spec.canvas), np.uint8)
-    scratch = np.empty((_AT_ONCE * truth.frames + 1) * spec.canvas**2, np.uint8)  # a frame more: stamps reach over
-    for first in range(0, len(truth), _AT_ONCE):
-        part, frames = truth.clips(slice(first, first + _AT_ONCE)), out[first : first + _AT_ONCE]
+    scratch = _scratch(truth, spec)
+    for some in _some_at_once(truth, spec):
+        part, frames = truth.clips(some), out[some]
         frames[...] = _draw_digit(part, 0, digits, spec, scratch)
         for digit in range(1, spec.digits_per_clip):
             np.maximum(frames, _draw_digit(part, digit, digits, spec, scratch), out=frames)
@@ -85,12 +85,22 @@ def _boxes(truth: Truth, spec: Spec) -> Flags:
 def _ink(truth: Truth, digits: Digits, spec: Spec) -> NDArray[np.uint8]:
     """Each digit on black: (N, T, D, canvas, canvas)."""
     ink = np.empty((len(truth), truth.frames, spec.digits_per_clip, spec.canvas, spec.canvas), np.uint8)
-    scratch = np.empty((_AT_ONCE * truth.frames + 1) * spec.canvas**2, np.uint8)
-    for first in range(0, len(truth), _AT_ONCE):
-        some = slice(first, first + _AT_ONCE)
+    scratch = _scratch(truth, spec)
+    for some in _some_at_once(truth, spec):
         for digit in range(spec.digits_per_clip):
             ink[some, :, digit] = _draw_digit(truth.clips(some), digit, digits, spec, scratch)
     return ink
+
+
+def _some_at_once(truth: Truth, spec: Spec) -> list[slice]:
+    count = max(1, _AT_ONCE // (truth.frames * spec.canvas**2))
+    return [slice(first, first + count) for first in range(0, len(truth), count)]
+
+
+def _scratch(truth: Truth, spec: Spec) -> NDArray[np.uint8]:
+    """Room for the frames of as many clips, and for a frame more, as stamps reach over."""
+    clip = truth.frames * spec.canvas**2
+    return np.empty(max(1, _AT_ONCE // clip) * clip + spec.canvas**2, np.uint8)
 
 
 def _draw_digit(truth: Truth, digit: int, digits: Digits, spec: Spec, scratch: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -50,7 +50,7 @@ def _keys(spec: Spec) -> str:
     return "0123456789" + spec.wall_key + spec.block_key
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)
 def _tones(spec: Spec) -> NDArray[np.int32]:
     """(keys * frames a second, samples a frame): one second of every key's tone, a row a frame."""
     second = np.arange(spec.sample_rate)

@@ -91,6 +91,9 @@ class Spec:
         if self.fastest > self.canvas:
             raise InputError(f"{self.fastest} px a frame would cross a canvas of {self.canvas} px in one step")
         if not self.obstacle:
+            for name in ("block", "block_frame"):
+                if getattr(self, name) != getattr(Spec, name):
+                    raise InputError(f"{name} {getattr(self, name)} without a block: it needs the obstacle")
             return
         if self.block + self.ink > self.canvas:
             sizes = f"a block of {self.block} px beside a digit of {self.ink} px"

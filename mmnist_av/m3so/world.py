@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from mmnist_av.m3so.digits import Digits
 from mmnist_av.m3so.philox import uniforms
-from mmnist_av.m3so.spec import BLOCK, NONE, SPLIT_IDS, WALL, Spec
+from mmnist_av.m3so.spec import BLOCK, MOST_CLIPS, NONE, SPLIT_IDS, WALL, Spec
 
 Ints = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 
-_AT_ONCE = 4096  # clips: their random numbers then take a few MB
+_DRAWS_AT_ONCE = 430_000  # random numbers, 3 MB: those of 4096 clips of M3SO
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,21 @@ class Truth:
         """T."""
         return self.position.shape[1]
 
+    def fits(self, spec: Spec) -> bool:
+        """Whether the arrays have the shapes and types of clips of `spec`."""
+        clips, frames, digits = len(self), spec.frames, spec.digits_per_clip
+        shapes = {
+            "label": ((clips, digits), np.uint8),
+            "image": ((clips, digits), np.int32),
+            "position": ((clips, frames, digits, 2), np.int16),
+            "size": ((clips, digits, 2), np.int16),
+            "event": ((clips, frames, digits), np.uint8),
+            "block_place": ((clips, 2), np.int16),
+            "block_size": ((clips,), np.int16),
+            "block_first_frame": ((clips,), np.int16),
+        }
+        return all((array.shape, array.dtype) == shapes[name] for name, array in self.arrays().items())
+
     def until(self, frames: int) -> "Truth":
         """The truth of the first `frames` frames (views); a block may come later."""
         return replace(self, position=self.position[:, :frames], event=self.event[:, :frames])
@@ -58,19 +73,22 @@ class Truth:
 def simulate(digits: Digits, spec: Spec, seed: int, split: str, indexes: NDArray[np.integer]) -> Truth:
     """The truth of the clips `indexes` (N,) of `split` under `seed`, drawn from the split's `digits`.
 
-    Each clip depends on its own index alone: any clips, in any order, come out as they would among all.
+    Each clip depends on its own index alone: any clips, in any order, come out as they would among all. Raises
+    IndexError for an index that is not 0 to 2**32 - 1.
     """
+    if len(indexes) and not 0 <= indexes.min() <= indexes.max() < MOST_CLIPS:
+        raise IndexError(f"clips are numbered 0 to {MOST_CLIPS - 1}, not {indexes.min()} to {indexes.max()}")
     streams = np.uint64(SPLIT_IDS[split] * 2**32) + indexes.astype(np.uint64)
+    count = max(1, _DRAWS_AT_ONCE // _draws(spec))
     parts = [
-        _simulate(digits, spec, seed, streams[first : first + _AT_ONCE])
-        for first in range(0, max(len(streams), 1), _AT_ONCE)
+        _simulate(digits, spec, seed, streams[first : first + count]) for first in range(0, max(len(streams), 1), count)
     ]
     return Truth(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Truth)})
 
 
 def _simulate(digits: Digits, spec: Spec, seed: int, streams: NDArray[np.uint64]) -> Truth:
     count, clips = spec.digits_per_clip, len(streams)
-    draws = uniforms(seed, streams, 1 + 5 * count + (spec.frames - 1) * count)
+    draws = uniforms(seed, streams, _draws(spec))
     which, start, pace, direction, turns = _split_draws(draws, count)
     image = _floor(which * len(digits))
     size = digits.size[image].transpose(2, 0, 1).astype(np.int32)
@@ -103,6 +121,11 @@ def _simulate(digits: Digits, spec: Spec, seed: int, streams: NDArray[np.uint64]
     )
 
 
+def _draws(spec: Spec) -> int:
+    """Random numbers a clip."""
+    return 1 + 5 * spec.digits_per_clip + (spec.frames - 1) * spec.digits_per_clip
+
+
 def _floor(values: NDArray[np.float64]) -> Ints:
     return np.floor(values).astype(np.int32)
 
@@ -114,7 +137,7 @@ def _split_draws(draws: NDArray[np.float64], count: int) -> tuple[NDArray[np.flo
     return image, np.stack([x, y]), speed, direction, turns
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)
 def _velocities(spec: Spec) -> Ints:
     """(2, speeds, turn): every velocity there is, 1/256 px a frame."""
     angle = 2 * np.pi * np.arange(spec.turn) / spec.turn
@@ -133,7 +156,7 @@ def _hit_walls(moved: Ints, limit: Ints) -> NDArray[np.int8]:
     return contact
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)
 def _bounces(spec: Spec) -> tuple[Ints, Ints]:
     """The centre and half width of the directions after a contact, by its x and y plus one: (3, 3) each."""
     eighth = spec.turn // 8

@@ -4,9 +4,14 @@ import json
 import subprocess
 import sys
 
+import pytest
+from click.testing import CliRunner
+
 from mmnist_av.card import CARD, CROISSANT
+from mmnist_av.cli import main
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.store import open_dataset, verify
 
 
 def test_the_reference_validator_takes_the_croissant(small_dataset):
@@ -37,6 +42,19 @@ def test_the_card_says_what_the_dataset_is(tmp_path):
     assert "Shard 1 of 2" in card
     assert dataset.fingerprint in card
     assert "a block that appears" not in card
+    command = card[card.index("mmnist-av generate") :].splitlines()[0].replace("DIR", str(tmp_path / "again"))
+    assert CliRunner().invoke(main, command.split()[1:]).exit_code == 0
+    assert open_dataset(tmp_path / "again").fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize("name", [CARD, CROISSANT])
+def test_verify_reads_card_and_metadata_too(tmp_path, name):
+    out = generate(tmp_path / "data", Spec(), {"test": 1}, seed=0).path
+    assert verify(out) == []
+    (out / name).write_text((out / name).read_text().replace("1", "2", 1))
+    assert verify(out) == [f"{name} has changed"]
+    (out / name).unlink()
+    assert verify(out) == [f"{name} is missing"]
 
 
 def test_card_and_metadata_are_not_part_of_the_fingerprint(small_dataset):

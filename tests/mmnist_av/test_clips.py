@@ -1,6 +1,7 @@
 """Torch reads the maps as they are."""
 
 import itertools
+import json
 import warnings
 from types import SimpleNamespace
 
@@ -101,7 +102,7 @@ def test_a_stream_goes_on_from_a_position_with_any_number_of_workers(workers):
     first = stream()
     assert indexes(first, 3) == [[0, 1], [2, 3], [4, 5]]
     later = stream()
-    later.load_state_dict(first.state_dict())
+    later.load_state_dict(json.loads(json.dumps(first.state_dict())))
     context = "fork" if workers else None
     loader = DataLoader(later, batch_size=None, num_workers=workers, multiprocessing_context=context)
     assert indexes(loader, 3) == [[6, 7], [8, 9], [10, 11]]
@@ -122,8 +123,7 @@ def test_a_stream_ends_with_the_last_clip_there_is():
     last = stream(batch=2**31)
     with pytest.raises(IndexError):
         last.batch_at(2)
-    near = stream()
-    near.load_state_dict({"position": 2**31 - 1})
+    near = stream().at(2**31 - 1)
     assert indexes(near, 5) == [[2**32 - 2, 2**32 - 1]]
 
 
@@ -133,11 +133,32 @@ def test_a_stream_ends_with_the_last_clip_there_is():
         ({"split": "tran"}, "unknown split 'tran': did you mean train"),
         ({"batch": 0}, "batch must be 1 to"),
         ({"rank": 2, "ranks": 2}, "rank must be 0 to 1, not 2"),
+        ({"ranks": 0}, "ranks must be 1 or more"),
         ({"frames": 101}, "has 1 to 100 frames to take"),
     ],
 )
 def test_streams_that_cannot_be_are_refused(changes, told):
     with pytest.raises(InputError, match=told):
         stream(**changes)
+
+
+def test_states_of_other_streams_are_refused():
+    for other in (stream(batch=3), stream(split="val"), stream(rank=1, ranks=2), M3SOStream(Spec(), 1, batch=2)):
+        with pytest.raises(InputError, match="the state of another stream"):
+            stream().load_state_dict(other.state_dict())
     with pytest.raises(InputError, match="position is 0 or more, not -1"):
-        stream().load_state_dict({"position": -1})
+        stream().at(-1)
+
+
+def test_clips_that_no_split_has_are_index_errors():
+    for index in (-1, 2**32):
+        with pytest.raises(IndexError, match="clips are numbered 0 to 4294967295"):
+            stream().clips([0, index])
+
+
+def test_a_loaders_workers_keep_their_own_positions():
+    """What state_dict says: the stream in this process stays where it was, so batches are to be counted."""
+    main = stream().at(4)
+    loader = DataLoader(main, batch_size=None, num_workers=2, multiprocessing_context="fork")
+    assert indexes(loader, 2) == indexes(loader, 2) == [[8, 9], [10, 11]]
+    assert main.state_dict()["position"] == 4

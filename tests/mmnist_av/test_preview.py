@@ -9,6 +9,7 @@ import pytest
 
 from mmnist_av.errors import InputError
 from mmnist_av.m3so.sound import keys_pressed
+from mmnist_av.movie import write_movie
 from mmnist_av.preview import explain, preview, sheet
 
 
@@ -72,3 +73,10 @@ def test_a_clip_that_is_not_there_is_told(small_dataset, tmp_path):
     with pytest.raises(InputError, match="has clips 0 to 2, not 3"):
         preview(small_dataset, "test", [3], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match=r"the split 'val' of .* has no clips: choose another --split"):
+        preview(small_dataset, "val", [0], tmp_path / "out")
+
+
+def test_a_movie_that_ffmpeg_could_not_write_is_told(tmp_path):
+    with pytest.raises(OSError, match="ffmpeg failed on"):
+        write_movie(tmp_path / "x.mp4", np.zeros((2, 8, 8), np.uint8), 10, ["-c:v", "nonsense"])

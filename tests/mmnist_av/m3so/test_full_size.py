@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mmnist_av.m3so.generate import generate, merge
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.merge import merge
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.store import open_dataset
 
@@ -49,8 +50,10 @@ def test_the_documented_fingerprint_comes_out_after_kills(out):
     moments = random.Random(0)
     for _ in range(5):
         with subprocess.Popen([sys.executable, "-m", "mmnist_av.cli", "generate", "--out", str(out)]) as process:
-            time.sleep(moments.uniform(0.5, 2.0))
+            time.sleep(moments.uniform(0.7, 1.5))
             process.send_signal(signal.SIGKILL)
+    assert (out / "train" / "frames.npy.part").stat().st_size > 100_000_000
+    assert not (out / "dataset.json").exists()
     subprocess.run([sys.executable, "-m", "mmnist_av.cli", "generate", "--out", str(out)], check=True)
     assert open_dataset(out).fingerprint == DOCUMENTED["mmnist-av generate"]
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import os
 import random
 import resource
 import signal
@@ -19,7 +20,7 @@ from mmnist_av.errors import InputError
 from mmnist_av.files import GrowingArray, sha256, sole_writer
 from mmnist_av.m3so import generate as module
 from mmnist_av.m3so.digits import load_pool
-from mmnist_av.m3so.generate import generate, merge
+from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.journal import JOURNAL, Journal
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import render_audio
@@ -36,7 +37,7 @@ def contents(out: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(module, "_SHARD", 3)
+    monkeypatch.setattr(module, "SHARD", 3 * SPEC.clip_bytes)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ FILES = "frames.npy", "audio.npy", "truth.npz"
 
 
 def test_the_size_of_shards_does_not_show(tmp_path, unbroken, monkeypatch):
-    monkeypatch.setattr(module, "_SHARD", 128)
+    monkeypatch.setattr(module, "SHARD", 128 * SPEC.clip_bytes)
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5).path) == unbroken
 
 
@@ -76,62 +77,6 @@ def test_the_number_of_workers_does_not_show(tmp_path, unbroken, workers):
 def test_a_ray_cluster_makes_the_same_bytes(tmp_path, unbroken):
     pytest.importorskip("ray", reason="needs Ray: pip install mmnist-av[ray]")
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5, engine="ray", workers=2).path) == unbroken
-
-
-def shards(tmp_path, of=3):
-    return [generate(tmp_path / f"shard {n}", SPEC, SIZES, seed=5, shard=(n, of)).path for n in range(1, of + 1)]
-
-
-def test_shards_put_together_in_any_order_are_the_dataset(tmp_path, unbroken):
-    second, *others = shards(tmp_path)
-    assert contents(merge(tmp_path / "new", [*others, second]).path) == unbroken
-
-
-def test_more_shards_than_clips_are_the_dataset_too(tmp_path, unbroken):
-    assert contents(merge(tmp_path / "new", shards(tmp_path, of=13)).path) == unbroken
-
-
-def test_a_shard_holds_its_own_clips_and_says_so(tmp_path):
-    whole, part = generate(tmp_path / "new", SPEC, SIZES, seed=5), open_dataset(shards(tmp_path)[1])
-    assert part.manifest["shard"] == [2, 3]
-    assert part.fingerprint != whole.fingerprint
-    np.testing.assert_array_equal(part.split("train").frames, whole.split("train").frames[3:7])
-    with pytest.raises(InputError, match=r"shard is \[2, 3\], not None"):
-        generate(part.path, SPEC, SIZES, seed=5)
-
-
-def test_a_merge_that_was_broken_off_is_gone_on_with(tmp_path, unbroken, monkeypatch):
-    parts, out = shards(tmp_path), tmp_path / "new"
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "write_truth", None)
-        with pytest.raises(TypeError):
-            merge(out, parts)
-    with pytest.raises(InputError):
-        open_dataset(out)
-    assert contents(merge(out, parts).path) == unbroken
-
-
-def test_shards_that_do_not_make_a_dataset_are_refused(tmp_path):
-    one, two, three = shards(tmp_path)
-    whole = generate(tmp_path / "whole", SPEC, SIZES, seed=5).path
-    other = generate(tmp_path / "other", SPEC, SIZES, seed=6, shard=(3, 3)).path
-    cut = generate(tmp_path / "cut", SPEC, SIZES, seed=5, shard=(3, 4)).path
-    with (two / "train" / "frames.npy").open("rb+") as file:
-        file.seek(1000)
-        file.write(b"\x55")
-    for parts, told in [
-        ([one, three], "shards are missing: 2"),
-        ([], "shards are missing: none was given"),
-        ([one, one, three], "are both shard 1"),
-        ([one, other], "is a shard of another dataset"),
-        ([one, cut], "is a shard of another dataset"),
-        ([one, whole], "is no shard: it is a whole dataset"),
-        ([one, two, three], r"shard 2 is damaged: train/frames\.npy has changed"),
-        ([one, tmp_path / "nowhere"], "is not a dataset"),
-    ]:
-        with pytest.raises(InputError, match=told):
-            merge(tmp_path / "new", parts)
-    assert not (tmp_path / "new").exists()
 
 
 def test_a_finished_dataset_is_left_alone(tmp_path, monkeypatch):
@@ -224,27 +169,73 @@ def command(out: Path) -> list[str]:
     return [sys.executable, "-m", "mmnist_av.cli", "generate", "--obstacle", *sizes, "--out", str(out)]
 
 
+def shards_noted(out: Path) -> int:
+    journal = out / JOURNAL
+    return max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
+
+
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
-    """25 kills, from before the first byte to the last; a dataset that is finished makes room for the next."""
+    """25 kills, from the start of the process to its end; a dataset that is finished makes room for the next."""
     start = time.monotonic()
     subprocess.run(command(tmp_path / "unbroken"), check=True, stdout=subprocess.DEVNULL)
     whole_time, expected = time.monotonic() - start, contents(tmp_path / "unbroken")
-    moments, kills, finished = random.Random(0), 0, 0
+    moments, kills, finished, while_writing = random.Random(0), 0, 0, 0
     while kills < 25:
         out = tmp_path / f"killed {finished}"
         with subprocess.Popen(command(out), stdout=subprocess.DEVNULL) as process:
+            if kills % 2:  # wait until it writes
+                before = shards_noted(out)
+                while shards_noted(out) == before and process.poll() is None:
+                    time.sleep(0.001)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(moments.uniform(0.4, 1.0) * whole_time)
+                process.wait(moments.uniform(0, 0.05) if kills % 2 else moments.uniform(0, whole_time))
             process.send_signal(signal.SIGKILL)
         kills += process.returncode == -signal.SIGKILL
         if (out / MANIFEST).exists():
-            assert contents(out) | {JOURNAL: ""} == expected | {JOURNAL: ""}
+            generate(out, Spec(obstacle=True), {"train": 800, "test": 40}, seed=0)  # tidies up
+            assert contents(out) == expected
             finished += 1
         elif out.exists():
+            while_writing += shards_noted(out) > 0
             with pytest.raises(InputError):
                 open_dataset(out)
+    assert while_writing >= 5
     subprocess.run(command(tmp_path / f"killed {finished}"), check=True, stdout=subprocess.DEVNULL)
     assert contents(tmp_path / f"killed {finished}") == expected
+
+
+def test_generators_that_start_together_do_not_disturb_each_other(tmp_path):
+    subprocess.run(command(tmp_path / "unbroken"), check=True, stdout=subprocess.DEVNULL)
+    lines = [command(tmp_path / "new")] * 3
+    together = [subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for line in lines]
+    told = [process.communicate()[1] for process in together]
+    assert {process.returncode for process in together} <= {0, 2}
+    assert any(process.returncode == 0 for process in together)
+    for process, line in zip(together, told, strict=True):
+        assert (line == "") if process.returncode == 0 else ("is being written by another process: wait" in line)
+    assert contents(tmp_path / "new") == contents(tmp_path / "unbroken")
+
+
+def test_a_full_disk_is_told_in_one_line_and_room_lets_it_go_on(tmp_path, unbroken, monkeypatch):
+    pwrite, calls = os.pwrite, []
+
+    def full_at_the_fifth(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return pwrite(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", full_at_the_fifth)
+    with pytest.raises(InputError, match=r"no room in .* \(No space left on device\).* the same command goes on"):
+        generate(tmp_path / "new", SPEC, SIZES, seed=5)
+    assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5).path) == unbroken
+
+
+def test_what_another_version_left_unfinished_is_not_gone_on_with(tmp_path, monkeypatch):
+    broken_off(tmp_path / "new", monkeypatch)
+    monkeypatch.setattr(module, "__version__", "9.9")
+    with pytest.raises(InputError, match=r"origin is mmnist-av .*, not mmnist-av 9\.9; choose another --out"):
+        generate(tmp_path / "new", SPEC, SIZES, seed=5)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +308,9 @@ def test_a_disk_that_turns_out_full_is_told_and_room_lets_it_go_on(tmp_path, unb
 
     full = subprocess.run([*line, "--out", out], preexec_fn=limited, capture_output=True, text=True)
     assert full.returncode == 2
-    assert full.stderr.startswith(f"Error: no room in {out} (File too large): the dataset needs 0.006 GB")
+    assert full.stderr.startswith(
+        f"Error: no room in {out} (File too large): the dataset needs 0.006 GB; files may not be"
+    )
     assert full.stderr.count("\n") == 1
     assert not (out / MANIFEST).exists()
     assert contents(generate(out, SPEC, SIZES, seed=5).path) == unbroken

@@ -1,6 +1,7 @@
 """What must hold in every world: ink, speed, events, gain, flow and masks."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from mmnist_av.errors import InputError
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import backward_flow, block_mask, ink_masks, render_frames
-from mmnist_av.m3so.sound import render_audio
+from mmnist_av.m3so.sound import gains, keys_pressed, render_audio
 from mmnist_av.m3so.spec import BLOCK, NONE, WALL, Spec
 from mmnist_av.m3so.world import simulate
 from worlds import ROW_COLUMN, worlds
@@ -88,8 +89,7 @@ def test_events_happen_exactly_when_there_is_contact(spec, seed):
 @any_world
 def test_an_event_sounds_its_key_in_its_frame_and_nowhere_else(spec, seed):
     """With one digit: every frame's sound is its key's tone, scaled: its correlation with that tone is all but 1."""
-    if spec.digits_per_clip > 1:
-        spec = Spec(spec.obstacle)
+    spec = replace(spec, digits_per_clip=1)
     truth = world(spec, seed)
     each = spec.samples_per_frame
     sound = render_audio(truth, spec).reshape(CLIPS, spec.frames, each).astype(float)
@@ -107,23 +107,26 @@ def test_an_event_sounds_its_key_in_its_frame_and_nowhere_else(spec, seed):
 @some
 @any_world
 def test_gain_follows_the_distance(spec, seed):
-    """The loudest sample of a frame against the distance of the digit's centre from the lower-left corner."""
-    spec = Spec(spec.obstacle, amplitude=spec.amplitude)
+    """By the distance of the digit's centre from the lower-left corner; each frame is as loud as that."""
     truth = world(spec, seed)
-    peak = np.abs(render_audio(truth, spec).reshape(CLIPS, spec.frames, -1).astype(int)).max(axis=-1)
-    centre = truth.position[:, :, 0] / 256 + truth.size[:, None, 0] / 2
+    centre = truth.position / 256 + truth.size[:, None] / 2
     distance = np.hypot(centre[..., 0], centre[..., 1])
-    gain = distance / (48 * math.sqrt(2)) if spec.amplitude == "linear" else np.minimum(1, 10 / distance)
-    # a tone's peak within a frame depends on key and phase: between the same two bounds for every frame
-    assert (peak / gain <= 30000 + 10 / gain).all()
-    assert (peak / gain >= 23000).all()
+    expected = distance / (spec.canvas * math.sqrt(2)) if spec.amplitude == "linear" else np.minimum(1, 10 / distance)
+    found = gains(truth, spec) / 2**15
+    np.testing.assert_allclose(found, expected, atol=3e-4)
+    if spec.digits_per_clip == 1:
+        peak = np.abs(render_audio(truth, spec).reshape(CLIPS, spec.frames, -1).astype(int)).max(axis=-1)
+        n = np.arange(spec.samples).reshape(spec.frames, -1)
+        for clip, pressed in enumerate(keys_pressed(truth, spec)[:, :, 0]):
+            hertz = np.array([ROW_COLUMN[key] for key in pressed])[:, :, None]
+            tone = 15000 * np.sin(2 * np.pi * hertz * n[:, None] / 8000).sum(axis=1)
+            np.testing.assert_allclose(peak[clip], np.abs(tone).max(axis=1) * found[clip, :, 0], atol=3)
 
 
 @some
 @any_world
 def test_flow_finds_every_pixel_of_a_digit_one_frame_earlier(spec, seed):
-    if spec.digits_per_clip > 1:
-        spec = Spec(spec.obstacle)
+    spec = replace(spec, digits_per_clip=1)
     truth = world(spec, seed)
     frames, flow = render_frames(truth, POOL, spec), backward_flow(truth, spec)
     assert flow.shape == (CLIPS, spec.frames - 1, 2, spec.canvas, spec.canvas)

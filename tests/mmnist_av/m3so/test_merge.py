@@ -1,0 +1,84 @@
+"""Shards put together are the dataset, byte for byte, or are refused."""
+
+import numpy as np
+import pytest
+
+from mmnist_av.errors import InputError
+from mmnist_av.files import sha256
+from mmnist_av.m3so import generate as generate_module
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.merge import merge
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.store import open_dataset
+
+SPEC, SIZES = Spec(obstacle=True), {"train": 11, "val": 0, "test": 4}
+
+
+def contents(out):
+    return {str(file.relative_to(out)): sha256(file) for file in sorted(out.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def few_clips_at_once(monkeypatch):
+    monkeypatch.setattr(generate_module, "SHARD", 2 * SPEC.clip_bytes)
+
+
+@pytest.fixture
+def unbroken(tmp_path):
+    return contents(generate(tmp_path / "unbroken", SPEC, SIZES, seed=5).path)
+
+
+def shards(tmp_path, of=3):
+    return [generate(tmp_path / f"shard {n}", SPEC, SIZES, seed=5, shard=(n, of)).path for n in range(1, of + 1)]
+
+
+def test_shards_put_together_in_any_order_are_the_dataset(tmp_path, unbroken):
+    second, *others = shards(tmp_path)
+    assert contents(merge(tmp_path / "new", [*others, second]).path) == unbroken
+
+
+def test_more_shards_than_clips_are_the_dataset_too(tmp_path, unbroken):
+    assert contents(merge(tmp_path / "new", shards(tmp_path, of=13)).path) == unbroken
+
+
+def test_a_shard_holds_its_own_clips_and_says_so(tmp_path):
+    whole, part = generate(tmp_path / "new", SPEC, SIZES, seed=5), open_dataset(shards(tmp_path)[1])
+    assert part.manifest["shard"] == [2, 3]
+    assert part.fingerprint != whole.fingerprint
+    np.testing.assert_array_equal(part.split("train").frames, whole.split("train").frames[3:7])
+    with pytest.raises(InputError, match=r"shard is \[2, 3\], not None"):
+        generate(part.path, SPEC, SIZES, seed=5)
+
+
+def test_a_merge_that_was_broken_off_is_gone_on_with(tmp_path, unbroken, monkeypatch):
+    parts, out = shards(tmp_path), tmp_path / "new"
+    with monkeypatch.context() as patch:
+        patch.setattr(generate_module, "write_truth", None)
+        with pytest.raises(TypeError):
+            merge(out, parts)
+    with pytest.raises(InputError):
+        open_dataset(out)
+    assert contents(merge(out, parts).path) == unbroken
+
+
+def test_shards_that_do_not_make_a_dataset_are_refused(tmp_path):
+    one, two, three = shards(tmp_path)
+    whole = generate(tmp_path / "whole", SPEC, SIZES, seed=5).path
+    other = generate(tmp_path / "other", SPEC, SIZES, seed=6, shard=(3, 3)).path
+    cut = generate(tmp_path / "cut", SPEC, SIZES, seed=5, shard=(3, 4)).path
+    with (two / "train" / "frames.npy").open("rb+") as file:
+        file.seek(1000)
+        file.write(b"\x55")
+    for parts, told in [
+        ([one, three], "shards are missing: 2"),
+        ([], "shards are missing: none was given"),
+        ([one, one, three], "are both shard 1"),
+        ([one, other], "is a shard of another dataset"),
+        ([one, cut], "is a shard of another dataset"),
+        ([one, whole], "is no shard: it is a whole dataset"),
+        ([one, two, three], r"shard 2 is damaged: train/frames\.npy has changed"),
+        ([one, tmp_path / "nowhere"], "is not a dataset"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            merge(tmp_path / "new", parts)
+    assert not (tmp_path / "new").exists()
