@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from baselines.bayes import BayesAV, BayesV
 from baselines.floors import Black, CopyLast, MeanSeen
 from baselines.predictor import ClipShape, Predictor
 from baselines.puq import PUQ
@@ -19,6 +20,8 @@ MODELS: dict[str, type[Predictor]] = {
     "black": Black,
     "copy-last": CopyLast,
     "mean-seen": MeanSeen,
+    "bayes-v": BayesV,
+    "bayes-av": BayesAV,
     "sound2sight": Sound2Sight,
     "puq": PUQ,
 }

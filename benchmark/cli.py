@@ -80,6 +80,46 @@ def run(
     click.echo(f"\nrows: {folder / 'results.csv'}   scores: {folder / 'scores.npz'}   all files: {folder}")
 
 
+@main.command("score")
+@click.option("--predictions", type=click.Path(path_type=Path), required=True, help="Folder with predictions.npy.")
+@click.option("--protocol", default="m3so-nb", show_default=True, help="Name; `avbench protocols` lists them.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="The dataset whose test clips they are of."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for scores and rows.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def score_command(predictions: Path, protocol: str, data: Path, out: Path, device: str) -> None:
+    """Score futures that another program drew, as our own are.
+
+    The folder holds predictions.npy, (test clips, K, predicted, C, H, W), uint8 or floats within 0 and 1, and
+    predictions.json: {"model": "a-name-of-yours", "fingerprint": "the dataset's"}.
+    """
+    from benchmark.outside import score_predictions
+    from benchmark.results import print_table
+
+    rows, folder = score_predictions(predictions, protocol, data, out, device)
+    print_table(rows)
+    click.echo(f"\nrows: {folder / 'results.csv'}   scores: {folder / 'scores.npz'}")
+
+
+@main.command("compare")
+@click.argument("one", type=click.Path(path_type=Path))
+@click.argument("other", type=click.Path(path_type=Path))
+def compare_command(one: Path, other: Path) -> None:
+    """Say by how much the model of run ONE is better than that of run OTHER, clip by clip, with paired intervals."""
+    from rich.table import Table
+
+    from benchmark.compare import compare
+    from benchmark.results import wide_console
+
+    table = Table("metric", "sampling", "frame", "one", "other", "one - other", "95% interval", "better", box=None)
+    for _, row in compare(one, other).iterrows():
+        interval = f"{row['low']:+.4g} .. {row['high']:+.4g}"
+        figures = f"{row['one']:.4g}", f"{row['other']:.4g}", f"{row['difference']:+.4g}", interval
+        table.add_row(*map(str, row[["metric", "sampling", "frame"]]), *figures, str(row["better"]))
+    wide_console().print(table)
+
+
 @main.command()
 def models() -> None:
     """List the models."""
@@ -91,7 +131,7 @@ def models() -> None:
     table = Table("model", "looks at", "futures", "paper", box=None)
     for name, model in registry.models().items():
         futures = "differ" if model.stochastic else "agree"
-        table.add_row(name, model.modality, futures, model.paper or "floor")
+        table.add_row(name, model.modality, futures, model.paper or ("floor" if name in registry.FLOORS else "ceiling"))
     Console().print(table)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mmnist_av.errors import InputError, unknown_name
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.spectrogram import Spectrogram
+from mmnist_av.spectrogram import M3SO_AUDIO, Spectrogram
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,6 @@ class Protocol:
             raise InputError(f"protocol {self.name} needs clips of {asked} frames, this dataset's have {spec.frames}")
 
 
-M3SO_AUDIO = Spectrogram(n_fft=160, hop=40, bins=41)
 IMAGE_METRICS = ("psnr", "ssim", "ssim_uniform")
 
 PROTOCOLS = {

@@ -58,14 +58,14 @@ def make_rows(
     for metric, by_sampling in scores.items():
         for sampling, values in by_sampling.items():
             _check_sampling(sampling)
-            names, columns = _reported(metric, np.asarray(values, np.float64), frames, report)
+            names, columns = reported(metric, np.asarray(values, np.float64), frames, report)
             k = 1 if sampling == "single" else samples
             name = (model, protocol, preset, metric, sampling, k)
             found += [(*name, frame, *figures, *about) for frame, figures in zip(names, _figures(columns), strict=True)]
     return pd.DataFrame(found, columns=[*COLUMNS, *provenance])
 
 
-def _reported(
+def reported(
     metric: str, values: Floats, frames: Sequence[int], report: Sequence[int | str]
 ) -> tuple[list[str], Floats]:
     """Names of the reported frames and their scores, (N, one column a name)."""
@@ -199,18 +199,22 @@ def _figure(row: Mapping[str, object], column: str, where: str, wanted: bool) ->
     return number
 
 
+def wide_console() -> "Console":
+    """The terminal; where there is none, plain text of PLAIN_WIDTH."""
+    from rich.console import Console  # here, because it takes a tenth of a second
+
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH, force_terminal=False, color_system=None)
+
+
 def print_table(rows: pd.DataFrame, console: "Console | None" = None) -> None:
     """Print one table per protocol, dataset and metric: a line per model and sampling, a column per reported frame.
 
     Each figure is `value [low, high]`. On anything but a terminal the text is plain and at most PLAIN_WIDTH wide.
     """
-    from rich.console import Console  # here, because it takes a tenth of a second
     from rich.text import Text
 
-    if console is None:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=PLAIN_WIDTH, force_terminal=False, color_system=None)
+    console = console or wide_console()
     board = [column for column in ("protocol", "fingerprint", "metric") if column in rows]
     for _, own in rows.groupby(board, sort=False, dropna=False):
         console.print(Text(_title(own), style="bold"))

@@ -16,7 +16,8 @@ from benchmark import checkpoint, environment, presets, protocols, results, scor
 from benchmark.metrics import METRICS
 from benchmark.presets import Preset
 from benchmark.protocols import Protocol
-from benchmark.scoring import Scores, ScoringPlan
+from benchmark.sampling import Futures, futures_of
+from benchmark.scoring import ScoredClips, Scores
 from benchmark.statistics import by_sampling
 from benchmark.training import Compute, StoredBatches, StreamedBatches, TrainingPlan, train
 from mmnist_av.clips import M3SOStream, StoredClips
@@ -69,8 +70,12 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
         if model.players():
             batches = training_batches(job, protocol, preset, dataset, plan)
             train(model, batches, protocol, plan, compute, folder, checkpoint.identity(facts))
-        scores = score_all(model, protocol, facts, dataset, compute, folder)
-        rows = tabulate(scores, protocol, facts, read_json(folder / "environment.json"))
+        clips = ScoredClips(dataset.split("test"), protocol, facts["test_clips"], compute.device)
+        samples = facts["samples"] if model.stochastic else 1
+        futures = futures_of(model.eval(), clips.split, protocol, samples, job.seed, compute)
+        scores = score_all({job.model: futures}, clips, compute, folder)
+        trained = {name: facts[name] for name in ("seed", "steps", "batch")} | {"settings": changed(job)}
+        rows = tabulate(scores, protocol, facts, trained, read_json(folder / "environment.json"))
         results.write_rows(rows, folder / "results.csv")
     return rows, folder
 
@@ -131,7 +136,7 @@ def build(job: Job, protocol: Protocol, clips: StoredClips, config: Any) -> Pred
 
 def describe(
     job: Job, protocol: Protocol, preset: Preset, dataset: Dataset, config: Any, plan: TrainingPlan, compute: Compute
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What config.json holds: all that decides the results."""
     return {
         "model": job.model,
@@ -183,36 +188,31 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def score_all(
-    model: Predictor,
-    protocol: Protocol,
-    facts: Mapping[str, Any],
-    dataset: Dataset,
-    compute: Compute,
-    folder: Path,
+    contenders: Mapping[str, Futures], clips: ScoredClips, compute: Compute, folder: Path
 ) -> dict[str, Scores]:
-    """Scores of the model and of the floors on the same clips, by name; kept in scores.npz."""
+    """Scores of the contenders and of the floors on the same clips, by name; kept in scores.npz."""
     path, parts = folder / "scores.npz", folder / "scores"
     if path.exists():
         return scoring.read_all(path)
-    scores = {}
-    for name in dict.fromkeys((facts["model"], *registry.FLOORS)):
-        scored = model if name == facts["model"] else registry.build(name, NO_SHAPE, None)
-        plan = ScoringPlan(facts["test_clips"], facts["samples"] if scored.stochastic else 1, facts["seed"])
-        scores[name] = scoring.score(
-            scored.eval(), dataset.split("test"), protocol, plan, compute, parts / name, f"score {name}"
-        )
+    floors = {name: registry.build(name, NO_SHAPE, None) for name in registry.FLOORS}
+    futures = {name: futures_of(floor, clips.split, clips.protocol, 1, 0, compute) for name, floor in floors.items()}
+    futures = {**contenders, **{name: future for name, future in futures.items() if name not in contenders}}
+    scores = {name: scoring.score(future, clips, parts / name, f"score {name}") for name, future in futures.items()}
     scoring.write_all(scores, path, parts)
     return scores
 
 
 def tabulate(
-    scores: Mapping[str, Scores], protocol: Protocol, facts: Mapping[str, Any], described: Mapping[str, object]
+    scores: Mapping[str, Scores],
+    protocol: Protocol,
+    facts: Mapping[str, Any],
+    trained: Mapping[str, object],
+    described: Mapping[str, object],
 ) -> pd.DataFrame:
-    """The rows of every model, each with where it comes from."""
+    """The rows of every model, each with where it comes from; `trained` is of the one that facts name."""
     data = {name: facts[name] for name in ("dataset", "digits", "fingerprint")}
     origin = {name: described[name] for name in ("device", "precision", "code_version", "machine")}
-    trained = {"seed": facts["seed"], "steps": facts["steps"], "batch": facts["batch"], "settings": changed(facts)}
-    untrained = {**trained, "steps": 0, "batch": 0, "settings": ""}
+    untrained = {"seed": facts["seed"], "steps": 0, "batch": 0, "settings": ""}
     tables = []
     for model, found in scores.items():
         by_metric = {
@@ -234,8 +234,8 @@ def tabulate(
     return pd.concat(tables, ignore_index=True)
 
 
-def changed(facts: Mapping[str, Any]) -> str:
+def changed(job: Job) -> str:
     """The model's settings that are not its defaults: "beta=0.1;latent=4"."""
-    config = registry.configure(facts["model"], {})
-    defaults = {} if config is None else dataclasses.asdict(config)
-    return ";".join(f"{name}={value}" for name, value in facts["settings"].items() if value != defaults[name])
+    default, config = registry.configure(job.model, {}), registry.configure(job.model, job.settings)
+    defaults, settings = ({} if each is None else dataclasses.asdict(each) for each in (default, config))
+    return ";".join(f"{name}={value}" for name, value in settings.items() if value != defaults[name])

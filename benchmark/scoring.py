@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.predictor import Predictor
 from benchmark.metrics import METRICS
 from benchmark.protocols import Protocol
-from benchmark.sampling import draw_futures
-from benchmark.training import Compute, load_clips
+from benchmark.sampling import Futures
 from mmnist_av.clips import StoredClips
 from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
@@ -26,72 +24,54 @@ Scores = dict[str, np.ndarray]  # metric -> (clips, samples, frames); "metric/me
 
 
 @dataclass(frozen=True)
-class ScoringPlan:
-    """How much is scored."""
+class ScoredClips:
+    """What futures are scored against: the first clips of a test split, under a protocol."""
 
-    clips: int  # the first so many of the test split
-    samples: int  # K: futures a clip
-    seed: int  # of the futures' noise
+    split: Split
+    protocol: Protocol
+    count: int
+    device: torch.device
+
+    def frames(self, index: int) -> Tensor:
+        """The frames of a clip, seen and to be predicted: (1, T, C, H, W) in [0, 1]."""
+        clip = StoredClips(self.split, self.protocol.test_frames)[index]
+        return clip["frames"][None].to(self.device).float() / 255
 
 
-def score(
-    model: Predictor, split: Split, protocol: Protocol, plan: ScoringPlan, compute: Compute, parts: Path, doing: str
-) -> Scores:
-    """Score the model's futures of the plan's clips; what an earlier, broken-off call left in `parts` is kept.
+def score(futures: Futures, clips: ScoredClips, parts: Path, doing: str) -> Scores:
+    """Score the futures of the clips; what an earlier, broken-off call left in `parts` is kept.
 
     One pass of K futures a clip serves every metric and every sampling rule.
     """
     parts.mkdir(parents=True, exist_ok=True)
-    clips = StoredClips(split, protocol.test_frames)
-    starts = range(0, plan.clips, PART)
+    starts = range(0, clips.count, PART)
     done = []
     for start in track(starts, doing, len(starts)):
         path = parts / f"{start:06d}.npz"
         found = read_part(path)
-        if found is None or any(len(values) != min(PART, plan.clips - start) for values in found.values()):
-            found = score_part(model, clips, split, protocol, plan, compute, start)
+        if found is None or any(len(values) != min(PART, clips.count - start) for values in found.values()):
+            found = score_part(futures, clips, start)
             with written_whole(path) as whole:
                 save(whole, found)
         done.append(found)
     return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 
 
-def score_part(
-    model: Predictor,
-    clips: StoredClips,
-    split: Split,
-    protocol: Protocol,
-    plan: ScoringPlan,
-    compute: Compute,
-    start: int,
-) -> Scores:
+def score_part(futures: Futures, clips: ScoredClips, start: int) -> Scores:
     """Scores of the PART clips from `start` on."""
-    indices = range(start, min(start + PART, plan.clips))
-    scored = [score_clip(model, clips, split, protocol, plan, compute, index) for index in indices]
+    scored = [score_clip(futures(index), clips, index) for index in range(start, min(start + PART, clips.count))]
     return {name: np.stack([clip[name] for clip in scored]) for name in scored[0]}
 
 
-def score_clip(
-    model: Predictor,
-    clips: StoredClips,
-    split: Split,
-    protocol: Protocol,
-    plan: ScoringPlan,
-    compute: Compute,
-    index: int,
-) -> Scores:
-    """Draw the futures of one clip and score them, each on its own and averaged pixel by pixel.
-
-    One clip at a time, because a convolution's last bits depend on how many clips it is handed.
-    """
-    frames, audio = load_clips(clips, [index], protocol, compute.device)
-    futures = draw_futures(model, frames, audio, protocol, plan.samples, plan.seed, [index], compute)
+def score_clip(futures: Tensor, clips: ScoredClips, index: int) -> Scores:
+    """Score the futures (1, K, predicted, C, H, W) of one clip, each on its own and averaged pixel by pixel."""
+    frames = clips.frames(index)
     average = futures.mean(1, keepdim=True)
     scores: Scores = {}
-    for name in protocol.metrics:
-        target = target_of(name, frames, split, protocol, index)
+    for name in clips.protocol.metrics:
+        target = target_of(name, frames, clips.split, clips.protocol, index)
         scores[name] = METRICS[name].compute(target, futures)[0].cpu().numpy().astype(np.float32)
-        if plan.samples > 1:
+        if futures.shape[1] > 1:
             scores[f"{name}/mean_frame"] = METRICS[name].compute(target, average)[0, 0].cpu().numpy().astype(np.float32)
     return scores
 

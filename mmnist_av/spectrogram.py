@@ -40,3 +40,6 @@ class Spectrogram:
             scaled, self.n_fft, self.hop, window=window, center=True, pad_mode="reflect", return_complex=True
         )
         return waves[:, : self.bins].abs().log1p().reshape(*audio.shape[:-1], *self.shape(samples))
+
+
+M3SO_AUDIO = Spectrogram(n_fft=160, hop=40, bins=41)  # what every model hears of M3SO

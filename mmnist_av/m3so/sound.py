@@ -19,7 +19,7 @@ def render_audio(truth: Truth, spec: Spec, out: NDArray[np.int16] | None = None)
     """
     if out is None:
         out = np.empty((len(truth), truth.frames * spec.samples_per_frame), np.int16)
-    tones = _tones(spec)
+    rows = tones(spec)
     which = _tone_numbers(truth, spec).reshape(-1, spec.digits_per_clip)
     gain = gains(truth, spec).reshape(-1, spec.digits_per_clip)
     frames = out.reshape(-1, spec.samples_per_frame)
@@ -27,9 +27,9 @@ def render_audio(truth: Truth, spec: Spec, out: NDArray[np.int16] | None = None)
     for first in range(0, len(frames), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)
         count = len(frames[some])
-        _scaled_tones(spec, tones, which[some, 0], gain[some, 0], mixed[:count])
+        _scaled_tones(spec, rows, which[some, 0], gain[some, 0], mixed[:count])
         for digit in range(1, spec.digits_per_clip):
-            _scaled_tones(spec, tones, which[some, digit], gain[some, digit], part[:count])
+            _scaled_tones(spec, rows, which[some, digit], gain[some, digit], part[:count])
             mixed[:count] += part[:count]
         if spec.digits_per_clip > 1:
             mixed[:count] //= spec.digits_per_clip
@@ -45,13 +45,13 @@ def _scaled_tones(
     np.right_shift(out, spec.gain_bits, out=out)
 
 
-def _keys(spec: Spec) -> str:
-    """The keys in the order of `_tones`: a digit's own key stands at its value."""
+def keys_in_order(spec: Spec) -> str:
+    """The keys in the order of `tones`: a digit's own key stands at its value."""
     return "0123456789" + spec.wall_key + spec.block_key
 
 
 @functools.lru_cache(maxsize=4)
-def _tones(spec: Spec) -> NDArray[np.int32]:
+def tones(spec: Spec) -> NDArray[np.int32]:
     """(keys * frames a second, samples a frame): one second of every key's tone, a row a frame."""
     second = np.arange(spec.sample_rate)
     sine = {
@@ -63,13 +63,13 @@ def _tones(spec: Spec) -> NDArray[np.int32]:
         for row, keys in zip(spec.row_hz, spec.keypad, strict=True)
         for column, key in zip(spec.column_hz, keys, strict=True)
     }
-    rows = np.rint(np.stack([tone[key] for key in _keys(spec)])).astype(np.int32)
+    rows = np.rint(np.stack([tone[key] for key in keys_in_order(spec)])).astype(np.int32)
     return rows.reshape(-1, spec.samples_per_frame)
 
 
 def keys_pressed(truth: Truth, spec: Spec) -> NDArray[np.str_]:
     """Which telephone key each digit sounds at each frame: (N, T, D), "0" to "9", "*" (wall) or "#" (block)."""
-    return np.array(list(_keys(spec)))[_key_numbers(truth, spec)]
+    return np.array(list(keys_in_order(spec)))[_key_numbers(truth, spec)]
 
 
 def gains(truth: Truth, spec: Spec) -> NDArray[np.int32]:
@@ -90,13 +90,13 @@ def gains(truth: Truth, spec: Spec) -> NDArray[np.int32]:
 
 
 def _key_numbers(truth: Truth, spec: Spec) -> NDArray[np.intp]:
-    """(N, T, D): where each digit's key stands among `_keys`."""
-    keys = _keys(spec)
+    """(N, T, D): where each digit's key stands among `keys_in_order`."""
+    keys = keys_in_order(spec)
     key = np.where(truth.event == WALL, keys.index(spec.wall_key), truth.label[:, None].astype(np.intp))
     return np.where(truth.event == BLOCK, keys.index(spec.block_key), key)
 
 
 def _tone_numbers(truth: Truth, spec: Spec) -> NDArray[np.intp]:
-    """(N, T, D): which row of `_tones` each digit sounds at each frame."""
+    """(N, T, D): which row of `tones` each digit sounds at each frame."""
     phase = np.arange(truth.frames) % spec.fps
     return _key_numbers(truth, spec) * spec.fps + phase[:, None]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import render_frames
-from mmnist_av.m3so.sound import _tones, render_audio
+from mmnist_av.m3so.sound import render_audio, tones
 from mmnist_av.m3so.spec import SPLIT_IDS, Spec
 from mmnist_av.m3so.world import _velocities, simulate
 from worlds import ROW_COLUMN, worlds
@@ -227,7 +227,7 @@ def test_no_velocity_or_tone_is_so_near_a_tie_that_another_sine_would_round_it_o
     n = np.arange(8000)
     for number, key in enumerate("0123456789*#"):
         tone = sum(15000 * np.sin(2 * np.pi * (hertz * n % 8000) / 8000) for hertz in ROW_COLUMN[key])
-        assert np.abs(tone - _tones(spec).reshape(12, 8000)[number]).max() < 0.5 - 1e-7
+        assert np.abs(tone - tones(spec).reshape(12, 8000)[number]).max() < 0.5 - 1e-7
 
 
 def test_sums_of_many_digits_stay_within_16_bits():

@@ -1,0 +1,75 @@
+"""Two runs on the same clips: by how much one is better, with paired intervals."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmark import protocols, scoring
+from benchmark.metrics import METRICS
+from benchmark.results import Floats, reported
+from benchmark.run import read_json
+from benchmark.statistics import by_sampling, mean_over_clips, paired_interval
+from mmnist_av.errors import InputError
+
+SAME = ("protocol", "fingerprint", "test_clips")  # what two runs must share
+
+
+def compare(one: Path, other: Path) -> pd.DataFrame:
+    """The differences `one - other` of two runs' models, a row a metric, sampling and reported frame.
+
+    Columns: metric, sampling, frame, one, other (means over clips), difference, low, high (its paired 95% bootstrap
+    interval), better (which of the two; neither where the interval holds 0). Raises InputError where the runs do not
+    compare: other clips or protocol, or other K under a best-of-K rule's name (such rules are left out, with K = 1
+    as `single`, where K differs).
+    """
+    facts = [read_json(folder / "config.json") for folder in (one, other)]
+    for name in SAME:
+        if facts[0].get(name) != facts[1].get(name):
+            values = f"{facts[0].get(name)} in {one}, {facts[1].get(name)} in {other}"
+            raise InputError(f"the runs do not compare: {name} is {values}")
+    protocol = protocols.find(facts[0]["protocol"])
+    scores = [
+        scoring.read_all(folder / "scores.npz")[fact["model"]] for folder, fact in zip((one, other), facts, strict=True)
+    ]
+    frames = range(protocol.seen + 1, protocol.test_frames + 1)
+    rows: list[tuple] = []
+    for metric in protocol.metrics:
+        found = [samplings(score, metric) for score in scores]
+        for sampling in found[0]:
+            if sampling not in found[1]:
+                continue
+            if sampling.startswith("best") and facts[0]["samples"] != facts[1]["samples"]:
+                continue
+            columns = [reported(metric, each[sampling], frames, (*protocol.reported, "mean")) for each in found]
+            rows += differences(metric, sampling, columns[0][0], columns[0][1], columns[1][1])
+    if not rows:
+        raise InputError(f"{one} and {other} have no sampling in common")
+    return pd.DataFrame(
+        rows, columns=["metric", "sampling", "frame", "one", "other", "difference", "low", "high", "better"]
+    )
+
+
+def samplings(scores: scoring.Scores, metric: str) -> Mapping[str, Floats]:
+    """Every sampling rule's (clips, frames) of a metric; a deterministic model's under every mean, as all agree."""
+    found = by_sampling(scores[metric], METRICS[metric].better, scores.get(f"{metric}/mean_frame"))
+    if "single" in found:
+        return {"mean": found["single"], "mean_frame": found["single"]}
+    return found
+
+
+def differences(metric: str, sampling: str, names: list[str], one: Floats, other: Floats) -> list[tuple]:
+    """A row a column of `one` and `other`, (clips, columns) each."""
+    interval = paired_interval(one, other)
+    both = ~np.isnan(one - other)
+    rows = []
+    for number, name in enumerate(names):
+        kept = both[:, [number]]
+        means = [mean_over_clips(np.where(kept, each[:, [number]], np.nan))[0] for each in (one, other)]
+        low, high = interval.low[number], interval.high[number]
+        ahead = low > 0 if METRICS[metric].better == "higher" else high < 0
+        behind = high < 0 if METRICS[metric].better == "higher" else low > 0
+        better = "one" if ahead else "other" if behind else "neither"
+        rows.append((metric, sampling, name, *means, means[0] - means[1], low, high, better))
+    return rows

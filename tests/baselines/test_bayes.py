@@ -1,0 +1,131 @@
+"""The ceilings: a particle filter that reads the sound exactly and follows the world's rules."""
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.bayes import WORLD, BayesAV, BayesConfig, BayesV, Filter, read_frames, read_sound
+from baselines.predictor import ClipShape, Noise
+from benchmark.metrics import METRICS
+from mmnist_av.errors import InputError
+from mmnist_av.m3so.digits import load_pool
+from mmnist_av.m3so.picture import render_frames
+from mmnist_av.m3so.sound import keys_pressed, render_audio
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.m3so.world import simulate
+from mmnist_av.spectrogram import M3SO_AUDIO
+
+SHAPE = ClipShape((1, 48, 48), (41, 21))
+POOL = load_pool("embedded")["test"]
+CLIPS = 6
+
+
+def clips(obstacle, total):
+    """Truth, frames (N, T, 1, H, W) in [0, 1] and spectrograms (N, T, 41, 21)."""
+    spec = Spec(obstacle=obstacle)
+    truth = simulate(POOL, spec, 3, "test", np.arange(CLIPS)).until(total)
+    frames = torch.from_numpy(render_frames(truth, POOL, spec)).float()[:, :, None] / 255
+    audio = torch.from_numpy(render_audio(truth, spec)).unflatten(1, (-1, spec.samples_per_frame))
+    return truth, frames, M3SO_AUDIO(audio)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return clips(False, 25)
+
+
+@pytest.fixture(scope="module")
+def blocked():
+    return clips(True, 70)
+
+
+@pytest.mark.parametrize("obstacle", [False, True])
+def test_the_sound_is_read_exactly(obstacle):
+    truth, _, audio = clips(obstacle, 70)
+    for clip in range(CLIPS):
+        heard = read_sound(audio[clip])
+        pressed = keys_pressed(truth, WORLD)[clip, :, 0]
+        assert "".join(heard.key) == "".join(pressed)
+        centre = truth.position[clip, :, 0] / 256 + truth.size[clip, 0] / 2
+        distance = np.hypot(*centre.T)
+        assert (heard.full == (distance <= 10.002)).all()
+        assert np.abs(heard.distance - distance)[~heard.full].max() < 0.02
+
+
+def test_the_digit_is_read_off_the_seen_frames(plain):
+    truth, frames, _ = plain
+    for clip in range(CLIPS):
+        seen = read_frames(frames[clip, :5, 0])
+        np.testing.assert_array_equal(seen.corner, truth.position[clip, :5, 0] // 256)
+        np.testing.assert_array_equal(seen.size, truth.size[clip, 0])
+    with pytest.raises(InputError, match="a digit in every seen frame"):
+        read_frames(torch.zeros(3, 48, 48))
+
+
+def test_particles_end_where_the_digit_is(plain):
+    truth, frames, audio = plain
+    for clip in range(CLIPS):
+        filtered = Filter(BayesConfig(), read_frames(frames[clip, :5, 0]), read_sound(audio[clip]), 25)
+        particles, weight = filtered.run()
+        path = (weight[:, None, None] * particles.path).sum(0)
+        off = np.hypot(*(path - truth.position[clip, :, 0] / 256).T)
+        assert np.median(off) < 0.1
+
+
+def test_with_sound_it_beats_30_db_without_it_is_no_worse_than_black(plain):
+    _, frames, audio = plain
+    psnr = METRICS["psnr"].compute
+    target, scores = frames[:, None, 5:], {}
+    for model in (BayesAV(SHAPE), BayesV(SHAPE)):
+        futures = model.predict(frames[:, :5], audio, 20, Noise(0, range(CLIPS), 20))
+        assert futures.shape == (CLIPS, 20, 20, 1, 48, 48)
+        scores[model.modality] = psnr(target, futures.mean(1, keepdim=True)).mean()
+    black = psnr(target, torch.zeros_like(target)).mean()
+    assert scores["AV"] > 30
+    assert black < scores["V"] < scores["AV"]
+
+
+def test_the_block_is_heard(blocked):
+    truth, frames, audio = blocked
+    model = BayesAV(SHAPE)
+    futures = model.predict(frames[:, :30], audio, 10, Noise(0, range(CLIPS), 10))
+    place = torch.from_numpy(truth.block_place.astype(np.int64))
+    iou = METRICS["block_iou"].compute(place, futures).mean()
+    unheard = BayesV(SHAPE).predict(frames[:, :30], audio, 10, Noise(0, range(CLIPS), 10))
+    assert METRICS["block_iou"].compute(place, unheard).mean() < iou - 0.15
+
+
+def test_no_particle_breaks_the_worlds_rules(blocked):
+    _, frames, audio = blocked
+    for heard in (read_sound(audio[0]), None):
+        filtered = Filter(BayesConfig(particles=200), read_frames(frames[0, :30, 0]), heard, 70)
+        particles, _ = filtered.run()
+        filtered.settle_block(particles)
+        assert (particles.path >= 0).all()
+        assert (particles.path <= filtered.limit).all()
+        known = ~np.isnan(particles.block[:, 0])
+        near, path = particles.block[known][:, None], particles.path[known][:, 42:]
+        inside = ((path + filtered.seen.size > near + 0.1) & (path < near + WORLD.block - 0.1)).all(-1)
+        assert known.mean() > 0.9
+        assert inside.mean() < 0.01  # a path is not roughened again once a later hit has drawn the block
+
+
+def test_without_sound_nothing_is_heard(plain):
+    _, frames, audio = plain
+    futures = [BayesV(SHAPE).predict(frames[:2, :5], each, 3, Noise(0, [0, 1], 3)) for each in (audio[:2], audio[2:4])]
+    assert torch.equal(*futures)
+
+
+def test_a_future_depends_on_its_own_seed_clip_and_number_alone(plain):
+    _, frames, audio = plain
+    model = BayesAV(SHAPE)
+    together = model.predict(frames[:3, :5], audio[:3], 5, Noise(0, [0, 1, 2], 5))
+    alone = model.predict(frames[1:2, :5], audio[1:2], 2, Noise(0, [1], 2))
+    assert torch.equal(together[1, :2], alone[0])
+
+
+def test_another_world_is_refused():
+    with pytest.raises(InputError, match="knows the world of M3SO only"):
+        BayesAV(ClipShape((1, 64, 64), (41, 21)))
+    with pytest.raises(InputError, match="knows the world of M3SO only"):
+        BayesAV(ClipShape((1, 48, 48), (64, 1)))

@@ -1,0 +1,79 @@
+"""Two runs compared on the same clips."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmark.cli import main
+from benchmark.compare import compare, differences
+from benchmark.run import Job, run
+from benchmark.statistics import paired_interval
+from mmnist_av.errors import InputError
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
+
+THIN = {"hidden": "16", "transformer_width": "16", "feedforward": "16", "embedding": "16"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folders of puq (K = 3) and of a floor, on the same 4 clips."""
+    folder = tmp_path_factory.mktemp("runs")
+    data = generate(folder / "data", Spec(), {"train": 2, "test": 4}, seed=2).path
+    run(Job("puq", data=data, out=folder / "puq", samples=3, steps=1, device="cpu", settings=THIN))
+    run(Job("copy-last", data=data, out=folder / "copy", device="cpu"))
+    return folder
+
+
+def test_differences_are_those_of_the_kept_scores(runs):
+    rows = compare(runs / "puq", runs / "copy")
+    assert set(zip(rows["metric"], rows["sampling"], strict=True)) == {
+        (metric, sampling) for metric in ("psnr", "ssim", "ssim_uniform") for sampling in ("mean", "mean_frame")
+    }
+    with np.load(runs / "puq/scores.npz") as scores, np.load(runs / "copy/scores.npz") as others:
+        one = scores["puq/ssim"].astype(np.float64).mean(1)
+        other = others["copy-last/ssim"][:, 0].astype(np.float64)
+    row = rows.query("metric == 'ssim' and sampling == 'mean' and frame == '15'").iloc[0]
+    assert row["one"] == pytest.approx(one[:, 9].mean())
+    assert row["difference"] == pytest.approx((one - other)[:, 9].mean())
+    interval = paired_interval(one[:, [9]], other[:, [9]])
+    assert (row["low"], row["high"]) == (pytest.approx(interval.low[0]), pytest.approx(interval.high[0]))
+
+
+def test_a_run_is_not_better_than_itself(runs):
+    rows = compare(runs / "puq", runs / "puq")
+    assert set(rows["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame"}
+    assert (rows["difference"] == 0).all()
+    assert (rows["better"] == "neither").all()
+
+
+def test_the_better_one_is_named_by_the_metrics_direction():
+    one, other = np.full((9, 1), 0.9), np.full((9, 1), 0.5)
+    assert differences("ssim", "mean", ["6"], one, other)[0][-1] == "one"
+    assert differences("ssim", "mean", ["6"], other, one)[0][-1] == "other"
+
+
+@pytest.mark.parametrize("name", ["protocol", "fingerprint", "test_clips"])
+def test_runs_on_other_clips_do_not_compare(runs, tmp_path, name):
+    shutil.copytree(runs / "copy", tmp_path / "other")
+    facts = json.loads((tmp_path / "other/config.json").read_text())
+    (tmp_path / "other/config.json").write_text(json.dumps({**facts, name: "m3so"}))
+    with pytest.raises(InputError, match=f"the runs do not compare: {name} is .* m3so in"):
+        compare(runs / "puq", tmp_path / "other")
+
+
+def test_best_of_other_numbers_is_left_out(runs, tmp_path):
+    data = runs / "data"
+    run(Job("puq", data=data, out=tmp_path / "two", samples=2, steps=1, device="cpu", settings=THIN))
+    assert set(compare(runs / "puq", tmp_path / "two")["sampling"]) == {"mean", "mean_frame"}
+
+
+def test_the_command_prints_a_line_a_row(runs):
+    told = CliRunner().invoke(main, ["compare", str(runs / "puq"), str(runs / "copy")])
+    assert told.exit_code == 0
+    assert told.output.count("\n") == 1 + len(compare(runs / "puq", runs / "copy"))
+    missing = CliRunner().invoke(main, ["compare", str(runs / "puq"), str(runs / "nowhere")])
+    assert missing.exit_code == 2
