@@ -302,7 +302,7 @@ class Filter:
             return
         near, size = particles.block[which], self.seen.size
         far, before, now = near + WORLD.block, particles.position[which], moved[which]
-        ran_in: Flags = ((now + size > near) & (now < far)).all(-1)
+        ran_in = np.all((now + size > near) & (now < far), axis=1)
         to_near = ran_in[:, None] & (before + size <= near + 1e-9)
         to_far = ran_in[:, None] & (before >= far - 1e-9)
         moved[which] = np.where(to_near, near - size, np.where(to_far, far, now))
