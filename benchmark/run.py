@@ -63,19 +63,21 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
     compute = environment.choose_compute(job.device)
     dataset = open_or_make(job, protocol, preset)
     model = build(job, protocol, StoredClips(dataset.split("test")), config).to(compute.device)
-    plan = TrainingPlan(preset.steps if job.steps is None else job.steps, preset.batch, job.seed, preset.annealed)
+    steps = preset.steps if job.steps is None else job.steps
+    trained = bool(model.players())
+    plan = TrainingPlan(steps * trained, preset.batch * trained, job.seed, preset.annealed * trained)
     facts = describe(job, protocol, preset, dataset, config, plan, compute)
     with sole_writer(folder):
         claim(folder, facts, environment.describe(compute))
-        if model.players():
+        if trained:
             batches = training_batches(job, protocol, preset, dataset, plan)
             train(model, batches, protocol, plan, compute, folder, checkpoint.identity(facts))
         clips = ScoredClips(dataset.split("test"), protocol, facts["test_clips"], compute.device)
         samples = facts["samples"] if model.stochastic else 1
         futures = futures_of(model.eval(), clips.split, protocol, samples, job.seed, compute)
         scores = score_all({job.model: futures}, clips, compute, folder)
-        trained = {name: facts[name] for name in ("seed", "steps", "batch")} | {"settings": changed(job)}
-        rows = tabulate(scores, protocol, facts, trained, read_json(folder / "environment.json"))
+        made = {name: facts[name] for name in ("seed", "steps", "batch")} | {"settings": changed(job)}
+        rows = tabulate(scores, protocol, facts, made, read_json(folder / "environment.json"))
         results.write_rows(rows, folder / "results.csv")
     return rows, folder
 
