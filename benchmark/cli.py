@@ -123,25 +123,25 @@ def compare_command(one: Path, other: Path) -> None:
 @main.command()
 def models() -> None:
     """List the models."""
-    from rich.console import Console
     from rich.table import Table
 
     from baselines import registry
+    from benchmark.results import wide_console
 
     table = Table("model", "looks at", "futures", "paper", box=None)
     for name, model in registry.models().items():
         futures = "differ" if model.stochastic else "agree"
         table.add_row(name, model.modality, futures, model.paper or ("floor" if name in registry.FLOORS else "ceiling"))
-    Console().print(table)
+    wide_console().print(table)
 
 
 @main.command()
 def protocols() -> None:
     """List the protocols."""
-    from rich.console import Console
     from rich.table import Table
 
     from benchmark.protocols import PROTOCOLS
+    from benchmark.results import wide_console
 
     table = Table("protocol", "dataset", "seen", "train", "test", "reported frames", "metrics", box=None)
     for protocol in PROTOCOLS.values():
@@ -154,4 +154,4 @@ def protocols() -> None:
             ", ".join(map(str, reported)),
             ", ".join(protocol.metrics),
         )
-    Console().print(table)
+    wide_console().print(table)

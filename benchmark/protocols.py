@@ -49,13 +49,13 @@ class Protocol:
             raise InputError(f"protocol {self.name} needs clips of {asked} frames, this dataset's have {spec.frames}")
 
 
-IMAGE_METRICS = ("psnr", "ssim", "ssim_uniform")
+M3SO_METRICS = ("psnr", "ssim", "ssim_uniform", "position_error")
 
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("m3so-nb", "M3SO-NB", False, 5, 15, 20, (6, 15, 25), M3SO_AUDIO, IMAGE_METRICS),
-        Protocol("m3so", "M3SO", True, 30, 30, 40, (31, 42, 70), M3SO_AUDIO, (*IMAGE_METRICS, "block_iou")),
+        Protocol("m3so-nb", "M3SO-NB", False, 5, 15, 20, (6, 15, 25), M3SO_AUDIO, M3SO_METRICS),
+        Protocol("m3so", "M3SO", True, 30, 30, 40, (31, 42, 70), M3SO_AUDIO, (*M3SO_METRICS, "block_iou")),
     )
 }
 

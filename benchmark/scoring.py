@@ -77,15 +77,21 @@ def score_clip(futures: Tensor, clips: ScoredClips, index: int) -> Scores:
 
 
 def target_of(metric: str, frames: Tensor, split: Split, protocol: Protocol, index: int) -> Tensor:
-    """What the metric compares with: the true frames (1, 1, predicted, C, H, W), or the block's place (1, 2) in px.
-
-    A block that is not there yet in the last predicted frame has no place: -1.
-    """
-    if METRICS[metric].target == "block":
-        there = split.truth["block_first_frame"][[index]] < protocol.test_frames
-        place = np.where(there[:, None], split.truth["block_place"][[index]], -1)
-        return torch.from_numpy(place).to(frames.device)
-    return frames[:, None, protocol.seen :]
+    """What the metric compares with: see Metric.target. A block that no predicted frame shows has no place: -1."""
+    unseen = frames[:, None, protocol.seen :]
+    kind = METRICS[metric].target
+    if kind == "frames":
+        return unseen
+    first, place = (int(split.truth["block_first_frame"][index]), split.truth["block_place"][index].astype(int))
+    shown = 0 <= first < protocol.test_frames
+    if kind == "block":
+        return torch.tensor([place if shown else [-1, -1]], device=frames.device)
+    if not shown:
+        return unseen
+    without_block = unseen.clone()
+    (x, y), side, height = place, int(split.truth["block_size"][index]), frames.shape[-2]
+    without_block[..., max(0, first - protocol.seen) :, :, height - y - side : height - y, x : x + side] = torch.nan
+    return without_block
 
 
 def save(path: Path, scores: Scores) -> None:

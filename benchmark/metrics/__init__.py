@@ -8,6 +8,7 @@ from torch import Tensor
 
 from benchmark.metrics.block import block_iou
 from benchmark.metrics.image import psnr, ssim, ssim_uniform
+from benchmark.metrics.track import position_error
 from mmnist_av.errors import unknown_name
 
 
@@ -21,7 +22,8 @@ class Metric:
     range: tuple[float, float]
     unit: str  # "" for a pure number
     frames: Literal["all", "last"]  # which predicted frames get a score
-    target: Literal["frames", "block"]  # what it compares with: true frames (B, 1, T, C, H, W), or block_place (B, 2)
+    # what it compares with: true frames (B, 1, T, C, H, W); those with NaN where the block is; or block_place (B, 2)
+    target: Literal["frames", "digit", "block"]
     source: str  # what it is, and where it comes from
 
 
@@ -33,6 +35,10 @@ METRICS: dict[str, Metric] = {
         Metric(
             *("ssim_uniform", ssim_uniform, "higher", (-1, 1), "", "all", "frames"),
             "SSIM, uniform 7x7 window and range 2: scikit-image 0.15 on float images, Sound2Sight's tables",
+        ),
+        Metric(
+            *("position_error", position_error, "lower", (0, float("inf")), "px", "all", "digit"),
+            "distance of the centres of ink, the true block's place left out",
         ),
         Metric(
             *("block_iou", block_iou, "higher", (0, 1), "", "last", "block"),

@@ -31,7 +31,9 @@ def runs(tmp_path_factory):
 def test_differences_are_those_of_the_kept_scores(runs):
     rows = compare(runs / "puq", runs / "copy")
     assert set(zip(rows["metric"], rows["sampling"], strict=True)) == {
-        (metric, sampling) for metric in ("psnr", "ssim", "ssim_uniform") for sampling in ("mean", "mean_frame")
+        (metric, sampling)
+        for metric in ("psnr", "ssim", "ssim_uniform", "position_error")
+        for sampling in ("mean", "mean_frame")
     }
     with np.load(runs / "puq/scores.npz") as scores, np.load(runs / "copy/scores.npz") as others:
         one = scores["puq/ssim"].astype(np.float64).mean(1)

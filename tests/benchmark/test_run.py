@@ -64,11 +64,11 @@ def test_a_run_leaves_its_config_environment_log_checkpoint_scores_and_rows(fini
 def test_rows_hold_model_and_floors_under_each_sampling_and_reported_frame(finished):
     rows, folder = finished
     assert set(rows["model"]) == {"puq", "black", "copy-last", "mean-seen"}
-    assert set(rows["metric"]) == {"psnr", "ssim", "ssim_uniform"}
+    assert set(rows["metric"]) == {"psnr", "ssim", "ssim_uniform", "position_error"}
     assert set(rows["frame"]) == {"6", "15", "25", "mean"}
     assert set(rows[rows["model"] == "puq"]["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame"}
     assert set(rows[rows["model"] != "puq"]["sampling"]) == {"single"}
-    assert len(rows) == 3 * 4 * (4 + 3)
+    assert len(rows) == 4 * 4 * (4 + 3)
     assert (rows["clips"] == 3).all()
     assert len(read_rows(folder / "results.csv")) == len(rows)
 
