@@ -22,7 +22,7 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
     Columns: metric, sampling, frame, one, other (means over clips), difference, low, high (its paired 95% bootstrap
     interval), better (which of the two; neither where the interval holds 0). Raises InputError where the runs do not
     compare: other clips or protocol, or other K under a best-of-K rule's name (such rules are left out, with K = 1
-    as `single`, where K differs).
+    as `single`, where K differs). A metric that one of them was not scored with is left out.
     """
     facts = [read_json(folder / "config.json") for folder in (one, other)]
     for name in SAME:
@@ -35,7 +35,7 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
     ]
     frames = range(protocol.seen + 1, protocol.test_frames + 1)
     rows: list[tuple] = []
-    for metric in protocol.metrics:
+    for metric in (name for name in protocol.metrics if all(name in score for score in scores)):
         found = [samplings(score, metric) for score in scores]
         for sampling in found[0]:
             if sampling not in found[1]:

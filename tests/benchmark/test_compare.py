@@ -73,6 +73,13 @@ def test_best_of_other_numbers_is_left_out(runs, tmp_path):
     assert set(compare(runs / "puq", tmp_path / "two")["sampling"]) == {"mean", "mean_frame"}
 
 
+def test_a_metric_that_an_older_run_lacks_is_left_out(runs, tmp_path):
+    shutil.copytree(runs / "copy", tmp_path / "older")
+    with np.load(runs / "copy/scores.npz") as scores:
+        np.savez(tmp_path / "older/scores.npz", **{name: scores[name] for name in scores if "position" not in name})
+    assert set(compare(runs / "puq", tmp_path / "older")["metric"]) == {"psnr", "ssim", "ssim_uniform"}
+
+
 def test_the_command_prints_a_line_a_row(runs):
     told = CliRunner().invoke(main, ["compare", str(runs / "puq"), str(runs / "copy")])
     assert told.exit_code == 0
