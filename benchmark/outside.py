@@ -14,11 +14,11 @@ from torch import Tensor
 from baselines import registry
 from benchmark import environment, protocols, results
 from benchmark.protocols import Protocol
-from benchmark.run import claim, read_json, score_all, tabulate
+from benchmark.run import check_dataset, claim, read_json, score_all, tabulate
 from benchmark.scoring import ScoredClips
 from mmnist_av.errors import InputError
-from mmnist_av.files import sole_writer
-from mmnist_av.store import REMEDY, Dataset, open_dataset, sha256, verify
+from mmnist_av.files import sha256, sole_writer
+from mmnist_av.store import Dataset, open_dataset
 
 FUTURES, ABOUT = "predictions.npy", "predictions.json"
 WANTED = '{"model": "a-name-of-yours", "fingerprint": "..."}'
@@ -95,10 +95,7 @@ def score_predictions(
     """
     protocol, compute = protocols.find(protocol_name), environment.choose_compute(device)
     dataset = open_dataset(data)
-    protocol.check(dataset.spec)
-    wrong = verify(dataset.path)
-    if wrong:
-        raise InputError(f"{dataset.path} is not the dataset it was: {'; '.join(wrong)}; {REMEDY}")
+    check_dataset(dataset, protocol)
     predictions = open_predictions(folder, dataset, protocol)
     clips = ScoredClips(dataset.split("test"), protocol, len(predictions.futures), compute.device)
     facts = {

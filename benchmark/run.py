@@ -56,20 +56,17 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
     """
     protocol, preset = protocols.find(job.protocol), presets.find(job.preset)
     config = registry.configure(job.model, job.settings)
-    stream = "-stream" if job.data == STREAM else ""
-    folder = job.out or Path("runs") / f"{job.model}-{job.protocol}-{job.preset}{stream}-seed{job.seed}"
+    folder = job.out or folder_of(job)
     check(job, folder)
     environment.keep_freed_memory()
     compute = environment.choose_compute(job.device)
     dataset = open_or_make(job, protocol, preset)
     model = build(job, protocol, StoredClips(dataset.split("test")), config).to(compute.device)
-    steps = preset.steps if job.steps is None else job.steps
-    trained = bool(model.players())
-    plan = TrainingPlan(steps * trained, preset.batch * trained, job.seed, preset.annealed * trained)
+    plan = plan_of(job, preset, model)
     facts = describe(job, protocol, preset, dataset, config, plan, compute)
     with sole_writer(folder):
         claim(folder, facts, environment.describe(compute))
-        if trained:
+        if model.players():
             batches = training_batches(job, protocol, preset, dataset, plan)
             train(model, batches, protocol, plan, compute, folder, checkpoint.identity(facts))
         clips = ScoredClips(dataset.split("test"), protocol, facts["test_clips"], compute.device)
@@ -80,6 +77,19 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
         rows = tabulate(scores, protocol, facts, made, read_json(folder / "environment.json"))
         results.write_rows(rows, folder / "results.csv")
     return rows, folder
+
+
+def folder_of(job: Job) -> Path:
+    """The run's folder where none is asked for."""
+    stream = "-stream" if job.data == STREAM else ""
+    return Path("runs") / f"{job.model}-{job.protocol}-{job.preset}{stream}-seed{job.seed}"
+
+
+def plan_of(job: Job, preset: Preset, model: Predictor) -> TrainingPlan:
+    """How long the model is trained, and on how much at once: not at all where it has nothing to learn."""
+    if not model.players():
+        return TrainingPlan(0, 0, job.seed)
+    return TrainingPlan(preset.steps if job.steps is None else job.steps, preset.batch, job.seed, preset.annealed)
 
 
 def check(job: Job, folder: Path) -> None:
@@ -106,14 +116,19 @@ def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
             sizes["train"], folder = 0, folder.with_name(f"{folder.name}-without-train")
         spec = Spec(obstacle=protocol.obstacle)
         dataset = generate(folder, spec, sizes, seed=0, digits=preset.digits, mnist_root=job.mnist_root)
-    protocol.check(dataset.spec)
-    wrong = verify(dataset.path)
-    if wrong:
-        raise InputError(f"{dataset.path} is not the dataset it was: {'; '.join(wrong)}; {REMEDY}")
+    check_dataset(dataset, protocol)
     for split in ("test",) if job.data == STREAM else ("train", "test"):
         if not len(dataset.split(split)):
             raise InputError(f"{dataset.path}: the {split} split is empty, so there is nothing to {split} on")
     return dataset
+
+
+def check_dataset(dataset: Dataset, protocol: Protocol) -> None:
+    """Raise InputError where the dataset cannot serve the protocol, or is not as it was written."""
+    protocol.check(dataset.spec)
+    wrong = verify(dataset.path)
+    if wrong:
+        raise InputError(f"{dataset.path} is not the dataset it was: {'; '.join(wrong)}; {REMEDY}")
 
 
 def training_batches(
@@ -196,9 +211,11 @@ def score_all(
     path, parts = folder / "scores.npz", folder / "scores"
     if path.exists():
         return scoring.read_all(path)
-    floors = {name: registry.build(name, NO_SHAPE, None) for name in registry.FLOORS}
-    futures = {name: futures_of(floor, clips.split, clips.protocol, 1, 0, compute) for name, floor in floors.items()}
-    futures = {**contenders, **{name: future for name, future in futures.items() if name not in contenders}}
+    futures = dict(contenders)
+    for name in registry.FLOORS:
+        if name not in futures:
+            floor = registry.build(name, NO_SHAPE, None)
+            futures[name] = futures_of(floor, clips.split, clips.protocol, 1, 0, compute)
     scores = {name: scoring.score(future, clips, parts / name, f"score {name}") for name, future in futures.items()}
     scoring.write_all(scores, path, parts)
     return scores

@@ -16,13 +16,11 @@ from mmnist_av.card import CARD, card, hugging_face_header
 from mmnist_av.errors import InputError, unknown_name
 from mmnist_av.files import LOCK, sole_writer, sync_folder
 from mmnist_av.forms import FORMS, Clip, Reader
-from mmnist_av.m3so.generate import Rendered, asked_of, write_once
+from mmnist_av.m3so.generate import Rendered, asked_of, clips_at_once, write_once
 from mmnist_av.m3so.spec import spec_from_dict
 from mmnist_av.m3so.world import Truth
 from mmnist_av.progress import progress_bar
-from mmnist_av.store import MANIFEST, Dataset, Split, clips_of, open_dataset, read_manifest, verify
-
-_AT_ONCE = 64  # clips read before they are written again
+from mmnist_av.store import MANIFEST, Dataset, Split, clips_of, open_dataset, read_manifest, refuse_damaged
 
 
 def export(dataset: Dataset, form: str, out: Path) -> None:
@@ -35,9 +33,7 @@ def export(dataset: Dataset, form: str, out: Path) -> None:
         raise unknown_name("form", form, FORMS)
     if out.exists():
         raise InputError(f"{out} exists: choose another --out")
-    wrong = verify(dataset.path)
-    if wrong:
-        raise InputError(f"{dataset.path} is damaged: {'; '.join(wrong)}")
+    refuse_damaged(dataset.path)
     part = out.with_name(f".{out.name}.part")
     with sole_writer(part):
         for left in part.iterdir():  # by an export that was killed
@@ -102,7 +98,7 @@ class Exported:
             truths.append(clip.truth)
             if clip.index >= first:
                 waiting.append(clip)
-            if len(waiting) == _AT_ONCE:
+            if len(waiting) == clips_at_once(self._spec):
                 yield _together(waiting)
                 waiting = []
         if waiting:

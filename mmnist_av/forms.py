@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mmnist_av.errors import InputError
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.m3so.world import Truth
+from mmnist_av.m3so.world import FIELDS, Truth
 from mmnist_av.movie import read_movie, write_movie
 
 FILE = 200_000_000  # bytes of frames and sound in a tar or parquet file, at most
@@ -54,19 +54,7 @@ def _truth_json(truth: Truth) -> dict[str, Any]:
 
 
 def _untruth_json(told: Mapping[str, Any]) -> Truth:
-    return Truth(**{name: np.array([told[name]], kind) for name, kind in TRUTH_TYPES.items()})
-
-
-TRUTH_TYPES = {
-    "label": np.uint8,
-    "image": np.int32,
-    "position": np.int16,
-    "size": np.int16,
-    "event": np.uint8,
-    "block_place": np.int16,
-    "block_size": np.int16,
-    "block_first_frame": np.int16,
-}
+    return Truth(**{name: np.array([told[name]], kind) for name, (_, kind) in FIELDS.items()})
 
 
 # ------------------------------------------------------------------------------------------------ clips
@@ -182,11 +170,10 @@ def parquet_schema(spec: Spec) -> Any:
         "frames": {"feature": {"_type": "Image"}, "_type": "List"},
         "audio": {"sampling_rate": spec.sample_rate, "_type": "Audio"},
     }
-    depths = {"label": 1, "image": 1, "position": 3, "size": 2, "event": 2, "block_place": 1}
-    for name, kind in TRUTH_TYPES.items():
+    for name, (axes, kind) in FIELDS.items():
         column = pa.from_numpy_dtype(kind)
         feature: dict[str, Any] = {"dtype": np.dtype(kind).name, "_type": "Value"}
-        for _ in range(depths.get(name, 0)):
+        for _ in axes:
             column, feature = pa.list_(column), {"feature": feature, "_type": "List"}
         columns[name], features[name] = column, feature
     return pa.schema(columns.items(), {"huggingface": json.dumps({"info": {"features": features}})})

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
-from mmnist_av.m3so.sound import gains, keys_pressed
-from mmnist_av.m3so.spec import BLOCK, WALL, Spec
+from mmnist_av.m3so.sound import gains, key_hertz, keys_pressed
+from mmnist_av.m3so.spec import BLOCK, WALL
 from mmnist_av.movie import write_movie
 from mmnist_av.progress import track
 from mmnist_av.store import Dataset
@@ -101,7 +101,7 @@ def explain(dataset: Dataset, split: str, clip: int) -> Figure:
     time = np.arange(spec.frames)
     for digit in range(spec.digits_per_clip):
         keys, name = keys_pressed(truth, spec)[0, :, digit], f"digit {truth.label[0, digit]}"
-        for line, hertz in enumerate(np.array([_tone(spec, key) for key in keys]).T):
+        for line, hertz in enumerate(np.array([key_hertz(spec)[key] for key in keys]).T):
             label = name if line == 0 else None
             frequency.step(time, hertz, where="mid", color=f"C{digit}", linewidth=1.2, label=label)
         gain = gains(truth, spec)[0, :, digit] / 2**spec.gain_bits
@@ -140,12 +140,6 @@ def _draw_strip(axes: Any, frames: Frames, count: int) -> None:
         axes.imshow(frames[middle], cmap="gray", vmin=0, vmax=255, aspect="auto", extent=extent)
         axes.axvline(extent[1], color="white", linewidth=1.5)
     axes.set(xlim=(-0.5, len(frames) - 0.5), ylim=(0, 1), yticks=[])
-
-
-def _tone(spec: Spec, key: str) -> tuple[int, int]:
-    """The two frequencies of a key, Hz."""
-    row = next(number for number, keys in enumerate(spec.keypad) if key in keys)
-    return spec.row_hz[row], spec.column_hz[spec.keypad[row].index(key)]
 
 
 def _mark(axes: Any, events: NDArray[np.uint8], block: int, labels: bool) -> None:

@@ -134,6 +134,13 @@ def verify(path: Path) -> list[str]:
     return wrong
 
 
+def refuse_damaged(path: Path, remedy: str = REMEDY) -> None:
+    """Raise InputError, naming every file and what to do, if the dataset in the folder `path` is not as written."""
+    wrong = verify(path)
+    if wrong:
+        raise InputError(f"{path} is damaged: {'; '.join(wrong)}; {remedy}")
+
+
 def complete_manifest(path: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
     """The dataset.json of the folder `path`, from what was asked for and the SHA-256 of each file."""
     files = {name: {"bytes": (path / name).stat().st_size, "sha256": digest} for name, digest in digests.items()}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmnist_av.errors import InputError
 from mmnist_av.m3so.generate import Rendered, asked_of, clips_at_once, write_once
 from mmnist_av.m3so.spec import Spec, spec_from_dict
-from mmnist_av.store import Dataset, Split, open_dataset, read_manifest, verify
+from mmnist_av.store import Dataset, Split, open_dataset, read_manifest, refuse_damaged
 
 
 def merge(out: Path, parts: Sequence[Path]) -> Dataset:
@@ -42,9 +42,7 @@ def _whole_of(parts: Sequence[Path]) -> tuple[dict[str, Any], list[Path]]:
     if missing or not parts:
         raise InputError(f"shards are missing: {', '.join(map(str, missing)) or 'none was given'}")
     for folder in parts:
-        wrong = verify(folder)
-        if wrong:
-            raise InputError(f"{folder} is damaged: {'; '.join(wrong)}; generate this shard again")
+        refuse_damaged(folder, "generate this shard again")
     return whole, [by_number[number] for number in sorted(by_number)]
 
 

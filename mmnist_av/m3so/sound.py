@@ -50,6 +50,15 @@ def keys_in_order(spec: Spec) -> str:
     return "0123456789" + spec.wall_key + spec.block_key
 
 
+def key_hertz(spec: Spec) -> dict[str, tuple[int, int]]:
+    """The two frequencies of every key, Hz: its row's and its column's."""
+    return {
+        key: (row, column)
+        for row, keys in zip(spec.row_hz, spec.keypad, strict=True)
+        for column, key in zip(spec.column_hz, keys, strict=True)
+    }
+
+
 @functools.lru_cache(maxsize=4)
 def tones(spec: Spec) -> NDArray[np.int32]:
     """(keys * frames a second, samples a frame): one second of every key's tone, a row a frame."""
@@ -58,12 +67,9 @@ def tones(spec: Spec) -> NDArray[np.int32]:
         hertz: np.sin(2 * np.pi * (hertz * second % spec.sample_rate) / spec.sample_rate)
         for hertz in spec.row_hz + spec.column_hz
     }
-    tone = {
-        key: spec.tone_level * (sine[row] + sine[column])
-        for row, keys in zip(spec.row_hz, spec.keypad, strict=True)
-        for column, key in zip(spec.column_hz, keys, strict=True)
-    }
-    rows = np.rint(np.stack([tone[key] for key in keys_in_order(spec)])).astype(np.int32)
+    hertz = key_hertz(spec)
+    tone = [spec.tone_level * sum(sine[each] for each in hertz[key]) for key in keys_in_order(spec)]
+    rows = np.rint(np.stack(tone)).astype(np.int32)
     return rows.reshape(-1, spec.samples_per_frame)
 
 

@@ -21,6 +21,19 @@ Flags = NDArray[np.bool_]
 _DRAWS_AT_ONCE = 430_000  # random numbers, 3 MB: those of 4096 clips of M3SO
 
 
+# Of each field of Truth: its axes behind the clips' (T frames, D digits, 2 for x and y), and its type
+FIELDS: dict[str, tuple[str, type[np.integer]]] = {
+    "label": ("D", np.uint8),
+    "image": ("D", np.int32),
+    "position": ("TD2", np.int16),
+    "size": ("D2", np.int16),
+    "event": ("TD", np.uint8),
+    "block_place": ("2", np.int16),
+    "block_size": ("", np.int16),
+    "block_first_frame": ("", np.int16),
+}
+
+
 @dataclass(frozen=True)
 class Truth:
     """What was drawn and what came of it, for N clips of D digits and T frames. Positions are lower-left corners."""
@@ -48,18 +61,11 @@ class Truth:
 
     def fits(self, spec: Spec) -> bool:
         """Whether the arrays have the shapes and types of clips of `spec`."""
-        clips, frames, digits = len(self), spec.frames, spec.digits_per_clip
-        shapes = {
-            "label": ((clips, digits), np.uint8),
-            "image": ((clips, digits), np.int32),
-            "position": ((clips, frames, digits, 2), np.int16),
-            "size": ((clips, digits, 2), np.int16),
-            "event": ((clips, frames, digits), np.uint8),
-            "block_place": ((clips, 2), np.int16),
-            "block_size": ((clips,), np.int16),
-            "block_first_frame": ((clips,), np.int16),
-        }
-        return all((array.shape, array.dtype) == shapes[name] for name, array in self.arrays().items())
+        sizes = {"T": spec.frames, "D": spec.digits_per_clip, "2": 2}
+        shapes = {name: (len(self), *(sizes[axis] for axis in axes)) for name, (axes, _) in FIELDS.items()}
+        return all(
+            array.shape == shapes[name] and array.dtype == FIELDS[name][1] for name, array in self.arrays().items()
+        )
 
     def until(self, frames: int) -> "Truth":
         """The truth of the first `frames` frames (views); a block may come later."""

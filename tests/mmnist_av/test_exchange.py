@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from mmnist_av import exchange, forms
+from mmnist_av import forms
 from mmnist_av.errors import InputError
 from mmnist_av.exchange import export, import_
 from mmnist_av.files import sole_writer
+from mmnist_av.m3so import generate as generate_module
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.store import open_dataset
@@ -30,7 +31,7 @@ def dataset(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch):
     monkeypatch.setattr(forms, "FILE", 2 * SPEC.clip_bytes)
-    monkeypatch.setattr(exchange, "_AT_ONCE", 2)
+    monkeypatch.setattr(generate_module, "SHARD", 2 * SPEC.clip_bytes)
 
 
 @pytest.mark.parametrize("form", FORMS)
