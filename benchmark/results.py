@@ -268,5 +268,5 @@ def _line_names(rows: pd.DataFrame) -> pd.Series:
 def _cell(row: pd.Series, gap: str) -> str:
     if row["clips"] == 0:
         return "-"
-    digits = 2 if metrics.find(row["metric"]).unit == "dB" else 4
+    digits = 2 if metrics.find(row["metric"]).unit else 4  # hundredths of a dB or px; pure numbers are below 1
     return f"{row['value']:.{digits}f}{gap}[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"

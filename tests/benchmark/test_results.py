@@ -193,6 +193,14 @@ def test_a_narrow_table_loses_no_figure(capsys):
         assert f"{value:.4f}" in screen.getvalue()
 
 
+def test_pixels_are_printed_to_the_hundredth_and_in_one_line(capsys):
+    values = 10 + RNG.random((30, 40))
+    rows = rows_of(scores={"position_error": {"best_sequence": values}}, samples=100)
+    text = printed(rows, capsys)
+    for _, row in rows.iterrows():
+        assert f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" in text
+
+
 def test_every_figure_is_printed_with_its_interval(capsys):
     rows = rows_of(scores={"block_iou": {"single": RNG.random((30, 1))}}, samples=1)
     row = rows.iloc[0]
