@@ -1,10 +1,11 @@
 """Metrics of one predicted frame against the true one: PSNR, and SSIM as defined and as Sound2Sight computed it."""
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +14,18 @@ from mmnist_av.errors import InputError
 PSNR_FLOOR = 1e-6  # of the mean squared error: 60 dB at most
 K1, K2 = 0.01, 0.03  # Wang et al. 2004, section III.B
 BLOCK_VALUES = 2**16  # pixel values worked on at once: they and what is derived from them stay in a core's cache
-# Not float32: a variance is a difference of moments, and in flat bright regions float32 moved a frame's SSIM by 4e-5.
-PRECISION = torch.float64
+# SSIM is computed in float32, and again in float64 where that may not do. With d = y - x it is the mean over windows of
+#   (1 - E[d]^2 / (mu_x^2 + mu_y^2 + c1)) (1 - q),   q = var_d / V,   V = var_x + var_y + c2.
+# A variance is a difference of moments, so its error is a share of the moment, not of itself, and q is wrong by
+#   r u (E[d^2] + q E[x^2 + y^2]) / V,   u = 2^-24,
+# much where frames are flat but differ, or bright and noisy; nothing where they are equal. A frame's doubt is the mean
+# over the windows of what stands beside r u. If all roundings went one way, r were 80; over flat, noisy, stepped and
+# real frames the error was at most 10 u (1 + doubt): 5e-6 at this limit. It was 2e-7 on this benchmark's frames, whose
+# doubt stays below it.
+DOUBT = 8.0
 
 Reference = tuple[Tensor, ...]  # what is kept of a block of true frames while their predictions are scored
+Runs = list[tuple[slice, slice]]  # rows of a block of predicted frames; their true frames: one for all, or one each
 
 
 def psnr(target: Tensor, prediction: Tensor) -> Tensor:
@@ -26,7 +35,7 @@ def psnr(target: Tensor, prediction: Tensor) -> Tensor:
     Returns float64 dB in [0, 60], of the broadcast leading shape; the MSE is over pixels and channels.
     Raises InputError for other shapes or types, no frames, and values outside [0, 1] or not finite.
     """
-    error = _frame_scores(target, prediction, lambda true: (true,), _squared_error, window=1)
+    error = _frame_scores(target, prediction, _SquaredError, window=1, fast=False)
     return -10 * error.clamp(min=PSNR_FLOOR).log10()
 
 
@@ -35,7 +44,8 @@ def ssim(target: Tensor, prediction: Tensor) -> Tensor:
 
     Gaussian window 11x11 of sigma 1.5, range 1, population covariance, valid region, mean over channels.
     target, prediction: (..., C, H, W) float in [0, 1], C 1 or 3, H and W at least 11; the leading shapes broadcast.
-    Returns float64 in [-1, 1], of the broadcast leading shape. Raises InputError as `psnr`, and for smaller frames.
+    Returns float64 in [-1, 1], of the broadcast leading shape, within 1e-5 (float64 frames: 1e-9). Raises InputError as
+    `psnr`, and for smaller frames.
     """
     weights = [math.exp(-((i - 5) ** 2) / (2 * 1.5**2)) for i in range(11)]
     return _ssim(target, prediction, tuple(weight / sum(weights) for weight in weights), K1**2, K2**2)
@@ -46,103 +56,192 @@ def ssim_uniform(target: Tensor, prediction: Tensor) -> Tensor:
 
     Uniform window 7x7, range 2 (although frames span 1), sample covariance, valid region, mean over channels.
     target, prediction: (..., C, H, W) float in [0, 1], C 1 or 3, H and W at least 7; the leading shapes broadcast.
-    Returns float64 in [-1, 1], of the broadcast leading shape. Raises InputError as `psnr`, and for smaller frames.
+    Returns float64 in [-1, 1], of the broadcast leading shape, within 1e-5 (float64 frames: 1e-9). Raises InputError as
+    `psnr`, and for smaller frames.
     """
     sample_covariance = 49 / 48  # over the population's; in the quotient that is the same as a smaller second constant
     return _ssim(target, prediction, (1 / 7,) * 7, (2 * K1) ** 2, (2 * K2) ** 2 / sample_covariance)
 
 
 def _ssim(target: Tensor, prediction: Tensor, taps: tuple[float, ...], c1: float, c2: float) -> Tensor:
-    """SSIM with the separable window `taps` x `taps`: Wang et al. 2004, equation 13."""
-
-    def filtered(frames: Tensor) -> Tensor:
-        return _filtered(frames, taps)
-
-    def moments(true: Tensor) -> Reference:
-        mean = filtered(true)
-        return 2 * true, 2 * mean, mean.square() + c1, filtered(true.square()) + (c1 + c2)
-
-    def similarity(reference: Reference, frames: Tensor) -> Tensor:
-        double_x, double_mean_x, luminance_x, square_x = reference
-        mean, square, cross = filtered(frames), filtered(frames.square()), filtered(frames * double_x)
-        numerator = double_mean_x * mean
-        cross.sub_(numerator).add_(c2)  # 2 cov_xy + c2
-        numerator.add_(c1).mul_(cross)
-        mean.square_().add_(luminance_x)  # mu_x^2 + mu_y^2 + c1
-        square.add_(square_x).sub_(mean)  # var_x + var_y + c2
-        return numerator.div_(mean.mul_(square)).flatten(1).mean(1)
-
-    return _frame_scores(target, prediction, moments, similarity, window=len(taps))
+    comparison = partial(_Similarity, taps=taps, c1=c1, c2=c2)
+    return _frame_scores(target, prediction, comparison, window=len(taps), fast=True).clamp(-1, 1)
 
 
-def _squared_error(reference: Reference, frames: Tensor) -> Tensor:
-    return (frames - reference[0]).square_().flatten(1).mean(1)
+class _SquaredError:
+    """Mean squared errors of one block of `frames` after another."""
+
+    def __init__(self, block: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+        self.frames = torch.zeros(block, dtype=dtype, device=device)  # filled by the caller, overwritten by `scores`
+
+    def reference(self, true: Tensor) -> Reference:
+        return (true,)
+
+    def scores(self, reference: Reference, runs: Runs) -> Tensor:
+        for rows, true in runs:
+            self.frames[rows].sub_(reference[0][true])
+        return self.frames.square_().flatten(1).mean(1)
 
 
-def _filtered(frames: Tensor, taps: tuple[float, ...]) -> Tensor:
-    """A X A^T of every picture X of (N, C, H, W): `taps` along both axes, valid region only."""
-    pictures = frames.flatten(0, 1)
-    rows = _band(taps, pictures.shape[1], frames.device).expand(len(pictures), -1, -1)
-    columns = _band(taps, pictures.shape[2], frames.device).T.expand(len(pictures), -1, -1)
-    return torch.bmm(torch.bmm(rows, pictures), columns).unflatten(0, frames.shape[:2])
+class _Similarity:
+    """SSIM of one block of `frames` after another, window `taps` x `taps`: Wang et al. 2004, equation 13.
+
+    All memory is taken once: pages fresh from the system cost as much as the sums.
+    """
+
+    def __init__(
+        self,
+        block: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+        taps: tuple[float, ...],
+        c1: float,
+        c2: float,
+    ) -> None:
+        count, channels, height, width = block
+        self.c1, self.c2 = c1, c2
+        self.down = _band(taps, height, dtype, device).expand(count * channels, -1, -1)
+        self.across = _band(taps, width, dtype, device).T.contiguous().expand(count * channels, -1, -1)
+        zeros = partial(torch.zeros, dtype=dtype, device=device)
+        inner = (count, channels, self.down.shape[1], self.across.shape[2])
+        self.frames, self.difference, self.squares = (zeros(block) for _ in range(3))
+        self.halfway = zeros(count * channels, inner[2], width)
+        self.room = [zeros(inner) for _ in range(6)]
+
+    def reference(self, true: Tensor) -> Reference:
+        mean = self.filtered(true, torch.empty_like(self.room[0]))
+        return true, true.square().add_(self.c1 + self.c2), mean, mean.square().add_(self.c1)
+
+    def scores(self, reference: Reference, runs: Runs) -> Tensor:
+        """A score each of `frames`; NaN where float32 will not do.
+
+        Each step rounds once (no addcmul), so that its bits are the same wherever in a vector a value comes to lie.
+        """
+        x, square_x, mean_x, luminance_x = reference
+        y, d = self.frames, self.difference
+        mean, square, energy, mean_y, luminance, contrast = self.room
+        for rows, true in runs:
+            torch.sub(y[rows], x[true], out=d[rows])
+            torch.mul(y[rows], y[rows], out=self.squares[rows]).add_(square_x[true])
+        self.filtered(d, mean)
+        self.filtered(d.square_(), square)
+        self.filtered(self.squares, energy)  # E[x^2 + y^2] + c1 + c2
+        for rows, true in runs:
+            torch.add(mean_x[true], mean[rows], out=mean_y[rows])
+            torch.mul(mean_y[rows], mean_y[rows], out=luminance[rows]).add_(luminance_x[true])  # mu_x^2 + mu_y^2 + c1
+        torch.sub(energy, luminance, out=contrast)  # var_x + var_y + c2
+        mean.square_()
+        loss = torch.sub(square, mean, out=mean_y).div_(contrast)
+        scores = mean.div_(luminance).sub_(1).mul_(torch.sub(loss, 1, out=luminance)).flatten(1).mean(1)
+        if scores.dtype == torch.float32:
+            doubt = loss.mul_(energy).add_(square).div_(contrast).flatten(1).mean(1)
+            scores.masked_fill_(~(doubt < DOUBT), torch.nan)
+        return scores
+
+    def filtered(self, frames: Tensor, out: Tensor) -> Tensor:
+        """A X A^T of every picture X of (N, C, H, W): `taps` along both axes, valid region only."""
+        torch.bmm(self.down, frames.flatten(0, 1), out=self.halfway)
+        torch.bmm(self.halfway, self.across, out=out.flatten(0, 1))
+        return out
 
 
 @lru_cache(maxsize=32)
-def _band(taps: tuple[float, ...], size: int, device: torch.device) -> Tensor:
+def _band(taps: tuple[float, ...], size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The (size - len(taps) + 1, size) matrix that filters a line of `size` values with `taps`, valid region only."""
-    band = torch.zeros(size - len(taps) + 1, size, dtype=PRECISION)
+    band = torch.zeros(size - len(taps) + 1, size, dtype=dtype)
     for row, line in enumerate(band):
-        line[row : row + len(taps)] = torch.tensor(taps, dtype=PRECISION)
+        line[row : row + len(taps)] = torch.tensor(taps, dtype=dtype)
     return band.to(device)
+
+
+Comparison = _SquaredError | _Similarity
+
+
+class _Pairs(NamedTuple):
+    """What is compared: equally many predicted frames with the first true frame, then with the second, and so on."""
+
+    true: Tensor  # (N, C, H, W)
+    predicted: Tensor  # (M, C, H, W)
+    order: Tensor  # which of the predicted frames, pair by pair
 
 
 @torch.no_grad()
 def _frame_scores(
     target: Tensor,
     prediction: Tensor,
-    prepare: Callable[[Tensor], Reference],
-    compare: Callable[[Reference, Tensor], Tensor],
+    comparison: Callable[[tuple[int, ...], torch.dtype, torch.device], Comparison],
     window: int,
+    fast: bool,
 ) -> Tensor:
-    """One score a predicted frame, `compare(prepare(true frames), predicted frames)`, in blocks that fit the cache.
-
-    Each true frame is prepared once, whatever the number of its predictions. Every block is filled up to the same
-    number of frames, so that no score depends, not even in its last bit, on what was scored beside it.
-    """
+    """One score a predicted frame. If `fast`, those of float32 frames are computed in float32 where that will do."""
     shape = _checked_shape(target, prediction, window)
-    true_frames, predicted_frames = (frames.reshape(-1, *frames.shape[-3:]) for frames in (target, prediction))
-    true, predicted = _frame_numbers(target.shape[:-3], shape), _frame_numbers(prediction.shape[:-3], shape)
-    places = true.argsort(kind="stable").reshape(len(true_frames), -1)  # row i: where true frame i is compared
-    size = max(2, BLOCK_VALUES // target.shape[-3:].numel())
-    scores = torch.empty(true.size, dtype=PRECISION, device=target.device)
-    for start in range(0, len(true_frames), size):
-        stop = min(start + size, len(true_frames))
-        reference = prepare(_taken(true_frames, np.arange(start, stop), size).to(PRECISION))
-        todo = places[start:stop].reshape(-1)
-        for where in np.split(todo, range(size, len(todo), size)):
-            own = _own(reference, true[where] - start, size)
-            frames = _taken(predicted_frames, predicted[where], size).to(PRECISION)
-            scores[torch.from_numpy(where).to(scores.device)] = compare(own, frames)[: len(where)]
-    return scores.reshape(shape)
+    true, predicted = (frames.reshape(-1, *frames.shape[-3:]) for frames in (target, prediction))
+    places = _frame_numbers(target.shape[:-3], shape).argsort(stable=True).to(target.device)
+    pairs = _Pairs(true, predicted, _frame_numbers(prediction.shape[:-3], shape).to(target.device)[places])
+    block = (max(2, BLOCK_VALUES // target.shape[-3:].numel()), *target.shape[-3:])
+    # A GPU's float32 products may be rounded to fewer bits.
+    fast = fast and target.device.type == "cpu" and torch.float64 not in (target.dtype, prediction.dtype)
+    with _full_precision(target.device):
+        scores = _scores(pairs, comparison(block, torch.float32 if fast else torch.float64, target.device))
+        doubtful = scores.isnan().nonzero()[:, 0]
+        if len(doubtful):
+            exact = comparison(block, torch.float64, target.device)
+            for part in doubtful.split(block[0]):
+                own = true[part // (len(places) // len(true))]
+                scores[part] = _scores(_Pairs(own, predicted, pairs.order[part]), exact)
+    return torch.empty_like(scores).index_copy_(0, places, scores).reshape(shape)
 
 
-def _frame_numbers(own: torch.Size, common: torch.Size) -> np.ndarray:
+def _scores(pairs: _Pairs, comparison: Comparison) -> Tensor:
+    """One score a pair, in blocks that fit the cache.
+
+    Each true frame is prepared once, whatever the number of its predictions. Every block has the same number of frames
+    (at its end, those left from the block before), so that no score depends, not even in its last bit, on what was
+    scored beside it.
+    """
+    frames = comparison.frames
+    true_frames = torch.zeros_like(frames)
+    size, repeats = len(frames), len(pairs.order) // len(pairs.true)
+    scores = torch.empty(len(pairs.order), dtype=torch.float64, device=frames.device)
+    for start in range(0, len(pairs.true), size):
+        stop = min(start + size, len(pairs.true))
+        true_frames[: stop - start] = pairs.true[start:stop]
+        reference = comparison.reference(true_frames)
+        begin, end = start * repeats, stop * repeats
+        for first in range(begin, end, size):
+            last = min(first + size, end)
+            frames[: last - first] = pairs.predicted.index_select(0, pairs.order[first:last])
+            found = comparison.scores(reference, _runs(first - begin, last - begin, repeats))
+            scores[first:last] = found[: last - first]
+    return scores
+
+
+def _runs(first: int, last: int, repeats: int) -> Runs:
+    """The pairs from `first` to `last` of a block of true frames, each with `repeats` predicted ones."""
+    if repeats == 1:
+        return [(slice(last - first), slice(first, last))]
+    runs = []
+    for true in range(first // repeats, -(-last // repeats)):
+        rows = slice(max(true * repeats, first) - first, min((true + 1) * repeats, last) - first)
+        runs.append((rows, slice(true, true + 1)))
+    return runs
+
+
+def _frame_numbers(own: torch.Size, common: torch.Size) -> Tensor:
     """For each place of the common leading shape, in order, which frame of a tensor of leading shape `own` it takes."""
-    return np.broadcast_to(np.arange(own.numel()).reshape(own), common).reshape(-1)
+    return torch.arange(own.numel()).reshape(own).broadcast_to(common).reshape(-1)
 
 
-def _taken(frames: Tensor, numbers: np.ndarray, size: int) -> Tensor:
-    """The frames of these numbers, filled up to `size` with the last one."""
-    if len(numbers) < size:
-        numbers = np.pad(numbers, (0, size - len(numbers)), mode="edge")
-    return frames.index_select(0, torch.from_numpy(numbers).to(frames.device))
-
-
-def _own(reference: Reference, numbers: np.ndarray, size: int) -> Reference:
-    """What was kept of the true frames of these (ascending) numbers."""
-    if numbers[0] == numbers[-1]:  # one true frame for all, as with many samples: nothing to copy
-        return tuple(part[numbers[0] : numbers[0] + 1] for part in reference)
-    return tuple(_taken(part, numbers, size) for part in reference)
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """float32 means float32, whatever precision a training around this has chosen."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _checked_shape(target: Tensor, prediction: Tensor, window: int) -> torch.Size:

@@ -1,8 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.datasets import load_digits
@@ -37,6 +40,9 @@ def kinds():
     black, noise, square, digit = np.zeros((6, 48, 48)), SEED.random((6, 48, 48)), squares(6), digits(0, 6)
     near = np.clip(noise + 1e-3 * SEED.standard_normal(noise.shape), 0, 1)
     smooth = 0.9 + 0.1 * np.stack([gaussian_filter(picture, 4) for picture in noise])
+    halves = np.where(np.arange(48) < 24, 0.93, 0.03) + black
+    level = np.linspace(0.3, 0.95, 6)[:, None, None] + black
+    some = SEED.standard_normal((2, *noise.shape))
     return {
         "noise and noise": (noise, SEED.random(noise.shape)),
         "black and black": (black, black),
@@ -52,6 +58,15 @@ def kinds():
         "nearly equal": (noise, near),
         "equal": (digit, digit),
         "bright and flat": (smooth, smooth[::-1]),
+        "flat and the next grey": (level, np.nextafter(np.float32(level), np.float32(1))),
+        "flat and flat": (level, level[::-1]),
+        "halves and darker halves": (halves, 0.77 * halves),
+        "binary and binary": (np.round(noise), np.round(noise[::-1])),
+        **{
+            f"bright, with noise of {size}": tuple(np.clip(level + size * some, 0, 1))
+            for size in (1e-7, 1e-5, 1e-3, 1e-2, 3e-2)
+        },
+        **{f"flat, {size} apart": (level, level - size) for size in (1e-3, 1e-2, 0.1)},
     }
 
 
@@ -77,14 +92,44 @@ def scikit_ssim_uniform(target, prediction):
     return structural_similarity(target, prediction, channel_axis=0, win_size=7, data_range=2)
 
 
+REFERENCES = [(psnr, scikit_psnr), (ssim, scikit_ssim), (ssim_uniform, scikit_ssim_uniform)]
+
+
+def assert_scikit_images_scores(metric, reference, target, prediction):
+    wanted = [reference(*pair) for pair in zip(target.astype(np.float64), prediction.astype(np.float64), strict=True)]
+    found = metric(torch.from_numpy(target), torch.from_numpy(prediction))
+    exact = metric is psnr or target.dtype == np.float64
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9 if exact else 6e-6)
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
 @pytest.mark.parametrize("frames", FRAMES.values(), ids=FRAMES)
-@pytest.mark.parametrize(
-    ("metric", "reference"), [(psnr, scikit_psnr), (ssim, scikit_ssim), (ssim_uniform, scikit_ssim_uniform)]
+@pytest.mark.parametrize(("metric", "reference"), REFERENCES)
+def test_every_frame_has_scikit_images_score(metric, reference, frames, precision):
+    assert_scikit_images_scores(metric, reference, *(side.astype(precision) for side in frames))
+
+
+@pytest.mark.parametrize(("metric", "reference"), REFERENCES)
+@settings(max_examples=25, deadline=None)
+@given(
+    levels=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=5),
+    cells=arrays(np.int64, (2, 1, 4, 4), elements=st.integers(0, 4)),
+    noise=st.sampled_from([0, 1e-7, 1e-4, 1e-2]),
 )
-def test_every_frame_has_scikit_images_score(metric, reference, frames):
-    wanted = [reference(*pair) for pair in zip(*(side.astype(np.float64) for side in frames), strict=True)]
-    found = metric(*map(torch.from_numpy, frames))
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
+def test_frames_of_few_levels_have_scikit_images_score(metric, reference, levels, cells, noise):
+    flat = np.array(levels)[cells % len(levels)].repeat(12, -1).repeat(12, -2)
+    noisy = np.clip(flat + noise * np.random.default_rng(0).standard_normal(flat.shape), 0, 1).astype(np.float32)
+    assert_scikit_images_scores(metric, reference, noisy[:1], noisy[1:])
+
+
+@pytest.mark.parametrize("metric", [ssim, ssim_uniform])
+def test_frames_that_float32_scores_wrongly_are_scored_in_float64(metric, monkeypatch):
+    target, prediction = torch.full((1, 1, 48, 48), 0.93), torch.linspace(0.1, 0.6, 30).expand(1, 48, 48, 30)
+    prediction = prediction.permute(3, 0, 1, 2)
+    exact = metric(target.double(), prediction.double())
+    assert (metric(target, prediction) == exact).all()
+    monkeypatch.setattr(image, "DOUBT", math.inf)
+    assert (metric(target, prediction) - exact).abs().max() > 1e-5
 
 
 @pytest.mark.parametrize("frames", FRAMES.values(), ids=FRAMES)
@@ -133,8 +178,9 @@ def test_ssim_is_symmetric_one_for_equal_frames_and_never_more(metric, seed, cha
     rng = torch.Generator().manual_seed(seed)
     target, prediction = torch.rand(2, 3, channels, height, 29, generator=rng)
     score = metric(target, prediction)
-    torch.testing.assert_close(score, metric(prediction, target), rtol=0, atol=1e-12)
-    torch.testing.assert_close(metric(target, target), torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(score, metric(prediction, target), rtol=0, atol=1e-6)
+    torch.testing.assert_close(score, metric(target.double(), prediction.double()), rtol=0, atol=1e-6)
+    assert metric(target, target).tolist() == [1.0] * 3
     assert ((score < 1) & (score >= -1)).all()
 
 
@@ -157,9 +203,10 @@ def test_broadcast_shapes_give_the_bits_of_calls_frame_by_frame(metric, lead_tar
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("shape", [(1, 48, 48), (3, 64, 64), (3, 128, 96)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 48, 48), (3, 64, 64), (3, 128, 96), (1, 37, 51)], ids=str)
 def test_a_score_does_not_depend_on_what_is_scored_beside_it(metric, shape):
     target, prediction = torch.rand(2, 1, 7, *shape), torch.rand(2, 8, 7, *shape)
+    target[:, :, 2::3], prediction[:, ::3, 2::3] = 0.9, 0.4  # some that float32 would score wrongly
     whole = metric(target, prediction)
     assert torch.equal(whole[:, :3], metric(target, prediction[:, :3]))
     assert torch.equal(whole[1:, 5:, 2:6], metric(target[1:, :, 2:6], prediction[1:, 5:, 2:6]))
@@ -178,11 +225,12 @@ def test_the_number_of_threads_changes_no_bit(metric, shape):
 @pytest.mark.parametrize("metric", METRICS)
 def test_each_true_frame_is_prepared_once_whatever_the_number_of_samples(metric, monkeypatch):
     counted = []
-    filtered = image._filtered
-    monkeypatch.setattr(image, "_filtered", lambda frames, taps: counted.append(len(frames)) or filtered(frames, taps))
+    bmm = torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda *factors, out: counted.append(len(out)) or bmm(*factors, out=out))
     size = image.BLOCK_VALUES // (48 * 48)
     metric(torch.rand(1, 1, size, 1, 48, 48), torch.rand(1, 10, size, 1, 48, 48))
-    assert len(counted) == (0 if metric is psnr else 2 + 3 * 10)  # two moments of the target, three of each block
+    # Rows and columns: the mean of the true frames, three moments of each block.
+    assert len(counted) == (0 if metric is psnr else 2 * (1 + 3 * 10))
     assert set(counted) <= {size}
 
 
