@@ -1,7 +1,8 @@
 """Rates of the image metrics beside scikit-image's, frames per second, measured in turns in the same run.
 
-On one core: our functions with one thread, scikit-image in a loop. On two: one process each on its own share, as two
-workers of a benchmark run would be, and our functions with two threads.
+On one core, by CPU time: our functions with one thread, scikit-image in a loop; on random frames, and on bright noisy
+ones, whose SSIM needs float64. On two: one process each on its own share, as two workers of a benchmark run would be,
+by the clock and by CPU time; and our functions with two threads, by the clock.
 """
 
 import argparse
@@ -25,10 +26,11 @@ SCIKIT = {
 }
 
 
-def clips(shape, samples, frames):
+def clips(shape, samples, frames, bright=False):
     rng = torch.Generator().manual_seed(0)
     target = torch.rand(1, 1, frames, *shape, generator=rng)
-    return target, torch.rand(1, samples, frames, *shape, generator=rng)
+    prediction = torch.rand(1, samples, frames, *shape, generator=rng)
+    return (0.8 + 0.1 * target, 0.8 + 0.1 * prediction) if bright else (target, prediction)
 
 
 def ours(name, target, prediction):
@@ -53,10 +55,10 @@ def seconds_a_frame(function, *arguments):
     return (time.process_time() - start) / frames
 
 
-def one_core(shape, turns):
+def one_core(shape, turns, bright):
     """Seconds per frame of every metric: ours, scikit-image's; the best of `turns`, one after the other."""
     torch.set_num_threads(1)
-    target, prediction = clips(shape, 50, 20)
+    target, prediction = clips(shape, 50, 20, bright)
     best = np.full((2, len(NAMES)), np.inf)
     for _ in range(turns):
         for place, name in enumerate(NAMES):
@@ -65,8 +67,8 @@ def one_core(shape, turns):
     return best
 
 
-def wall(shape, function, barrier, threads, queue):
-    """Wall seconds per frame of the three metrics together, all processes starting at once."""
+def measured(shape, function, barrier, threads, queue):
+    """Wall and CPU seconds per frame of the three metrics together, all processes starting at once."""
     torch.set_num_threads(threads)
     target, prediction = clips(shape, 50, 20)
     for name in NAMES:
@@ -74,23 +76,25 @@ def wall(shape, function, barrier, threads, queue):
     times = []
     for _ in range(5):
         barrier.wait()
-        start = time.perf_counter()
+        start = np.array([time.perf_counter(), time.process_time()])
         frames = [function(name, target, prediction) for name in NAMES]
-        times.append((time.perf_counter() - start) / frames[0])
-    queue.put(min(times))
+        times.append((np.array([time.perf_counter(), time.process_time()]) - start) / frames[0])
+    queue.put(np.min(times, 0))
 
 
 def together(shape, function, processes, threads):
-    """Frames per second of `processes` processes at once, all three metrics."""
+    """Frames per second of `processes` processes at once, all three metrics: by the clock, and by their CPU time."""
     context = multiprocessing.get_context("spawn")
     barrier, queue = context.Barrier(processes), context.Queue()
-    started = [context.Process(target=wall, args=(shape, function, barrier, threads, queue)) for _ in range(processes)]
+    started = [
+        context.Process(target=measured, args=(shape, function, barrier, threads, queue)) for _ in range(processes)
+    ]
     for process in started:
         process.start()
-    rate = sum(1 / queue.get() for _ in started)
+    rates = sum(1 / queue.get() for _ in started)
     for process in started:
         process.join()
-    return rate
+    return rates
 
 
 def extra_memory(shape):
@@ -107,18 +111,22 @@ def extra_memory(shape):
 
 def report(shape, turns):
     print(f"{shape[1]}x{shape[2]}x{shape[0]}")
-    mine, theirs = one_core(shape, turns)
-    print(f"  {'one core':14}{'ours/s':>10}{'scikit/s':>10}{'ratio':>8}")
-    for name, own, other in (*zip(NAMES, mine, theirs, strict=True), ("all three", mine.sum(), theirs.sum())):
-        print(f"  {name:14}{1 / own:10.0f}{1 / other:10.0f}{other / own:8.1f}")
-    rates = {"two processes": together(shape, ours, 2, 1), "one, two threads": together(shape, ours, 1, 2)}
+    for kind in ("random", "bright"):
+        mine, theirs = one_core(shape, turns, kind == "bright")
+        print(f"  {f'one core, {kind}':18}{'ours/s':>10}{'scikit/s':>10}{'ratio':>8}")
+        for name, own, other in (*zip(NAMES, mine, theirs, strict=True), ("all three", mine.sum(), theirs.sum())):
+            print(f"  {name:18}{1 / own:10.0f}{1 / other:10.0f}{other / own:8.1f}")
     loop, pair = together(shape, scikits, 1, 1), together(shape, scikits, 2, 1)
-    for name, rate in rates.items():
+    two, threads = together(shape, ours, 2, 1), together(shape, ours, 1, 2)
+    for way, clock in (("clock", 0), ("CPU time", 1)):
         print(
-            f"  all three, ours in {name:17}{rate:7.0f}/s: {rate / loop:.1f} x scikit-image's loop ({loop:.0f}/s),",
-            end="",
+            f"  all three, two processes each, by {way}: {two[clock]:.0f}/s, {two[clock] / pair[clock]:.1f} x", end=" "
         )
-        print(f" {rate / pair:.1f} x two of them ({pair:.0f}/s)")
+        print(f"scikit-image's {pair[clock]:.0f}/s")
+    print(
+        f"  all three, one process of two threads, by clock: {threads[0]:.0f}/s, {threads[0] / loop[0]:.1f} x", end=" "
+    )
+    print(f"scikit-image's loop ({loop[0]:.0f}/s), {threads[0] / pair[0]:.1f} x two of them")
 
 
 def main():
