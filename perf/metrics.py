@@ -1,8 +1,8 @@
 """Rates of the image metrics beside scikit-image's, frames per second, measured in turns in the same run.
 
-On one core, by CPU time: our functions with one thread, scikit-image in a loop; on random frames, and on bright noisy
-ones, whose SSIM needs float64. On two: one process each on its own share, as two workers of a benchmark run would be,
-by the clock and by CPU time; and our functions with two threads, by the clock.
+On one core, by CPU time: our functions with one thread, scikit-image in a loop; on random frames, and on flat ones
+that differ, whose SSIM needs float64. On two: one process each on its own share, as two workers of a benchmark run
+would be, by the clock and by CPU time; and our functions with two threads, by the clock.
 """
 
 import argparse
@@ -26,11 +26,11 @@ SCIKIT = {
 }
 
 
-def clips(shape, samples, frames, bright=False):
+def clips(shape, samples, frames, flat=False):
     rng = torch.Generator().manual_seed(0)
     target = torch.rand(1, 1, frames, *shape, generator=rng)
     prediction = torch.rand(1, samples, frames, *shape, generator=rng)
-    return (0.8 + 0.1 * target, 0.8 + 0.1 * prediction) if bright else (target, prediction)
+    return (0.8 + 0.1 * target, 0.2 + 0.1 * prediction) if flat else (target, prediction)
 
 
 def ours(name, target, prediction):
@@ -55,10 +55,10 @@ def seconds_a_frame(function, *arguments):
     return (time.process_time() - start) / frames
 
 
-def one_core(shape, turns, bright):
+def one_core(shape, turns, flat):
     """Seconds per frame of every metric: ours, scikit-image's; the best of `turns`, one after the other."""
     torch.set_num_threads(1)
-    target, prediction = clips(shape, 50, 20, bright)
+    target, prediction = clips(shape, 50, 20, flat)
     best = np.full((2, len(NAMES)), np.inf)
     for _ in range(turns):
         for place, name in enumerate(NAMES):
@@ -111,8 +111,8 @@ def extra_memory(shape):
 
 def report(shape, turns):
     print(f"{shape[1]}x{shape[2]}x{shape[0]}")
-    for kind in ("random", "bright"):
-        mine, theirs = one_core(shape, turns, kind == "bright")
+    for kind in ("random", "flat"):
+        mine, theirs = one_core(shape, turns, kind == "flat")
         print(f"  {f'one core, {kind}':18}{'ours/s':>10}{'scikit/s':>10}{'ratio':>8}")
         for name, own, other in (*zip(NAMES, mine, theirs, strict=True), ("all three", mine.sum(), theirs.sum())):
             print(f"  {name:18}{1 / own:10.0f}{1 / other:10.0f}{other / own:8.1f}")
