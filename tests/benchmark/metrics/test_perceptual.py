@@ -1,0 +1,127 @@
+"""LPIPS against the package itself, on a backbone of seeded noise."""
+
+import warnings
+from itertools import pairwise
+
+import lpips
+import numpy as np
+import pytest
+import torch
+from torchvision.models import alexnet
+
+from benchmark.metrics import perceptual
+from benchmark.metrics.perceptual import load_lpips
+from mmnist_av.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    torch.manual_seed(0)
+    return alexnet().state_dict()
+
+
+@pytest.fixture(scope="module")
+def compare(backbone):
+    return load_lpips(backbone, CPU)
+
+
+@pytest.fixture(scope="module")
+def package():
+    torch.manual_seed(0)  # it draws its backbone first, and so the same; its linear layers come with it
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return lpips.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
+
+
+def frames(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(1, 48, 48), (3, 64, 64), (3, 31, 90)])
+def test_it_is_the_packages(compare, package, channels, height, width):
+    target, prediction = frames(2, 1, 3, channels, height, width), frames(2, 4, 3, channels, height, width, seed=1)
+    found = compare(target, prediction)
+    assert found.shape == (2, 4, 3)
+    assert found.dtype == torch.float64
+    for clip in range(2):
+        for sample in range(4):
+            sides = (side.expand(-1, 3, -1, -1) for side in (target[clip, 0], prediction[clip, sample]))
+            wanted = package(*sides, normalize=True).flatten()
+            assert (wanted > 0.01).all()
+            np.testing.assert_allclose(found[clip, sample], wanted.detach(), rtol=1e-6)
+
+
+def test_equal_frames_are_0_apart_and_the_more_noise_the_further(compare):
+    target = frames(1, 1, 4, 1, 48, 48)
+    noise = frames(1, 1, 4, 1, 48, 48, seed=1)
+    found = [compare(target, target.lerp(noise, share)) for share in (0, 0.1, 0.3, 1)]
+    assert found[0].tolist() == [[[0.0] * 4]]
+    assert all((less < more).all() for less, more in pairwise(found))
+
+
+def test_a_samples_scores_do_not_depend_on_what_is_scored_beside_it(compare):
+    target, prediction = frames(2, 1, 5, 1, 48, 48), frames(2, 6, 5, 1, 48, 48, seed=1)
+    whole = compare(target, prediction)
+    assert torch.equal(compare(target[1:], prediction[1:, 3:4]), whole[1:, 3:4])
+    np.testing.assert_allclose(compare(target[:, :, 2:3], prediction[:, :, 2:3]), whole[:, :, 2:3], rtol=1e-6)
+
+
+def test_long_clips_are_taken_in_parts_of_bounded_size_and_true_frames_once(backbone, monkeypatch):
+    target, prediction = frames(1, 1, 7, 1, 48, 48), frames(1, 3, 7, 1, 48, 48, seed=1)
+    wanted = load_lpips(backbone, CPU)(target, prediction)
+    seen = []
+    forward = lpips.pretrained_networks.alexnet.forward
+    monkeypatch.setattr(
+        lpips.pretrained_networks.alexnet, "forward", lambda self, x: seen.append(len(x)) or forward(self, x)
+    )
+    monkeypatch.setattr(perceptual, "PIXELS_AT_ONCE", 3 * 48 * 48)
+    np.testing.assert_allclose(load_lpips(backbone, CPU)(target, prediction), wanted, rtol=1e-6)
+    assert seen == [3] * 4 + [3] * 4 + [1] * 4
+
+
+def test_nothing_is_downloaded_and_training_leaves_no_trace(backbone, compare, monkeypatch):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_: pytest.fail("downloads"))
+    target, prediction = frames(1, 1, 2, 1, 48, 48), frames(1, 2, 2, 1, 48, 48, seed=1).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = load_lpips(backbone, CPU)(target, prediction)
+    assert torch.equal(found, compare(target, prediction))
+    assert not found.requires_grad
+
+
+def test_loading_draws_no_random_number_of_others(backbone):
+    before = torch.get_rng_state()
+    load_lpips(backbone, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_linear_layers_that_are_not_the_published_ones_are_refused(backbone, tmp_path, monkeypatch):
+    other = tmp_path / "alex.pth"
+    other.write_bytes(perceptual.LINEAR.read_bytes()[:-1])
+    monkeypatch.setattr(perceptual, "LINEAR", other)
+    with pytest.raises(InputError, match=r"alex\.pth is not the published file"):
+        load_lpips(backbone, CPU)
+
+
+GOOD = frames(2, 1, 3, 1, 48, 48)
+
+
+@pytest.mark.parametrize(
+    ("target", "prediction", "message"),
+    [
+        (GOOD[0], GOOD, "true and .* predicted frames wanted"),
+        (GOOD.expand(-1, 2, -1, -1, -1, -1), GOOD, "true and .* predicted frames wanted"),
+        (GOOD[:1], GOOD, "differ in shape"),
+        (GOOD, GOOD[:, :, :2], "differ in shape"),
+        (GOOD[..., :30], GOOD[..., :30], "at least 31x31"),
+        (GOOD, (GOOD * 255).byte(), "prediction: .* float frames wanted, not .* uint8"),
+        (GOOD.expand(-1, -1, -1, 2, -1, -1), GOOD.expand(-1, -1, -1, 2, -1, -1), "target: .*1 or 3, H, W"),
+        (GOOD, GOOD + 0.1, r"prediction: values in \[0, 1\] wanted, not 0"),
+        (GOOD.where(GOOD < 0.9, torch.nan), GOOD, r"target: values in \[0, 1\] wanted, not nan"),
+        (GOOD[:0], GOOD[:0], "target: .* wanted, not"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(compare, target, prediction, message):
+    with pytest.raises(InputError, match=message):
+        compare(target, prediction)
