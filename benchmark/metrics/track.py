@@ -1,5 +1,6 @@
 """Where a model believes the digit to be."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,11 +31,28 @@ def position_error(target: Tensor, prediction: Tensor) -> Tensor:
 
 
 def centres(frames: Tensor, counted: Tensor) -> Tensor:
-    """Column and row of the centroid of brightness: (..., C, H, W), of which some pixels count, to (..., 2) float64."""
-    ink = torch.where(counted, frames, 0).double().mean(-3)
-    height, width = ink.shape[-2:]
-    column, row = torch.arange(width).to(ink), torch.arange(height).to(ink)
-    total = ink.sum((-2, -1))
-    centroid = torch.stack(((ink.sum(-2) * column).sum(-1), (ink.sum(-1) * row).sum(-1)), -1) / total[..., None]
-    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2]).to(ink)
-    return torch.where((total >= LEAST_INK)[..., None], centroid, middle)
+    """Column and row of the centroid of brightness, px: (B, K, T, 2) float64; arguments as `moments`."""
+    height, width = frames.shape[-2:]
+    return centroids(moments(frames, counted), height, width)
+
+
+def centroids(sums: Tensor, height: int, width: int) -> Tensor:
+    """What `moments` gave, (..., 3), to column and row, (..., 2); the middle where there is too little ink."""
+    ink = sums[..., :1]
+    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2]).to(sums)
+    return torch.where(ink >= LEAST_INK, sums[..., 1:] / ink, middle)
+
+
+def moments(frames: Tensor, counted: Tensor) -> Tensor:
+    """Sums over the pixels that count of ink, ink times column and ink times row: (B, K, T, 3) float64.
+
+    Ink is the mean over channels. frames: (B, K, T, C, H, W); counted: (B, 1, T, C, H, W) bool.
+    """
+    channels, height, width = frames.shape[-3:]
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    weights = torch.stack((torch.ones_like(row), column, row), -1).double().expand(channels, -1, -1, -1).flatten(0, 2)
+    weights = weights.to(frames.device) / channels
+    found = torch.empty(*frames.shape[:3], 3, dtype=torch.float64, device=frames.device)
+    for b, t in np.ndindex(len(frames), frames.shape[2]):  # K frames at a time stay in a core's cache
+        found[b, :, t] = torch.where(counted[b, :, t], frames[b, :, t], 0).flatten(1).double() @ weights
+    return found
