@@ -1,0 +1,86 @@
+"""How alike samples are, against plain loops over pairs."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from benchmark.metrics.diversity import (
+    FULL_SPEED,
+    PAIRS,
+    flow_pictures,
+    pairs,
+    self_similarity,
+    self_similarity_flow,
+)
+from benchmark.metrics.flow import tvl1
+from benchmark.metrics.image import ssim
+from mmnist_av.errors import InputError
+
+
+def futures(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("samples", [2, 3, 10, 11, 30, 100])
+def test_no_pair_is_a_sample_with_itself_and_none_comes_twice(samples):
+    found = pairs(samples)
+    assert all(0 <= i < j < samples for i, j in found)
+    assert len(set(found)) == len(found) == min(PAIRS, samples * (samples - 1) // 2)
+    pairs.cache_clear()
+    assert pairs(samples) == found
+
+
+@pytest.mark.parametrize("samples", [2, 5, 12])
+def test_it_is_the_mean_ssim_of_the_pairs(samples):
+    some = futures(2, samples, 3, 1, 12, 13)
+    found = self_similarity(some)
+    assert found.shape == (2, 1, 3)
+    for b, t in itertools.product(range(2), range(3)):
+        values = [ssim(some[b, i, t], some[b, j, t]).item() for i, j in pairs(samples)]
+        assert found[b, 0, t].item() == pytest.approx(math.fsum(values) / len(values), abs=1e-12)
+
+
+def test_futures_that_agree_are_alike_and_one_alone_is_like_nothing():
+    one = futures(2, 1, 3, 3, 16, 16)
+    torch.testing.assert_close(self_similarity(one.expand(-1, 20, -1, -1, -1, -1)), torch.ones(2, 1, 3).double())
+    assert self_similarity(one).isnan().all()
+    assert self_similarity_flow(one).isnan().all()
+    alike = self_similarity_flow(one.expand(-1, 3, -1, -1, -1, -1))
+    assert alike[..., 0].isnan().all()
+    torch.testing.assert_close(alike[..., 1:], torch.ones(2, 1, 2).double())
+
+
+def test_of_flow_it_is_the_similarity_of_the_first_four_samples_pictures():
+    some = futures(1, 6, 3, 1, 16, 16)
+    found = self_similarity_flow(some)
+    pictures = [flow_pictures(tvl1(some[0, k])) for k in range(4)]
+    for t in (1, 2):
+        values = [ssim(a[t - 1], b[t - 1]).item() for a, b in itertools.combinations(pictures, 2)]
+        assert found[0, 0, t].item() == pytest.approx(sum(values) / 6, abs=1e-9)
+    assert found.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("dx", "dy", "colour"),
+    [
+        (FULL_SPEED, 0, (1, 0, 0)),
+        (FULL_SPEED / 2, 0, (0.5, 0, 0)),
+        (-2 * FULL_SPEED, 0, (0, 1, 1)),
+        (0, FULL_SPEED, (0.5, 1, 0)),
+        (0, -FULL_SPEED, (0.5, 0, 1)),
+        (0, 0, (0, 0, 0)),
+    ],
+)
+def test_direction_is_hue_and_speed_is_brightness(dx, dy, colour):
+    flow = torch.tensor([dx, dy], dtype=torch.float32)[:, None, None]
+    assert flow_pictures(flow).flatten().tolist() == pytest.approx(colour, abs=1e-6)
+
+
+def test_what_is_no_set_of_futures_is_refused():
+    for measure in (self_similarity, self_similarity_flow):
+        with pytest.raises(InputError, match="futures"):
+            measure(futures(2, 3, 1, 16, 16))
+    with pytest.raises(InputError, match="values in"):
+        self_similarity(futures(1, 2, 1, 1, 16, 16) + 1)
