@@ -1,0 +1,134 @@
+"""What the shipped reader reads, that it is the right one, and how it was trained."""
+
+import itertools
+from importlib import resources
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmark.metrics import reader, train_reader
+from benchmark.metrics.reader import Reader, digit_accuracy, read_digits
+from mmnist_av.errors import InputError
+from mmnist_av.m3so.digits import load_pool
+from mmnist_av.m3so.picture import render_frames
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.m3so.world import simulate
+
+
+def clips(spec, count, split="test"):
+    """(N, 1, T, 1, H, W) frames in [0, 1] and (N,) labels of clips of embedded digits."""
+    digits = load_pool("embedded")[split]
+    truth = simulate(digits, spec, 3, split, np.arange(count))
+    frames = torch.from_numpy(render_frames(truth, digits, spec)).float()[:, None, :, None] / 255
+    return frames, torch.from_numpy(truth.label[:, 0].astype(np.int64))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [Spec(frames=3), Spec(obstacle=True, frames=3, block_frame=1), Spec(canvas=64, frames=3)],
+    ids=["48", "48 with the block", "64"],
+)
+def test_true_frames_are_read_right(spec):
+    frames, label = clips(spec, 150)
+    assert digit_accuracy(label, frames).mean() > 0.93
+
+
+def test_faint_and_slightly_averaged_frames_are_read_too_and_wrong_ones_are_not():
+    frames, label = clips(Spec(frames=3), 100)
+    assert digit_accuracy(label, frames * 0.5).mean() > 0.9
+    average = sum(frames.roll(step, -1) for step in (-1, 0, 1)) / 3
+    assert digit_accuracy(label, average).mean() > 0.85
+    assert digit_accuracy((label + 1) % 10, frames).mean() < 0.05
+    assert digit_accuracy(label, torch.zeros_like(frames)).mean() < 0.3
+
+
+def test_it_is_1_where_the_class_read_is_the_clips_own():
+    frames, label = clips(Spec(frames=4), 6)
+    samples = torch.cat([frames, frames.roll(1, 0), torch.rand_like(frames)], 1)
+    found = digit_accuracy(label.to(torch.uint8), samples)
+    assert found.shape == (6, 3, 4)
+    assert found.dtype == torch.float64
+    for b, k, t in itertools.product(range(6), range(3), range(4)):
+        assert found[b, k, t].item() == (read_digits(samples[b, k, t][None]).item() == label[b].item())
+
+
+def test_what_is_read_does_not_depend_on_what_is_read_beside_it():
+    frames = torch.rand(75, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    whole = read_digits(frames)
+    assert whole.dtype == torch.int64
+    assert torch.equal(whole[3:40], read_digits(frames[3:40]))
+    assert [whole[5].item(), whole[70].item()] == read_digits(frames[[5, 70]]).tolist()
+
+
+def test_colour_is_read_by_its_mean_over_channels():
+    colour = torch.rand(40, 3, 30, 33)
+    assert torch.equal(read_digits(colour), read_digits(colour.mean(1, keepdim=True)))
+
+
+def test_training_precision_does_not_reach_what_is_read():
+    frames = torch.rand(64, 1, 48, 48)
+    wanted = read_digits(frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(wanted, read_digits(frames))
+
+
+def test_the_weights_are_small_and_other_weights_are_refused(monkeypatch):
+    assert len(resources.files("benchmark.metrics").joinpath(reader.WEIGHTS).read_bytes()) < 300_000
+    reader._reader.cache_clear()
+    with monkeypatch.context() as other:
+        other.setattr(reader, "WEIGHTS_SHA256", "0" * 64)
+        with pytest.raises(InputError, match="not the right one"):
+            read_digits(torch.zeros(1, 1, 48, 48))
+    read_digits(torch.zeros(1, 1, 48, 48))
+
+
+@pytest.mark.parametrize(
+    ("label", "prediction", "message"),
+    [
+        (torch.tensor([1]), torch.zeros(1, 2, 1, 48, 48), "labels .B,. and frames"),
+        (torch.tensor([1, 2]), torch.zeros(1, 1, 2, 1, 48, 48), "labels .B,. and frames"),
+        (torch.tensor([1.0]), torch.zeros(1, 1, 2, 1, 48, 48), "labels must be whole"),
+        (torch.tensor([10]), torch.zeros(1, 1, 2, 1, 48, 48), "labels must be whole"),
+        (torch.tensor([1]), torch.zeros(1, 1, 2, 1, 48, 48).byte(), "float frames"),
+        (torch.tensor([1]), torch.zeros(1, 0, 2, 1, 48, 48), "float frames"),
+        (torch.tensor([1]), torch.full((1, 1, 2, 1, 48, 48), torch.nan), "values in"),
+        (torch.tensor([1]), torch.full((1, 1, 2, 1, 48, 48), 1.5), "values in"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(label, prediction, message):
+    with pytest.raises(InputError, match=message):
+        digit_accuracy(label, prediction)
+
+
+def test_the_normalisations_are_folded_into_the_convolutions():
+    torch.manual_seed(0)
+    network = train_reader._normalised(Reader())
+    for layer in network:
+        if isinstance(layer, nn.BatchNorm2d):
+            for values in (layer.running_mean, layer.weight.data, layer.bias.data):
+                values.normal_()
+            layer.running_var.uniform_(0.5, 2)
+    frames = torch.rand(4, 1, 40, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(train_reader._folded(network)(frames), network.eval()(frames))
+
+
+def test_training_frames_are_labelled_as_drawn_and_disturbed_within_bounds():
+    digits = load_pool("embedded")["train"]
+    frames, labels = train_reader.frames_and_labels("embedded", digits, 0)
+    assert len(frames) == len(labels) == 2 * train_reader.CLIPS["embedded"]
+    assert (read_digits(frames) == labels).float().mean() > 0.9
+    found = train_reader.disturbed(frames, torch.Generator().manual_seed(0))
+    assert found.shape == frames.shape
+    assert 0 <= found.min() <= found.max() <= 1 + 1e-6
+    assert not torch.equal(found, frames)
+    again = train_reader.disturbed(frames, torch.Generator().manual_seed(0))
+    assert torch.equal(found, again)
+
+
+def test_training_is_the_same_twice():
+    pools = {"embedded": load_pool("embedded")["train"]}
+    one, other = (train_reader.trained(pools, 3).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], other[name]) for name in one)
