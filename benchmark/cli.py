@@ -155,3 +155,17 @@ def protocols() -> None:
             ", ".join(protocol.metrics),
         )
     wide_console().print(table)
+
+
+@main.command("report")
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the report.  [default: RUN/report, of one run]"
+)
+def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Draw the figures and movies of finished RUNS of one protocol and dataset, and one HTML page with all of them."""
+    from benchmark.report import write_report
+
+    if out is None and len(runs) > 1:
+        raise InputError("a report of several runs needs --out")
+    click.echo(f"report: {write_report(runs, out or runs[0] / 'report')}")

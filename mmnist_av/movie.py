@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 def write_movie(
     path: Path, frames: NDArray[np.uint8], fps: int, options: Sequence[str], sound: Path | None = None
 ) -> None:
-    """Write grey frames (T, H, W), and the sound of a .wav file, as ffmpeg's output `options` say; an .mp4.
+    """Write frames, (T, H, W) grey or (T, H, W, 3) colour, and the sound of a .wav file; an .mp4.
 
-    Raises OSError, with ffmpeg's last word, where it fails.
+    `options` are ffmpeg's for the output. Raises OSError, with ffmpeg's last word, where it fails.
     """
-    height, width = frames.shape[1:]
-    video = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
+    height, width = frames.shape[1:3]
+    pixels = "gray" if frames.ndim == 3 else "rgb24"
+    video = ["-f", "rawvideo", "-pix_fmt", pixels, "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
     audio = [] if sound is None else ["-i", str(sound)]
     _ffmpeg([*video, *audio, *options, "-f", "mp4", str(path)], np.ascontiguousarray(frames).tobytes(), path)
 

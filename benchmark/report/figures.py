@@ -1,0 +1,270 @@
+"""Figures of curves: matplotlib, at the size of a paper's column, in colours that the colour-blind tell apart."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from benchmark.metrics import METRICS, Metric
+from benchmark.report.curves import (
+    Curve,
+    best_of_k_curve,
+    frame_curves,
+    training_curves,
+    uncertainty_curve,
+    validation_curves,
+)
+from benchmark.report.runs import RunFolder
+from benchmark.statistics import SAMPLINGS
+
+COLUMN = 3.4  # inches
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+DASHES = ("-", (0, (6, 2)), (0, (4, 1, 1, 1)))  # of the runs beyond the palette
+FLOOR_DASHES: dict[str, Any] = {"black": ":", "copy-last": (0, (5, 3)), "mean-seen": (0, (6, 2, 1, 2))}
+DPI = 200
+STYLE: dict[str, Any] = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 8,
+    "figure.dpi": DPI,
+    "font.size": 8,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "svg.hashsalt": "avbench",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """In the block figures look, and their files are named within, as the report wants; whatever the user's own."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
+        yield
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write NAME.png and NAME.svg: the same figure, the same bytes."""
+    figure.savefig(folder / f"{name}.png", dpi=DPI)
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+
+
+def better(metric: Metric) -> str:
+    """A metric in words: "psnr, dB (higher is better)"."""
+    return f"{metric.name}{', ' if metric.unit else ''}{metric.unit} ({metric.better} is better)"
+
+
+def on_axis(metric: Metric) -> str:
+    """The same in two lines, for an upright axis."""
+    return better(metric).replace(" (", "\n(")
+
+
+def by_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
+    """A metric against the frame number: a panel for every way in which futures became one number."""
+    own = [frame_curves(run, metric.name) for run in runs]
+    floors = floor_curves(runs, metric)
+    names = panel_names(own)
+    rows, columns = -(-len(names) // 2), min(2, len(names))
+    figure = Figure(figsize=(COLUMN * columns, 0.6 + 1.9 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for name, panel in zip(names, panels, strict=False):
+        panel.set_title(name)
+        _mark_seen(panel, runs[0])
+        for floor, curve in floors.items():
+            panel.plot(curve.at, curve.value, label=f"{floor} (floor)", **floor_style(floor))
+        for number, (run, curves) in enumerate(zip(runs, own, strict=True)):
+            shown = "single" if "single" in curves and stands_in(name) else name
+            if shown in curves:
+                draw(panel, curves[shown], run.label + (" (single)" if shown != name else ""), number)
+    _label(panels, columns, len(names), "frame (from 1)", on_axis(metric))
+    _legend(figure, panels[: len(names)].tolist(), columns)
+    return figure
+
+
+def panel_names(curves: Sequence[Mapping[str, Curve]]) -> list[str]:
+    """The panels of some runs' curves: every "rule of K" that any run has; "single" where there is nothing else."""
+    names = dict.fromkeys(name for own in curves for name in own)
+    several = [name for name in names if name != "single"]
+    return sorted(several, key=lambda name: SAMPLINGS.index(name.split(" ")[0])) or [*names]
+
+
+def stands_in(panel: str) -> bool:
+    """Whether one future may stand beside what this panel shows: beside means, never beside the best of many."""
+    return panel.startswith("mean")
+
+
+def floor_curves(runs: Sequence[RunFolder], metric: Metric) -> dict[str, Curve]:
+    """The floors' curves, from the first run that was scored beside them and with the metric."""
+    for run in runs:
+        found = {floor: frame_curves(run, metric.name, floor) for floor in run.floors}
+        if any(found.values()):
+            return {floor: curves["single"] for floor, curves in found.items() if "single" in curves}
+    return {}
+
+
+def floor_style(floor: str) -> dict[str, Any]:
+    """A floor's thin, dashed line."""
+    return {"color": "0.35", "linewidth": 0.8, "linestyle": FLOOR_DASHES[floor], "zorder": 1.5}
+
+
+def run_style(number: int) -> dict[str, Any]:
+    """Colour and dashes of the run of this number."""
+    rounds, place = divmod(number, len(PALETTE))
+    return {"color": PALETTE[place], "linestyle": DASHES[rounds % len(DASHES)]}
+
+
+def draw(panel: Any, curve: Curve, label: str, number: int) -> None:
+    """A run's line and band; points where it has few places."""
+    looks = run_style(number)
+    marker = "." if len(curve.at) <= 10 else None
+    panel.plot(curve.at, curve.value, label=label, linewidth=1.4, marker=marker, **looks)
+    if np.isfinite(curve.low).any():
+        panel.fill_between(curve.at, curve.low, curve.high, color=looks["color"], alpha=0.2, linewidth=0)
+
+
+def _mark_seen(panel: Any, run: RunFolder) -> None:
+    """The boundary of the seen frames, a little of them left of it, and the reported frames as ticks."""
+    protocol = run.protocol
+    first = max(1, protocol.seen + 1 - protocol.test_predicted // 5)
+    panel.set_xlim(first - 0.5, protocol.test_frames + 0.5)
+    panel.axvspan(first - 0.5, protocol.seen + 0.5, color="0.9", linewidth=0)
+    panel.axvline(protocol.seen + 0.5, color="0.4", linewidth=0.8)
+    between = (first + protocol.seen) / 2
+    panel.annotate("seen", (between, 0.5), xycoords=("data", "axes fraction"), rotation=90, ha="center", va="center")
+    panel.set_xticks(
+        [protocol.seen, *protocol.reported] if protocol.seen + 1 not in protocol.reported else [*protocol.reported]
+    )
+
+
+def _label(panels: NDArray[Any], columns: int, used: int, across: str, upward: str) -> None:
+    """Names of the axes on the outermost of the panels that are used; the rest are hidden."""
+    for place, panel in enumerate(panels):
+        panel.set_visible(place < used)
+        if place % columns == 0:
+            panel.set_ylabel(upward)
+        if place + columns >= used:  # nothing shown below it
+            panel.set_xlabel(across)
+            panel.tick_params(labelbottom=True)
+
+
+def _legend(figure: Figure, panels: Sequence[Any], columns: int) -> None:
+    """One legend below all panels, a line a name."""
+    found: dict[str, Any] = {}
+    for panel in panels:
+        found |= {label: line for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    ordered = sorted(found, key=lambda label: label.endswith("(floor)"))
+    handles = [found[label] for label in ordered]
+    figure.legend(handles, ordered, loc="outside lower center", ncols=2 * columns if len(found) > 1 else 1)
+
+
+def of_one_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
+    """A metric of one frame only: a point and its interval for every run and way in which futures became one number."""
+    points = [
+        (f"{run.label}, {name}", curve, run_style(number)["color"])
+        for number, run in enumerate(runs)
+        for name, curve in frame_curves(run, metric.name).items()
+    ]
+    points += [(f"{floor} (floor)", curve, "0.35") for floor, curve in floor_curves(runs, metric).items()]
+    figure = Figure(figsize=(COLUMN + 1, 0.6 + 0.2 * len(points)), layout="constrained")
+    panel = figure.subplots()
+    for place, (_, curve, color) in enumerate(points):
+        panel.plot([curve.low[0], curve.high[0]], [place, place], color=color, linewidth=1.4)
+        panel.plot(curve.value, [place], color=color, marker="o", markersize=4)
+    panel.set_yticks(range(len(points)), [label for label, _, _ in points])
+    panel.set_ylim(len(points) - 0.5, -0.5)
+    panel.set_xlabel(f"{better(metric)}, at frame {runs[0].protocol.test_frames}")
+    return figure
+
+
+def by_samples(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
+    """The expected best of K futures against K; None where no run drew two."""
+    curves = {number: best_of_k_curve(run, metric.name) for number, run in enumerate(runs)}
+    shown = {number: curve for number, curve in curves.items() if curve is not None and len(curve.at) > 1}
+    if not shown:
+        return None
+    figure = Figure(figsize=(COLUMN, 3.1), layout="constrained")
+    panel = figure.subplots()
+    for floor in runs[0].floors:
+        level = best_of_k_curve(runs[0], metric.name, floor)
+        if level is not None:
+            panel.axhline(level.value[0], label=f"{floor} (floor)", **floor_style(floor))
+    for number, curve in shown.items():
+        draw(panel, curve, runs[number].label, number)
+    most = max(len(curve.at) for curve in shown.values())
+    panel.set_xscale("log")
+    ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k < most] + [most]
+    panel.set_xticks(ticks, map(str, ticks))
+    panel.set_xticks([], minor=True)
+    panel.set(xlabel="K, futures drawn a clip", ylabel=f"expected best of K: {on_axis(metric)}")
+    _legend(figure, [panel], 1)
+    return figure
+
+
+def training(runs: Sequence[RunFolder]) -> Figure | None:
+    """Every loss and its terms against the step, a panel each; None where nothing was trained."""
+    found = [training_curves(run) for run in runs]
+    names = list(dict.fromkeys(name for curves in found for name in curves))
+    if not names:
+        return None
+    rows, columns = -(-len(names) // 3), min(3, len(names))
+    figure = Figure(figsize=(7, 0.6 + 1.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for name, panel in zip(names, panels, strict=False):
+        panel.set_title(name)
+        drawn = [(number, curves[name]) for number, curves in enumerate(found) if name in curves]
+        for number, curve in drawn:
+            draw(panel, curve, runs[number].label, number)
+        values = np.concatenate([curve.value for _, curve in drawn])
+        if 0 < 10 * values.min() < values.max():
+            panel.set_yscale("log")
+    _label(panels, columns, len(names), "training step", "")
+    _legend(figure, panels[: len(names)].tolist(), 2)
+    return figure
+
+
+def validation(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
+    """A metric on validation clips against the step, after PUQ's figure 3; None where no run has it."""
+    found = [validation_curves(run, metric.name) for run in runs]
+    names = panel_names(found)
+    if not names:
+        return None
+    rows, columns = -(-len(names) // 2), min(2, len(names))
+    figure = Figure(figsize=(COLUMN * columns, 0.6 + 1.9 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for name, panel in zip(names, panels, strict=False):
+        panel.set_title(name)
+        for number, curves in enumerate(found):
+            shown = "single" if "single" in curves and stands_in(name) else name
+            if shown in curves:
+                draw(panel, curves[shown], runs[number].label + (" (single)" if shown != name else ""), number)
+    _label(panels, columns, len(names), "training step", on_axis(metric))
+    _legend(figure, panels[: len(names)].tolist(), columns)
+    return figure
+
+
+def uncertainty(runs: Sequence[RunFolder]) -> Figure | None:
+    """PUQ's predicted variance 1/m_t against the frame number; None where no run's examples have it."""
+    curves = {number: uncertainty_curve(run) for number, run in enumerate(runs)}
+    if not any(curves.values()):
+        return None
+    figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
+    panel = figure.subplots()
+    _mark_seen(panel, runs[0])
+    for number, curve in curves.items():
+        if curve is not None:
+            draw(panel, curve, runs[number].label, number)
+    panel.set(xlabel="frame (from 1)", ylabel="predicted variance $1/m_t$")
+    _legend(figure, [panel], 1)
+    return figure
+
+
+def scored(runs: Sequence[RunFolder]) -> list[Metric]:
+    """The metrics that any run's model was scored with."""
+    return [metric for name, metric in METRICS.items() if any(name in run.scores.get(run.model, {}) for run in runs)]
