@@ -14,6 +14,7 @@ from mmnist_av.errors import InputError
 
 NUMBERS = ("seen", "fps", "sample_rate")
 ARRAYS = ("clips", "truth", "mean", "best", "random", "audio")
+WINDOW = 16  # px, side of the brightest window: metrics.block
 BLOCK = ("block", "block_side", "windows")
 
 Frames = NDArray[np.uint8]
@@ -85,6 +86,10 @@ def _check_shapes(found: dict[str, Any], protocol: Protocol, path: Path) -> None
         narrow = name in ("truth", "mean", "best", "random") and array.dtype != np.uint8
         if array.shape != shape or array.dtype.kind not in kinds or narrow:
             raise InputError(f"{path}: {name} is {array.dtype} {array.shape}, {shape} is wanted")
+    if "block" in found and found["windows"].size:
+        furthest = np.array(picture[1:]) - WINDOW
+        if (found["windows"] < 0).any() or (found["windows"] > furthest).any():
+            raise InputError(f"{path}: windows of {WINDOW} px leave the frames")
     if not clips:
         raise InputError(f"{path} holds no clips: delete it")
     if "variance" in found and not (np.isfinite(found["variance"]) & (found["variance"] >= 0)).all():

@@ -23,6 +23,7 @@ from benchmark.report.runs import RunFolder
 from benchmark.statistics import SAMPLINGS
 
 COLUMN = 3.4  # inches
+LETTER = 0.06  # inches, about
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 DASHES = ("-", (0, (6, 2)), (0, (4, 1, 1, 1)))  # of the runs beyond the palette
 FLOOR_DASHES: dict[str, Any] = {"black": ":", "copy-last": (0, (5, 3)), "mean-seen": (0, (6, 2, 1, 2))}
@@ -120,11 +121,16 @@ def run_style(number: int) -> dict[str, Any]:
     return {"color": PALETTE[place], "linestyle": DASHES[rounds % len(DASHES)]}
 
 
+def plain(name: str) -> str:
+    """A name as matplotlib shows it whole: `$` begins a formula there, and `_` hides what it begins."""
+    return name.replace("$", r"\$").replace("_", " _", 1 if name.startswith("_") else 0)
+
+
 def draw(panel: Any, curve: Curve, label: str, number: int) -> None:
     """A run's line and band; points where it has few places."""
     looks = run_style(number)
     marker = "." if len(curve.at) <= 10 else None
-    panel.plot(curve.at, curve.value, label=label, linewidth=1.4, marker=marker, **looks)
+    panel.plot(curve.at, curve.value, label=plain(label), linewidth=1.4, marker=marker, **looks)
     if np.isfinite(curve.low).any():
         panel.fill_between(curve.at, curve.low, curve.high, color=looks["color"], alpha=0.2, linewidth=0)
 
@@ -161,7 +167,8 @@ def _legend(figure: Figure, panels: Sequence[Any], columns: int) -> None:
         found |= {label: line for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     ordered = sorted(found, key=lambda label: label.endswith("(floor)"))
     handles = [found[label] for label in ordered]
-    figure.legend(handles, ordered, loc="outside lower center", ncols=2 * columns if len(found) > 1 else 1)
+    width = 0.5 + LETTER * max(map(len, ordered))
+    figure.legend(handles, ordered, loc="outside lower center", ncols=max(1, int(COLUMN * columns / width)))
 
 
 def of_one_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
@@ -172,12 +179,13 @@ def of_one_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
         for name, curve in frame_curves(run, metric.name).items()
     ]
     points += [(f"{floor} (floor)", curve, "0.35") for floor, curve in floor_curves(runs, metric).items()]
-    figure = Figure(figsize=(COLUMN + 1, 0.6 + 0.2 * len(points)), layout="constrained")
+    width = 2.5 + LETTER * max(len(label) for label, _, _ in points)
+    figure = Figure(figsize=(width, 0.6 + 0.2 * len(points)), layout="constrained")
     panel = figure.subplots()
     for place, (_, curve, color) in enumerate(points):
         panel.plot([curve.low[0], curve.high[0]], [place, place], color=color, linewidth=1.4)
         panel.plot(curve.value, [place], color=color, marker="o", markersize=4)
-    panel.set_yticks(range(len(points)), [label for label, _, _ in points])
+    panel.set_yticks(range(len(points)), [plain(label) for label, _, _ in points])
     panel.set_ylim(len(points) - 0.5, -0.5)
     panel.set_xlabel(f"{better(metric)}, at frame {runs[0].protocol.test_frames}")
     return figure

@@ -6,20 +6,22 @@ from dataclasses import dataclass
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from benchmark.metrics import METRICS
 from benchmark.report.figures import better
 from benchmark.report.runs import RunFolder, futures_of
 
-FACTS = ("model", "protocol", "preset", "dataset", "digits", "fingerprint", "seed", "steps", "batch", "samples")
-FACTS_TOO = ("test_clips", "device", "precision", "code_version")
-NAMES = {"samples": "K, futures a clip", "test_clips": "test clips", "code_version": "code version"}
+FACTS = ("model", "protocol", "preset", "dataset", "digits", "fingerprint", "seed", "steps", "batch")
+MORE_FACTS = ("test_clips", "device", "precision", "code_version")
 UNKNOWN = "–"
+MARK = '<meta name="generator" content="avbench report">'  # by which a report is known
 
 TEMPLATE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+{{ mark }}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
 <style>
@@ -100,6 +102,7 @@ def render(runs: Sequence[RunFolder], sections: Sequence[Section]) -> str:
     """The page."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     return environment.from_string(TEMPLATE).render(
+        mark=Markup(MARK),
         title=f"{', '.join(run.label for run in runs)} · {runs[0].protocol.name}",
         runs=runs,
         facts=facts(runs),
@@ -111,7 +114,8 @@ def render(runs: Sequence[RunFolder], sections: Sequence[Section]) -> str:
 
 def facts(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
     """What the runs are: a name, and each run's value."""
-    lines = [(NAMES.get(name, name), [_told(run.facts.get(name)) for run in runs]) for name in (*FACTS, *FACTS_TOO)]
+    lines = [(name.replace("_", " "), [_told(run.facts.get(name)) for run in runs]) for name in (*FACTS, *MORE_FACTS)]
+    lines.insert(len(FACTS), ("K, futures a clip", [_told(run.samples) for run in runs]))
     return [*lines, ("machine", [_told(run.environment.get("machine")) for run in runs])]
 
 

@@ -50,6 +50,12 @@ class RunFolder:
         return self.facts["model"]
 
     @property
+    def samples(self) -> int | None:
+        """K: the futures a clip that were scored; before that, None."""
+        own = self.scores.get(self.model, {})
+        return next((values.shape[1] for name, values in own.items() if "/" not in name), None)
+
+    @property
     def floors(self) -> list[str]:
         """The floors that were scored beside it."""
         return [name for name in registry.FLOORS if name in self.scores and name != self.model]
@@ -100,13 +106,12 @@ def _if_there(path: Path, read: Callable[[Path], T]) -> T | None:
 
 
 def _labels(runs: Sequence[RunFolder]) -> list[str]:
-    """Each run's model, with as much of its folder's path as it takes to tell the runs apart."""
-    models = [run.model for run in runs]
-    for folder in (lambda run: run.path.resolve().name, lambda run: str(run.path)):
-        if len(set(models)) == len(models):
-            break
-        models = [f"{run.model} ({folder(run)})" for run in runs]
-    return models
+    """Each run's model, with as much of the end of its folder's path as it takes to tell the runs apart."""
+    labels, parts = [run.model for run in runs], 0
+    while len(set(labels)) < len(labels):
+        parts += 1
+        labels = [f"{run.model} ({'/'.join(run.path.resolve().parts[-parts:])})" for run in runs]
+    return labels
 
 
 def _check_same(one: RunFolder, other: RunFolder) -> None:

@@ -10,15 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from benchmark.report.examples import Examples, Frames
-from benchmark.report.figures import DPI, PALETTE
+from benchmark.report.examples import WINDOW, Examples, Frames
+from benchmark.report.figures import DPI, PALETTE, plain
 from benchmark.report.runs import RunFolder
 
 COLUMNS = 14  # frames of a strip, at most
 GAP = 2  # px between pictures
 SCALE = 2  # printed px a pixel
 LEFT, RIGHT, TOP, BOTTOM, CURVE = 190, 20, 90, 20, 130  # px around a strip, and of the curve below it
-WINDOW = 16  # px, side of the brightest window: metrics.block
 SEEN, TRUE_BLOCK, GUESSED = PALETTE[4], PALETTE[2], PALETTE[1]
 
 
@@ -33,7 +32,7 @@ def shown_frames(frames: int, reported: Sequence[int]) -> list[int]:
 
 def mean_name(run: RunFolder) -> str:
     """What the averaged futures of a run are called: "mean of 100"."""
-    return f"mean of {run.facts['samples']}" if "samples" in run.facts else "mean"
+    return f"mean of {run.samples}" if run.samples else "mean"
 
 
 def strip(run: RunFolder, examples: Examples, number: int) -> Figure:
@@ -57,7 +56,7 @@ def strip(run: RunFolder, examples: Examples, number: int) -> Figure:
     axes.set_yticks(np.arange(len(rows)) * height + height / 2, [name for name, _ in rows])
     edge = sum(frame <= examples.seen for frame in shown) * side + GAP / 2 - 0.5
     axes.axvline(edge, color=SEEN, linewidth=2)
-    axes.set_title(f"clip {examples.clips[number]} · {run.label} · frames 1 to {examples.seen} seen", fontsize=8)
+    axes.set_title(f"clip {examples.clips[number]} · {plain(run.label)} · frames 1 to {examples.seen} seen", fontsize=8)
     if below:
         frames = np.arange(examples.seen + 1, examples.truth.shape[1] + 1)
         _draw_below(figure, axes, np.interp(frames, shown, middles), variance, below)

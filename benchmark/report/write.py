@@ -14,7 +14,7 @@ from benchmark.report.curves import POINTS
 from benchmark.report.page import Item, Section
 from benchmark.report.runs import RunFolder, open_runs
 from mmnist_av.errors import InputError
-from mmnist_av.files import sole_writer
+from mmnist_av.files import LOCK, sole_writer
 
 PAGE = "index.html"
 
@@ -41,25 +41,33 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
 def folder_written_whole(out: Path) -> Iterator[Path]:
     """An empty folder beside `out`; it takes the place of `out` when the block ends, and is removed if the block fails.
 
-    Raises InputError where `out` is something else than a report.
+    Raises InputError where `out` is something else than a report, or is being written by another process.
     """
-    if out.exists() and not (out / PAGE).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not is_report(out):
         raise InputError(f"{out} is there and holds no report: choose another --out")
-    fresh, old = (out.with_name(f".{out.name}.{kind}") for kind in ("new", "old"))
-    try:
-        with sole_writer(fresh):
+    fresh, old = (out.parent / f".{out.name}.{kind}" for kind in ("new", "old"))
+    with sole_writer(fresh):
+        try:
             for left in fresh.iterdir():  # by a report that was killed
-                if left.is_file() and left.name != ".lock":
+                if left.name != LOCK:
                     left.unlink()
             yield fresh
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            out.rename(old)
-        fresh.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
+        except BaseException:
+            shutil.rmtree(fresh)
+            raise
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    fresh.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def is_report(folder: Path) -> bool:
+    """Whether a folder is empty or holds a report, and so may be replaced."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return folder.is_dir()
+    page_there = folder / PAGE
+    return page_there.is_file() and page.MARK in page_there.read_text(encoding="utf-8", errors="replace")
 
 
 def _add(section: Section, folder: Path, name: str, figure: Figure | None, caption: str, shown: str = "svg") -> None:
@@ -85,8 +93,8 @@ def draw_frames(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
 def draw_samples(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
     """Every metric's best of K against K."""
     told = (
-        "The expected best of K futures, each judged by its mean over frames: what the last K of best_sequence tells "
-        "is only one point of it. Bands are 95% bootstrap intervals over clips."
+        "What the best of K futures is to be expected to score, each judged by its mean over frames; at the greatest "
+        "K that is best_sequence. Bands are 95% bootstrap intervals over clips."
     )
     section = Section("Best of K", told, [])
     for metric in figures.scored(runs):
