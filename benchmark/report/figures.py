@@ -197,7 +197,7 @@ def by_samples(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
     shown = {number: curve for number, curve in curves.items() if curve is not None and len(curve.at) > 1}
     if not shown:
         return None
-    figure = Figure(figsize=(COLUMN, 3.1), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 2.5 + 0.15 * len(runs)), layout="constrained")
     panel = figure.subplots()
     for floor in runs[0].floors:
         level = best_of_k_curve(runs[0], metric.name, floor)
@@ -210,7 +210,7 @@ def by_samples(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
     ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k < most] + [most]
     panel.set_xticks(ticks, map(str, ticks))
     panel.set_xticks([], minor=True)
-    panel.set(xlabel="K, futures drawn a clip", ylabel=f"expected best of K: {on_axis(metric)}")
+    panel.set(title="expected best of K", xlabel="K, futures drawn a clip", ylabel=on_axis(metric))
     _legend(figure, [panel], 1)
     return figure
 

@@ -106,11 +106,15 @@ def _if_there(path: Path, read: Callable[[Path], T]) -> T | None:
 
 
 def _labels(runs: Sequence[RunFolder]) -> list[str]:
-    """Each run's model, with as much of the end of its folder's path as it takes to tell the runs apart."""
-    labels, parts = [run.model for run in runs], 0
+    """Each run's model; where runs share one, with as much of the end of their folders' paths as tells them apart."""
+    models = [run.model for run in runs]
+    labels, parts = models, 0
     while len(set(labels)) < len(labels):
         parts += 1
-        labels = [f"{run.model} ({'/'.join(run.path.resolve().parts[-parts:])})" for run in runs]
+        ends = ["/".join(run.path.resolve().parts[-parts:]) for run in runs]
+        labels = [
+            model if models.count(model) == 1 else f"{model} ({end})" for model, end in zip(models, ends, strict=True)
+        ]
     return labels
 
 

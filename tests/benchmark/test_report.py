@@ -344,10 +344,8 @@ def test_several_runs_in_one_report(run, tmp_path):
     assert all((tmp_path / "out" / name).is_file() for name in names)
     labels = [each.label for each in open_runs([run, other])]
     assert labels == [f"puq ({path.parent.name}/puq)" for path in (run, other)]  # folders of one name
-    assert [each.label for each in open_runs([run, make_run(tmp_path / "b", protocol="m3so")])] == [
-        "puq (puq)",
-        "puq (b)",
-    ]
+    more = [make_run(tmp_path / name, name[:3], protocol="m3so") for name in ("puq2", "s2s")]
+    assert [each.label for each in open_runs([run, *more])] == ["puq (puq)", "puq (puq2)", "s2s"]
     for floor in FLOORS:  # once, as they are the same in both
         assert text.count(f"<td>{floor} (floor)</td>") == len(protocols.find("m3so").metrics)
 
