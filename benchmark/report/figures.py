@@ -101,13 +101,15 @@ def stands_in(panel: str) -> bool:
     return panel.startswith("mean")
 
 
+def floors_of(runs: Sequence[RunFolder], metric: Metric) -> list[tuple[RunFolder, str]]:
+    """The floors that were scored with the metric, each with the first run that has it: it is the same in all."""
+    found = {floor: run for run in reversed(runs) for floor in run.floors if metric.name in run.scores[floor]}
+    return [(found[floor], floor) for floor in FLOOR_DASHES if floor in found]
+
+
 def floor_curves(runs: Sequence[RunFolder], metric: Metric) -> dict[str, Curve]:
-    """The floors' curves, from the first run that was scored beside them and with the metric."""
-    for run in runs:
-        found = {floor: frame_curves(run, metric.name, floor) for floor in run.floors}
-        if any(found.values()):
-            return {floor: curves["single"] for floor, curves in found.items() if "single" in curves}
-    return {}
+    """The floors' curves: one future each, the same under every sampling rule."""
+    return {floor: frame_curves(run, metric.name, floor)["single"] for run, floor in floors_of(runs, metric)}
 
 
 def floor_style(floor: str) -> dict[str, Any]:
@@ -199,8 +201,8 @@ def by_samples(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
         return None
     figure = Figure(figsize=(COLUMN, 2.5 + 0.15 * len(runs)), layout="constrained")
     panel = figure.subplots()
-    for floor in runs[0].floors:
-        level = best_of_k_curve(runs[0], metric.name, floor)
+    for run, floor in floors_of(runs, metric):
+        level = best_of_k_curve(run, metric.name, floor)
         if level is not None:
             panel.axhline(level.value[0], label=f"{floor} (floor)", **floor_style(floor))
     for number, curve in shown.items():

@@ -148,6 +148,8 @@ def _check_scores(scores: dict[str, Scores], facts: dict[str, Any], protocol: Pr
             if values.ndim != dimensions or (values.shape[0], values.shape[-1]) != ends or not values.size:
                 wanted = f"({clips}, {frames})" if averaged else f"({clips}, K, {frames})"
                 raise InputError(f"{path}: {model}/{name} has the shape {values.shape}, {wanted} is wanted")
+            if model in registry.FLOORS and model != facts["model"] and not averaged and values.shape[1] != 1:
+                raise InputError(f"{path}: {model} is a floor and has one future, not {values.shape[1]}")
             if values.dtype.kind != "f" or np.isinf(values).any():
                 raise InputError(f"{path}: {model}/{name} holds what is no score: delete it to score again")
 

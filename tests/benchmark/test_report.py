@@ -384,6 +384,11 @@ def rewrite_examples(folder, **changes):
         ("scores.npz", lambda path: np.savez(path, **{"puq/pnsr": np.zeros((6, 4, 40), "f4")}), "no metric of this"),
         ("scores.npz", lambda path: np.savez(path, **{"s2s/psnr": np.zeros((6, 4, 40), "f4")}), "no scores of puq"),
         ("scores.npz", lambda path: np.savez(path, **{"puq/psnr": np.full((6, 4, 40), np.inf)}), "is no score"),
+        (
+            "scores.npz",
+            lambda path: np.savez(path, **{f"{name}/ssim": np.zeros((6, 4, 40), "f4") for name in ("puq", "black")}),
+            "black is a floor and has one future, not 4",
+        ),
         ("results.csv", lambda path: path.write_text("model\n"), "line 1: column 2 must be"),
         ("training.csv", lambda path: path.write_text(path.read_text()[:-30]), "line 451: 5 fields wanted"),
         ("training.csv", lambda path: path.write_text("step,epoch,seconds,g\n0,0,1,x\n"), "line 2: numbers wanted"),
