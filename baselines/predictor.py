@@ -1,6 +1,6 @@
 """The interface between a model and the harness: losses by player, and futures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -32,6 +32,8 @@ class Progress:
 
     step: int  # optimizer steps taken so far
     epoch: int  # full passes over the training clips so far
+    stage: str = ""  # which of Predictor.stages
+    share: float = 0.0  # of the stage's steps, those taken so far: 0 to 1
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Loss:
     terms: dict[str, Tensor] = field(default_factory=dict)  # scalars to log
 
 
+def constant(progress: Progress) -> float:
+    """The schedule of a learning rate that stays as it is."""
+    return 1.0
+
+
 @dataclass(frozen=True)
 class Player:
     """The parameters that one optimizer (Adam) moves, and how."""
@@ -50,6 +57,16 @@ class Player:
     learning_rate: float
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float | None = None  # gradients are scaled down to this norm where given
+    schedule: Callable[[Progress], float] = constant  # what multiplies the learning rate
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training in which some of the players move."""
+
+    name: str  # what Progress.stage says
+    players: tuple[str, ...]
+    share: float = 1.0  # of all steps; those of a model's stages add up to 1
 
 
 class Noise:
@@ -82,9 +99,14 @@ class Predictor(nn.Module):
         """Who minimises what: one optimizer each. Empty for what needs no training."""
         return {}
 
-    def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
-        """What each player minimises on this batch.
+    def stages(self) -> tuple[Stage, ...]:
+        """The parts of the training, one after the other; one with all players, unless a model says otherwise."""
+        return (Stage("", tuple(self.players())),)
 
+    def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
+        """What each player of the stage minimises on this batch: means over clips.
+
+        A stage that keeps another's batch norms as they are puts them in eval mode here, at every step.
         All players' losses come from one forward pass, before any of them moves; the training loop differentiates
         each with respect to that player's parameters only.
         """
