@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -14,6 +15,7 @@ from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
 
 METADATA = "training"  # one entry: safetensors writes several in no certain order
+ZIP = b"PK"  # how the files that torch.save writes begin
 
 Optimizers = Mapping[str, Optimizer]
 
@@ -21,18 +23,16 @@ Optimizers = Mapping[str, Optimizer]
 def save(path: Path, run: str, step: int, model: nn.Module, optimizers: Optimizers) -> None:
     """Write the model, its optimizers' states and the number of steps taken, whole or not at all.
 
-    run: what identifies the run that the checkpoint belongs to. Raises InputError where it cannot be written.
+    run: what identifies the run that the checkpoint belongs to. Raises OSError where it cannot be written.
     """
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     for player, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer/{player}/{index}/{name}": value for name, value in state.items()})
     whole = {name: value.contiguous() for name, value in tensors.items()}
-    try:
-        with written_whole(path) as part:
-            save_file(whole, part, {METADATA: json.dumps({"run": run, "step": step})})
-    except SafetensorError as error:  # a full disk, for one
-        raise InputError(f"{path} could not be written: {error}") from error
+    content = serialised(whole, {METADATA: json.dumps({"run": run, "step": step})})
+    with written_whole(path) as part:
+        part.write_bytes(content)  # not by save_file, whose files nobody else may read
 
 
 def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> int:
@@ -40,26 +40,67 @@ def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> int:
 
     Raises InputError where the file is not a whole checkpoint of this very run.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a whole checkpoint ({error}): delete {path.parent} to run again") from error
-    if metadata.get("run") != run:
-        raise InputError(f"{path} belongs to another run: choose another --out, or delete {path.parent}")
+    metadata, tensors = read(path)
+    if metadata["run"] != run:
+        told = difference(metadata["run"], run)
+        raise InputError(f"{path} belongs to another run ({told}): choose another --out, or delete {path.parent}")
     fill(path, model, {name.removeprefix("model/"): value for name, value in tensors.items() if name[:6] == "model/"})
     for player, optimizer in optimizers.items():
         restore(optimizer, f"optimizer/{player}/", tensors)
     return metadata["step"]
 
 
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A checkpoint's run and step, and its tensors by name; InputError if it is not whole, or something else."""
+    way_out = f"delete {path.parent} to run again"
+    try:
+        with safe_open(path, "pt") as file:
+            about = (file.metadata() or {}).get(METADATA)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a whole checkpoint: {kind_of(path)} ({error}); {way_out}") from error
+    try:
+        metadata = json.loads(about or "")
+        return {"run": str(metadata["run"]), "step": int(metadata["step"])}, tensors
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is a safetensors file, but says of no run that it is its checkpoint; {way_out}"
+        ) from error
+
+
+def kind_of(path: Path) -> str:
+    """What is there in a checkpoint's place, in words."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(ZIP))
+    except OSError:
+        return "nothing that can be read"
+    if begins == ZIP:
+        return "safetensors wanted, a pickle of torch.save found, which is never read"
+    return "safetensors wanted, a cut or damaged file found"
+
+
+def difference(found: str, wanted: str) -> str:
+    """In what two runs' identities differ, in words: "model puq there, sound2sight asked"."""
+    try:
+        there, asked = json.loads(found), json.loads(wanted)
+        names = [name for name in {**asked, **there} if asked.get(name) != there.get(name)]
+    except (ValueError, TypeError, AttributeError):  # not of `identity`
+        return f"{found} there, {wanted} asked"
+    return ", ".join(f"{name} {there.get(name)} there, {asked.get(name)} asked" for name in names[:3])
+
+
 def fill(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:
     """Load `state` into the model; InputError if names or shapes differ."""
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{path} holds another model's weights: {str(error).splitlines()[0]}") from error
+    wanted = model.state_dict()
+    there, asked = ({name: tuple(value.shape) for name, value in each.items()} for each in (state, wanted))
+    differ = [name for name in {**asked, **there} if asked.get(name) != there.get(name)]
+    if differ:
+        told = ", ".join(
+            f"{name} {there.get(name, 'not')} there, {asked.get(name, 'not')} wanted" for name in differ[:3]
+        )
+        raise InputError(f"{path} holds another model's weights than {type(model).__name__}'s: {told}")
+    model.load_state_dict(state)
 
 
 def restore(optimizer: Optimizer, prefix: str, tensors: Mapping[str, Tensor]) -> None:
