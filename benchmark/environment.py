@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.ranks import ALONE, Ranks
 from benchmark.training import Compute
 from mmnist_av import __version__
 from mmnist_av.errors import InputError
@@ -50,14 +51,18 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def choose_compute(device: str) -> Compute:
-    """The device called "auto" (CUDA if there is one), "cpu" or "cuda"; bfloat16 where its hardware multiplies it."""
+def choose_compute(device: str, ranks: Ranks = ALONE) -> Compute:
+    """The device called "auto" (CUDA if there is one), "cpu" or "cuda"; bfloat16 where its hardware multiplies it.
+
+    Of several ranks each gets a CUDA device of its own.
+    """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise InputError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
     if device == "cuda" or (device == "auto" and available):
-        return Compute(torch.device("cuda"), torch.cuda.is_bf16_supported(including_emulation=False))
-    return Compute(torch.device("cpu"), torch.cpu._is_avx512_bf16_supported())
+        own = torch.device("cuda") if ranks.count == 1 else torch.device("cuda", ranks.local)
+        return Compute(own, torch.cuda.is_bf16_supported(including_emulation=False), ranks)
+    return Compute(torch.device("cpu"), torch.cpu._is_avx512_bf16_supported(), ranks)
 
 
 def keep_freed_memory() -> None:
@@ -82,6 +87,7 @@ def describe(compute: Compute) -> dict[str, object]:
         "device": str(compute.device),
         "precision": "bfloat16" if compute.bfloat16 else "float32",
         "threads": torch.get_num_threads(),
+        "ranks": compute.ranks.count,
         "python": platform.python_version(),
         "system": platform.platform(),
         **{library: version(library) for library in LIBRARIES},

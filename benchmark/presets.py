@@ -18,6 +18,7 @@ class Preset:
     batch: int  # clips a step
     samples: int  # K: futures drawn a test clip
     annealed: float  # the last part of the steps, over which the learning rates fall to 0
+    eval_every: int  # steps between two validations; 0: none
 
 
 # Training this short ends in the noise of the papers' constant rates; measured on M3SO-NB with PUQ, 40 clips, K = 5:
@@ -25,10 +26,10 @@ class Preset:
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("demo", "embedded", 400, 50, 60, 120, 16, 10, 0.5),
-        Preset("small", "embedded", 8000, 1000, 1000, 2000, 16, 100, 0.5),
+        Preset("demo", "embedded", 400, 50, 60, 120, 16, 10, 0.5, 0),
+        Preset("small", "embedded", 8000, 1000, 1000, 2000, 16, 100, 0.5, 500),
         # 8000 clips in batches of 110 for 1001 epochs: the release's; the paper gives the splits and K = 100
-        Preset("paper", "mnist", 8000, 1000, 1000, 1001 * 72, 110, 100, 0.0),
+        Preset("paper", "mnist", 8000, 1000, 1000, 1001 * 72, 110, 100, 0.0, 10 * 72),
     )
 }
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.predictor import Loss, Player, Predictor
+from baselines.predictor import Loss, Player, Predictor, Progress, Stage
 from baselines.puq import PUQ, PUQConfig
-from benchmark import checkpoint, training
+from benchmark import training
 from benchmark.protocols import PROTOCOLS
+from benchmark.ranks import Ranks
 from benchmark.training import (
     Compute,
     Diverged,
@@ -80,8 +81,8 @@ def test_each_player_descends_its_own_loss_from_gradients_taken_before_anyone_mo
 
 
 def test_rates_fall_linearly_over_the_annealed_part_only(clips, tmp_path):
-    assert [rate_factor(TrainingPlan(8, 2, 0), step) for step in range(8)] == [1.0] * 8
-    factors = [rate_factor(TrainingPlan(8, 2, 0, annealed=0.5), step) for step in range(8)]
+    assert [rate_factor(TrainingPlan(8, 2, 0), range(8), step) for step in range(8)] == [1.0] * 8
+    factors = [rate_factor(TrainingPlan(8, 2, 0, annealed=0.5), range(8), step) for step in range(8)]
     assert factors == [1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
     model = TwoWeights()
     train_on(clips, model, TrainingPlan(2, 2, 0, annealed=1.0), tmp_path)
@@ -129,6 +130,86 @@ def test_a_killed_training_ends_with_the_weights_and_the_log_of_an_unbroken_one(
     ]
     assert rows[0] == rows[1]  # all but the seconds
     assert len(rows[0]) == 7
+
+
+class TwoStages(Predictor):
+    """First one weight moves, then the other, towards the first; remembers where it stood."""
+
+    def __init__(self):
+        super().__init__()
+        self.early, self.late = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(2.0))
+        self.norm = nn.BatchNorm1d(1)
+        self.stood = []
+
+    def players(self):
+        return {"early": Player([self.early], 0.1), "late": Player([self.late], 0.1, schedule=half_way)}
+
+    def stages(self):
+        return Stage("first", ("early",), 0.75), Stage("second", ("late",), 0.25)
+
+    def losses(self, batch, progress):
+        self.stood.append((progress.step, progress.stage, progress.share))
+        light = self.norm(batch.frames.mean((1, 2, 3, 4))[:, None]).square().mean()
+        if progress.stage == "first":
+            return {"early": Loss((self.early * light * torch.rand(())).square())}
+        return {"late": Loss((self.late - self.early.detach()).square(), {"light": light})}
+
+
+def half_way(progress: Progress):
+    return 0.5 if progress.share >= 0.5 else 1.0
+
+
+def test_a_stage_moves_its_players_only_and_rates_follow_schedule_and_stage(clips, tmp_path):
+    model = TwoStages()
+    train_on(clips, model, TrainingPlan(8, 2, 0), tmp_path)
+    assert model.stood[5:] == [(5, "first", 5 / 6), (6, "second", 0.0), (7, "second", 0.5)]
+    assert model.late.item() == pytest.approx(2.0 - 0.1 - 0.05, abs=1e-3)  # Adam's steps are its rate
+    halfway = TwoStages()
+    (tmp_path / "half").mkdir()
+    train_on(clips, halfway, TrainingPlan(8, 2, 0, annealed=1.0), tmp_path / "half")
+    assert halfway.late.item() == pytest.approx(2.0 - 0.1 - 0.5 * 0.05, abs=1e-3)  # falls anew in every stage
+
+
+def test_a_training_killed_on_either_side_of_a_stages_border_ends_as_an_unbroken_one(clips, tmp_path, monkeypatch):
+    plan = TrainingPlan(8, 2, 0, annealed=0.5)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 3)
+    (tmp_path / "whole").mkdir()
+    train_on(clips, TwoStages(), plan, tmp_path / "whole")
+    rows = [row.split(",") for row in (tmp_path / "whole/training.csv").read_text().splitlines()]
+    assert rows[0] == ["step", "epoch", "seconds", "early", "late", "late/light"]
+    assert [bool(row[3]) for row in rows[1:]] == [True] * 6 + [False] * 2
+    assert [bool(row[4] and row[5]) for row in rows[1:]] == [False] * 6 + [True] * 2
+    for steps in (5, 6, 7):
+        folder = tmp_path / str(steps)
+        folder.mkdir()
+        model = TwoStages()
+        step = model.losses
+
+        def die(batch, progress, last=steps, step=step):
+            if progress.step == last:
+                raise KeyboardInterrupt
+            return step(batch, progress)
+
+        model.losses = die
+        with pytest.raises(KeyboardInterrupt):
+            train_on(clips, model, plan, folder)
+        train_on(clips, TwoStages(), plan, folder)
+        assert (folder / "checkpoint.safetensors").read_bytes() == (
+            tmp_path / "whole/checkpoint.safetensors"
+        ).read_bytes()
+        again = [row.split(",") for row in (folder / "training.csv").read_text().splitlines()]
+        assert [row[:2] + row[3:] for row in again] == [row[:2] + row[3:] for row in rows]
+
+
+def test_stages_that_do_not_add_up_and_losses_of_other_players_are_refused(clips, tmp_path):
+    with pytest.raises(ValueError, match=r"add up to 0\.75"):
+        training.spans_of([Stage("a", (), 0.5), Stage("b", (), 0.25)], 8)
+    spans = training.spans_of([Stage("a", (), 1 / 3), Stage("b", (), 1 / 3), Stage("c", (), 1 / 3)], 10)
+    assert [step for _, span in spans for step in span] == list(range(10))
+    model = TwoStages()
+    model.stages = lambda: (Stage("first", ("early", "late")),)
+    with pytest.raises(ValueError, match="stage 'first' has the players"):
+        train_on(clips, model, TrainingPlan(1, 2, 0), tmp_path)
 
 
 def test_a_trained_model_is_not_trained_again(clips, tmp_path):
@@ -182,36 +263,16 @@ def test_a_step_draws_the_same_random_numbers_whenever_it_is_taken(clips, tmp_pa
     assert len(set(noises[0])) == 3
 
 
-@pytest.fixture
-def saved(clips, tmp_path):
-    train_on(clips, TwoWeights(), TrainingPlan(2, 2, 0), tmp_path)
-    return tmp_path / "checkpoint.safetensors"
+def test_rank_0_draws_the_numbers_of_a_process_alone_and_the_others_draw_others():
+    alone = int(np.random.SeedSequence([3, 7]).generate_state(1, np.uint32)[0])
+    assert training.step_seed(3, 7) == training.step_seed(3, 7, 0) == alone
+    assert len({training.step_seed(3, 7, rank) for rank in range(100)}) == 100
 
 
-def load(path, run="run", model=None):
-    model = model or TwoWeights()
-    optimizers = {name: training.adam(player) for name, player in model.players().items()}
-    return checkpoint.load(path, run, model, optimizers)
-
-
-def test_a_truncated_checkpoint_is_refused(saved):
-    saved.write_bytes(saved.read_bytes()[:-5])
-    with pytest.raises(InputError, match="not a whole checkpoint"):
-        load(saved)
-
-
-def test_a_pickle_is_refused_unread(tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
-    torch.save({"one": torch.zeros(())}, path)
-    with pytest.raises(InputError, match="not a whole checkpoint"):
-        load(path)
-
-
-def test_another_runs_checkpoint_is_refused(saved):
-    with pytest.raises(InputError, match="belongs to another run"):
-        load(saved, run="other")
-
-
-def test_another_models_checkpoint_is_refused(saved):
-    with pytest.raises(InputError, match="another model's weights"):
-        load(saved, model=puq())
+def test_the_ranks_shares_make_up_the_batch(clips):
+    plan = TrainingPlan(4, 4, 0)
+    whole = StoredBatches(clips, plan)(0)[1]["index"].tolist()
+    shares = [StoredBatches(clips, plan, Ranks(rank, 2))(0)[1]["index"].tolist() for rank in (0, 1)]
+    assert shares[0] + shares[1] == whole
+    with pytest.raises(InputError, match="4 clips cannot be shared evenly among 3 processes"):
+        StoredBatches(clips, plan, Ranks(0, 3))(0)
