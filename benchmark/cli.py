@@ -1,6 +1,7 @@
 """avbench: train and score models under the protocols."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -48,6 +49,12 @@ DATA = "Dataset's folder, or `stream`: training on endless clips.  [default: mad
     envvar="MMNIST_AV_MNIST_ROOT",
     help="Folder of the MNIST files, where the preset's dataset is made of them.",
 )
+@click.option(
+    "--eval-every", type=int, help="Steps between validations on val clips; 0: none.  [default: the preset's]"
+)
+@click.option("--tensorboard", is_flag=True, help="Log losses and validations for TensorBoard, too.")
+@click.option("--devices", type=int, default=1, show_default=True, help="Processes a machine that train together.")
+@click.option("--nodes", type=int, default=1, show_default=True, help="Machines; start by torchrun or srun.")
 def run(
     model: str,
     protocol: str,
@@ -60,6 +67,10 @@ def run(
     device: str,
     settings: dict[str, str],
     mnist_root: Path | None,
+    eval_every: int | None,
+    tensorboard: bool,
+    devices: int,
+    nodes: int,
 ) -> None:
     """Train a model, draw its futures, score them beside the floors, and write the rows.
 
@@ -71,6 +82,7 @@ def run(
     from benchmark.training import Diverged
 
     job = Job(model, protocol, preset, data, out, samples, steps, seed, device, settings, mnist_root)
+    job = replace(job, eval_every=eval_every, tensorboard=tensorboard, devices=devices, nodes=nodes)
     try:
         rows, folder = run_job(job)
     except Diverged as error:

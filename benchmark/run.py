@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ import torch
 
 from baselines import registry
 from baselines.predictor import ClipShape, Predictor
-from benchmark import checkpoint, environment, presets, protocols, results, scoring
+from benchmark import checkpoint, environment, logs, presets, protocols, results, scoring
+from benchmark.launch import launch
 from benchmark.metrics import METRICS
 from benchmark.presets import Preset
 from benchmark.protocols import Protocol
+from benchmark.ranks import ALONE, Ranks
 from benchmark.sampling import Futures, futures_of
 from benchmark.scoring import ScoredClips, Scores
 from benchmark.statistics import by_sampling
 from benchmark.training import Compute, StoredBatches, StreamedBatches, TrainingPlan, train
+from benchmark.validation import Validation
 from mmnist_av.clips import M3SOStream, StoredClips
 from mmnist_av.errors import InputError
 from mmnist_av.files import is_leftover, remove_leftovers, sole_writer, written_whole
@@ -47,6 +51,10 @@ class Job:
     device: str = "auto"
     settings: Mapping[str, str] = field(default_factory=dict)  # the model's config, name -> text
     mnist_root: Path | None = None
+    eval_every: int | None = None  # steps between two validations; 0: none
+    tensorboard: bool = False
+    devices: int = 1  # processes a machine that train together
+    nodes: int = 1  # machines
 
 
 def run(job: Job) -> tuple[pd.DataFrame, Path]:
@@ -54,21 +62,34 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
 
     Raises InputError for whatever is wrong with the job, the dataset or the folder.
     """
+    folder = job.out or folder_of(job)
+    check(job, folder)
+    if (job.devices, job.nodes) == (1, 1):
+        return run_on(job), folder
+    launch(run_on, job, job.device, job.devices, job.nodes)
+    return results.read_rows(folder / "results.csv"), folder
+
+
+def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
+    """Do the job as one of the ranks: all train, rank 0 alone scores and returns the rows, the others' are empty."""
     protocol, preset = protocols.find(job.protocol), presets.find(job.preset)
     config = registry.configure(job.model, job.settings)
     folder = job.out or folder_of(job)
-    check(job, folder)
     environment.keep_freed_memory()
-    compute = environment.choose_compute(job.device)
-    dataset = open_or_make(job, protocol, preset)
+    compute = environment.choose_compute(job.device, ranks)
+    dataset = ranks.in_turn(lambda: open_or_make(job, protocol, preset))
     model = build(job, protocol, StoredClips(dataset.split("test")), config).to(compute.device)
     plan = plan_of(job, preset, model)
     facts = describe(job, protocol, preset, dataset, config, plan, compute)
-    with sole_writer(folder):
-        claim(folder, facts, environment.describe(compute))
+    with ExitStack() as held:
+        ranks.first(lambda: take_up(held, folder, facts, compute))
         if model.players():
-            batches = training_batches(job, protocol, preset, dataset, plan)
-            train(model, batches, protocol, plan, compute, folder, checkpoint.identity(facts))
+            batches = training_batches(job, protocol, preset, dataset, plan, ranks)
+            validate = validation_of(job, model, protocol, dataset, plan, compute)
+            identity = checkpoint.identity(facts)
+            train(model, batches, protocol, plan, compute, folder, identity, validate, job.tensorboard)
+        if ranks.rank:
+            return pd.DataFrame()
         clips = ScoredClips(dataset.split("test"), protocol, facts["test_clips"], compute.device)
         samples = facts["samples"] if model.stochastic else 1
         futures = futures_of(model.eval(), clips.split, protocol, samples, job.seed, compute)
@@ -76,7 +97,13 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
         made = {name: facts[name] for name in ("seed", "steps", "batch")} | {"settings": changed(job)}
         rows = tabulate(scores, protocol, facts, made, read_json(folder / "environment.json"))
         results.write_rows(rows, folder / "results.csv")
-    return rows, folder
+    return rows
+
+
+def take_up(held: ExitStack, folder: Path, facts: Mapping[str, Any], compute: Compute) -> None:
+    """Be the folder's sole writer for as long as it is held, and make it this run's."""
+    held.enter_context(sole_writer(folder))
+    claim(folder, facts, environment.describe(compute))
 
 
 def folder_of(job: Job) -> Path:
@@ -89,7 +116,22 @@ def plan_of(job: Job, preset: Preset, model: Predictor) -> TrainingPlan:
     """How long the model is trained, and on how much at once: not at all where it has nothing to learn."""
     if not model.players():
         return TrainingPlan(0, 0, job.seed)
-    return TrainingPlan(preset.steps if job.steps is None else job.steps, preset.batch, job.seed, preset.annealed)
+    steps = preset.steps if job.steps is None else job.steps
+    eval_every = preset.eval_every if job.eval_every is None else job.eval_every
+    return TrainingPlan(steps, preset.batch, job.seed, preset.annealed, eval_every)
+
+
+def validation_of(
+    job: Job, model: Predictor, protocol: Protocol, dataset: Dataset, plan: TrainingPlan, compute: Compute
+) -> Validation | None:
+    """What validates the model in training; None where the plan has no validation."""
+    if not plan.eval_every:
+        return None
+    split = dataset.split("val")
+    if not len(split):
+        raise InputError(f"{dataset.path}: the val split is empty, so there is nothing to validate on: --eval-every 0")
+    origin = {"seed": job.seed, "settings": changed(job), "fingerprint": dataset.fingerprint}
+    return Validation(model, job.model, split, protocol, job.preset, job.seed, compute, origin)
 
 
 def check(job: Job, folder: Path) -> None:
@@ -98,6 +140,13 @@ def check(job: Job, folder: Path) -> None:
         raise InputError(f"--samples {job.samples}: at least one future a clip is needed")
     if job.steps is not None and job.steps < 0:
         raise InputError(f"--steps {job.steps}: cannot be negative")
+    if job.devices < 1 or job.nodes < 1:
+        raise InputError(f"--devices {job.devices} --nodes {job.nodes}: at least one of each is needed")
+    Ranks(count=job.devices * job.nodes).share(presets.find(job.preset).batch)
+    if job.eval_every is not None and job.eval_every < 0:
+        raise InputError(f"--eval-every {job.eval_every}: cannot be negative; 0 is for none")
+    if job.tensorboard:
+        logs.find_tensorboard()
     if not 0 <= job.seed < 2**32:
         raise InputError(f"--seed {job.seed}: must be within 0 .. {2**32 - 1}")
     files = list(folder.iterdir()) if folder.is_dir() else []
@@ -132,15 +181,24 @@ def check_dataset(dataset: Dataset, protocol: Protocol) -> None:
 
 
 def training_batches(
-    job: Job, protocol: Protocol, preset: Preset, dataset: Dataset, plan: TrainingPlan
+    job: Job, protocol: Protocol, preset: Preset, dataset: Dataset, plan: TrainingPlan, ranks: Ranks
 ) -> StoredBatches | StreamedBatches:
-    """What the model is trained on: the dataset's clips, or the endless clips of its world."""
+    """What the model is trained on, a rank's share: the dataset's clips, or the endless clips of its world."""
     if job.data != STREAM:
-        return StoredBatches(StoredClips(dataset.split("train"), protocol.train_frames), plan)
+        return StoredBatches(StoredClips(dataset.split("train"), protocol.train_frames), plan, ranks)
     digits = load_pool(dataset.manifest["digits"]["source"], job.mnist_root)["train"]
     frames = protocol.train_frames
-    stream = M3SOStream(dataset.spec, dataset.seed, batch=plan.batch, digits=digits, split="train", frames=frames)
-    return StreamedBatches(stream, preset.train_clips)
+    stream = M3SOStream(
+        dataset.spec,
+        dataset.seed,
+        batch=ranks.share(plan.batch),
+        digits=digits,
+        split="train",
+        frames=frames,
+        rank=ranks.rank,
+        ranks=ranks.count,
+    )
+    return StreamedBatches(stream, preset.train_clips // ranks.count)
 
 
 def build(job: Job, protocol: Protocol, clips: StoredClips, config: Any) -> Predictor:
@@ -167,6 +225,8 @@ def describe(
         "steps": plan.steps,
         "batch": plan.batch,
         "annealed": plan.annealed,
+        "eval_every": plan.eval_every,
+        "ranks": compute.ranks.count,
         "samples": preset.samples if job.samples is None else job.samples,
         "test_clips": min(preset.test_clips, len(dataset.split("test"))),
         "device": compute.device.type,

@@ -239,6 +239,9 @@ def test_numbers_that_make_no_sense_are_refused_before_anything_is_written(nb_da
     refused("--samples 0: at least one", nb_dataset, out, samples=0)
     refused("--steps -1", nb_dataset, out, steps=-1)
     refused("--seed -1", nb_dataset, out, seed=-1)
+    refused("--eval-every -1", nb_dataset, out, eval_every=-1)
+    refused("--devices 0 --nodes 1: at least one", nb_dataset, out, devices=0)
+    refused("16 clips cannot be shared evenly among 3 processes", nb_dataset, out, devices=3)
     refused("unknown model 'pug': did you mean puq", nb_dataset, out, model="pug")
     refused("unknown setting of puq 'etta2': did you mean eta2", nb_dataset, out, settings={"etta2": "1"})
     refused("needs M3SO, this dataset is M3SO-NB", nb_dataset, out, protocol="m3so")
@@ -294,3 +297,15 @@ def test_a_folder_that_another_process_writes_is_left_alone(nb_dataset, tmp_path
     with sole_writer(tmp_path / "busy"):
         refused("being written by another process", nb_dataset, tmp_path / "busy")
     assert not any((tmp_path / "busy").iterdir())
+
+
+def test_two_processes_do_a_job_as_one_and_rank_0_scores(nb_dataset, tmp_path):
+    pytest.importorskip("lightning_fabric")
+    asked = {"steps": 1, "eval_every": 1, "tensorboard": True}
+    rows, folder = run(job(nb_dataset, tmp_path / "two", devices=2, **asked))
+    pd.testing.assert_frame_equal(rows, read_rows(folder / "results.csv"))
+    assert set(rows[rows["model"] == "puq"]["clips"]) == {3}
+    assert json.loads((folder / "config.json").read_text())["ranks"] == 2
+    assert set(pd.read_csv(folder / "validation.csv")["step"]) == {1}
+    assert not (folder / ".lock").exists()
+    refused("ranks 2 there, 1 asked", nb_dataset, folder, **asked)
