@@ -7,13 +7,14 @@ import pytest
 import safetensors.torch
 import torch
 
+from baselines.predictor import Batch, Progress
 from benchmark.launch import launch
 from benchmark.protocols import PROTOCOLS
 from benchmark.training import TrainingPlan
 from mmnist_av.errors import InputError
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
-from twins import find_what_rank_0_made, learn
+from twins import built, find_what_rank_0_made, learn
 
 pytest.importorskip("lightning_fabric")
 PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2)
@@ -45,6 +46,23 @@ def test_two_processes_learn_what_one_learns_and_draw_noise_of_their_own(dataset
     for column in ("step", "epoch", "maker", "judge"):
         assert other[column].to_numpy() == pytest.approx(log[column].to_numpy(), rel=1e-5)
     assert (other["maker/noise"] - log["maker/noise"]).abs().min() > 1e-4  # the mean of rank 0's own and another
+
+
+@pytest.mark.parametrize("name", ["sound2sight", "puq"])
+def test_a_batchs_losses_are_the_means_of_its_halves_losses(name, monkeypatch):
+    for drawn in ("randn_like", "rand_like"):
+        monkeypatch.setattr(torch, drawn, lambda like, **_: torch.full_like(like, 0.5))
+    monkeypatch.setattr(torch, "randint", lambda low, high, size, **_: torch.full(size, low))
+    model = built(name).eval()  # batch norm's statistics, and dropout, are of no half
+    given = torch.rand(4, 5, 1, 48, 48), torch.rand(4, 5, 41, 21)
+    whole, *halves = (
+        model.losses(Batch(*(each[part] for each in given), 3), Progress(9, 2))
+        for part in (slice(4), slice(2), slice(2, 4))
+    )
+    for player, loss in whole.items():
+        torch.testing.assert_close(loss.total, sum(half[player].total for half in halves) / 2)
+        for term, value in loss.terms.items():
+            torch.testing.assert_close(value, sum(half[player].terms[term] for half in halves) / 2)
 
 
 def test_sound2sights_losses_are_those_of_the_whole_batch_up_to_noise_and_batch_norm(dataset, tmp_path):

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from baselines.predictor import ClipShape, Loss, Player, Predictor
-from baselines.sound2sight import Sound2Sight, Sound2SightConfig
+from baselines.puq import PUQ
+from baselines.sound2sight import Sound2Sight
 from benchmark.protocols import Protocol
 from benchmark.ranks import ALONE, Ranks
 from benchmark.training import Compute, StoredBatches, TrainingPlan, train
@@ -40,7 +41,8 @@ def built(name: str) -> Predictor:
     if name == "rivals":
         return Rivals()
     sizes = {"hidden": 16, "transformer_width": 16, "feedforward": 16, "embedding": 16}
-    return Sound2Sight(ClipShape((1, 48, 48), (41, 21)), Sound2SightConfig(**sizes))
+    model = {"sound2sight": Sound2Sight, "puq": PUQ}[name]
+    return model(ClipShape((1, 48, 48), (41, 21)), model.Config(**sizes))
 
 
 def learn(job: tuple[str, Path, Path, Protocol, TrainingPlan], ranks: Ranks = ALONE) -> None:
