@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from baselines.predictor import ClipShape, Noise, Predictor
+from baselines.predictor import ClipShape, Noise, Prediction, Predictor
 
 
 class Floor(Predictor):
@@ -22,10 +22,10 @@ class Floor(Predictor):
         """The frame to repeat: (B, F, C, H, W) -> (B, C, H, W)."""
         raise NotImplementedError
 
-    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Tensor:
+    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
         """The still frame as every frame of every future; see Predictor.predict."""
         predicted = audio.shape[1] - seen.shape[1]
-        return self.still(seen)[:, None, None].expand(-1, samples, predicted, -1, -1, -1)
+        return Prediction(self.still(seen)[:, None, None].expand(-1, samples, predicted, -1, -1, -1))
 
 
 class Black(Floor):
@@ -42,6 +42,11 @@ class CopyLast(Floor):
     def still(self, seen: Tensor) -> Tensor:
         """The last seen frame."""
         return seen[:, -1]
+
+    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+        """The last seen frame, from which nothing moves: its flow is 0."""
+        frames = super().predict(seen, audio, samples, noise).frames
+        return Prediction(frames, flow=frames.new_zeros(1).expand(*frames.shape[:3], 2, *frames.shape[4:]))
 
 
 class MeanSeen(Floor):

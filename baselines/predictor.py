@@ -27,6 +27,15 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """The futures of some clips, and what else a model may say of them."""
+
+    frames: Tensor  # (B, samples, predicted, C, H, W) in [0, 1]
+    flow: Tensor | None = None  # (B, samples, predicted, 2, H, W): px, (dx, dy) from a pixel to where it was before
+    variance: Tensor | None = None  # (B, samples, predicted): the mean squared error that the model expects of a frame
+
+
+@dataclass(frozen=True)
 class Progress:
     """Where training stands."""
 
@@ -112,10 +121,9 @@ class Predictor(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} is not trained")
 
-    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Tensor:
-        """Futures of some clips.
+    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+        """Futures of some clips, T - F frames each.
 
-        seen: (B, F, C, H, W) in [0, 1]; audio: (B, T, bins, columns), up to the last frame to predict;
-        returns (B, samples, T - F, C, H, W) in [0, 1].
+        seen: (B, F, C, H, W) in [0, 1]; audio: (B, T, bins, columns), up to the last frame to predict.
         """
         raise NotImplementedError

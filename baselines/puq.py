@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.predictor import ClipShape, Player
+from baselines.predictor import ClipShape, Noise, Player, Prediction
 from baselines.sound2sight import Reconstruction, Sound2Sight, Sound2SightConfig, initialise
 
 
@@ -129,3 +129,11 @@ class PUQ(Sound2Sight):
             s = posterior.sample(torch.rand_like(posterior.location))
             kl = posterior.kl_to_normal(*self.precision.prior(made.prior.log_variance))
             return self.precision.log_precision(s), kl.float()
+
+    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+        """Sound2Sight's futures, and 1 / m_t of every frame; s_t is its prior's mean, or 0 if that is below (ours)."""
+        frames, sigma = self.foresee(seen, audio, samples, noise)
+        with torch.autocast(sigma.device.type, enabled=False):
+            mean, _ = self.precision.prior(sigma.float())
+            log_precision = self.precision.log_precision(mean.clamp(min=0))
+        return Prediction(frames, variance=torch.exp(-log_precision))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.predictor import Batch, ClipShape, Loss, Noise, Player, Predictor, Progress
+from baselines.predictor import Batch, ClipShape, Loss, Noise, Player, Prediction, Predictor, Progress
 from mmnist_av.errors import InputError
 
 REAL, FAKE = 1, 0
@@ -567,8 +567,12 @@ class Sound2Sight(Predictor):
         moment = (torch.arange(count, device=audio.device) + shift) % count
         return audio[torch.arange(clips, device=audio.device)[:, None], moment]
 
-    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Tensor:
-        """Futures, frame by frame, z from the prior; see Predictor.predict.
+    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+        """Futures, frame by frame, z from the prior; see Predictor.predict."""
+        return Prediction(self.foresee(seen, audio, samples, noise)[0])
+
+    def foresee(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Futures (B, samples, T - F, C, H, W) and the prior's log variances (B, samples, T - F, latent).
 
         What was seen and heard is encoded once a clip and shared by its futures.
         """
@@ -590,7 +594,7 @@ class Sound2Sight(Predictor):
         heard = heard.repeat_interleave(samples, 0)
         z = Gaussian(mean, log_variance).sample(z_noise[:, :given])
         hidden, state = made.predictor(torch.cat([frames, z], -1))
-        predicted = []
+        predicted, log_variances = [], [log_variance[:, -1]]
         for t in range(given, total):
             output = torch.tanh(made.leave_predictor(hidden[:, -1]))
             predicted.append(made.frame_decoder(output, halves))
@@ -599,9 +603,11 @@ class Sound2Sight(Predictor):
             frame = made.frame_encoder(predicted[-1])[0][:, None]
             watched, past = made.prior_transformer(frame, past)
             prior, prior_state = made.prior_lstm(watched, heard[:, t + 1 : t + 2], prior_state)
+            log_variances.append(prior.log_variance[:, -1])
             z = prior.sample(z_noise[:, t : t + 1])
             hidden, state = made.predictor(torch.cat([frame, z], -1), state)
-        return torch.stack(predicted, 1).unflatten(0, (clips, samples))
+        rows = clips, samples
+        return torch.stack(predicted, 1).unflatten(0, rows), torch.stack(log_variances, 1).unflatten(0, rows)
 
 
 def initialise(module: nn.Module) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from benchmark import protocols, scoring
+from benchmark.folder import read_json
 from benchmark.metrics import METRICS
 from benchmark.results import Floats, reported
-from benchmark.run import read_json
-from benchmark.statistics import by_sampling, mean_over_clips, paired_interval
+from benchmark.seal import check_seal
+from benchmark.statistics import mean_over_clips, paired_interval
 from mmnist_av.errors import InputError
 
 SAME = ("protocol", "fingerprint", "test_clips")  # what two runs must share
@@ -24,6 +25,8 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
     compare: other clips or protocol, or other K under a best-of-K rule's name (such rules are left out, with K = 1
     as `single`, where K differs). A metric that one of them was not scored with is left out.
     """
+    for folder in (one, other):
+        check_seal(folder)
     facts = [read_json(folder / "config.json") for folder in (one, other)]
     for name in SAME:
         if facts[0].get(name) != facts[1].get(name):
@@ -35,8 +38,9 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
     ]
     frames = range(protocol.seen + 1, protocol.test_frames + 1)
     rows: list[tuple] = []
-    for metric in (name for name in protocol.metrics if all(name in score for score in scores)):
-        found = [samplings(score, metric) for score in scores]
+    shared = (name for name in protocol.metrics if all(name in score for score in scores))
+    for metric in (name for name in shared if METRICS[name].of != "set"):  # a distance of sets has no value a clip
+        found = [agreeing(scoring.samplings(score, metric)) for score in scores]
         for sampling in found[0]:
             if sampling not in found[1]:
                 continue
@@ -51,12 +55,9 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
     )
 
 
-def samplings(scores: scoring.Scores, metric: str) -> Mapping[str, Floats]:
-    """Every sampling rule's (clips, frames) of a metric; a deterministic model's under every mean, as all agree."""
-    found = by_sampling(scores[metric], METRICS[metric].better, scores.get(f"{metric}/mean_frame"))
-    if "single" in found:
-        return {"mean": found["single"], "mean_frame": found["single"]}
-    return found
+def agreeing(found: Mapping[str, Floats]) -> Mapping[str, Floats]:
+    """The samplings of a metric; a deterministic model's only one under every mean, as all its futures agree."""
+    return {"mean": found["single"], "mean_frame": found["single"]} if "single" in found else found
 
 
 def differences(metric: str, sampling: str, names: list[str], one: Floats, other: Floats) -> list[tuple]:

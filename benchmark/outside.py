@@ -1,6 +1,8 @@
 """Futures that another program drew, scored as our own are."""
 
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines import registry
-from benchmark import environment, protocols, results
+from baselines.predictor import Prediction
+from benchmark import environment, protocols
+from benchmark.evaluation import evaluate
+from benchmark.folder import claim
+from benchmark.metrics import choose
 from benchmark.protocols import Protocol
-from benchmark.run import check_dataset, claim, read_json, score_all, tabulate
-from benchmark.scoring import ScoredClips
+from benchmark.run import check_dataset
+from benchmark.scoring import Contender
+from benchmark.targets import TrueClips
 from mmnist_av.errors import InputError
 from mmnist_av.files import sha256, sole_writer
 from mmnist_av.store import Dataset, open_dataset
 
-FUTURES, ABOUT = "predictions.npy", "predictions.json"
+FUTURES, FLOW, ABOUT = "predictions.npy", "flow.npy", "predictions.json"
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 WANTED = '{"model": "a-name-of-yours", "fingerprint": "..."}'
 
 
@@ -30,19 +38,35 @@ class Predictions:
 
     model: str  # its name on the board
     futures: NDArray[Any]  # (clips, K, predicted, C, H, W) uint8, or float in [0, 1]; mapped into memory
-    path: Path
+    flow: NDArray[Any] | None  # (clips, K, predicted, 2, H, W) float, px; mapped into memory
+    folder: Path
 
-    def __call__(self, index: int) -> Tensor:
-        """The futures of a clip: (1, K, predicted, C, H, W) in [0, 1], float32. Raises InputError for other values."""
-        found = np.array(self.futures[index])
-        if found.dtype == np.uint8:
-            return torch.from_numpy(found)[None].float() / 255
-        wrong = np.argwhere(~((found >= 0) & (found <= 1)))  # a NaN is wrong, too
+    def __call__(self, index: int) -> Prediction:
+        """The futures of a clip, float32. Raises InputError for values outside [0, 1] and flow that is not finite."""
+        flow = None
+        if self.flow is not None:
+            flow = self._checked(FLOW, self.flow, index, np.isfinite, "must be finite")
+        if self.futures.dtype == np.uint8:
+            return Prediction(torch.from_numpy(np.array(self.futures[index]))[None].float() / 255, flow)
+        frames = self._checked(FUTURES, self.futures, index, _within_0_and_1, "must be within 0 and 1")
+        return Prediction(frames, flow)
+
+    def _checked(
+        self, name: str, values: NDArray[Any], index: int, valid: Callable[[NDArray[Any]], NDArray[Any]], rule: str
+    ) -> Tensor:
+        """The values of a clip, (1, K, predicted, ...) float32; InputError where one is not `valid`."""
+        found = np.array(values[index])
+        wrong = np.argwhere(~valid(found))
         if len(wrong):
             sample, frame = wrong[0, :2]
             where = f"clip {index}, sample {sample}, predicted frame {frame + 1}"
-            raise InputError(f"{self.path}: {where}: values must be within 0 and 1, {found[tuple(wrong[0])]:g} is not")
+            raise InputError(f"{self.folder / name}: {where}: values {rule}, {found[tuple(wrong[0])]:g} is not")
         return torch.from_numpy(found.astype(np.float32))[None]
+
+
+def _within_0_and_1(values: NDArray[Any]) -> NDArray[Any]:
+    inside: NDArray[Any] = (values >= 0) & (values <= 1)  # a NaN is not
+    return inside
 
 
 def open_predictions(folder: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
@@ -56,12 +80,10 @@ def open_predictions(folder: Path, dataset: Dataset, protocol: Protocol) -> Pred
         raise InputError(f"{folder / ABOUT}: {told}: predict the test clips of this one")
     if about["model"] in registry.models():
         raise InputError(f"{folder / ABOUT}: '{about['model']}' is a model of this package: choose another name")
-    path = folder / FUTURES
-    try:
-        futures = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    if not NAME.fullmatch(about["model"]):
+        raise InputError(f"{folder / ABOUT}: a name has letters, digits, '.', '_' and '-', not {about['model']!r}")
     clips, picture = len(dataset.split("test")), _picture(dataset)
+    path, futures = folder / FUTURES, _mapped(folder / FUTURES)
     wanted = f"({clips} clips, K, {protocol.test_predicted}, {', '.join(map(str, picture))})"
     if futures.ndim != 6 or futures.shape[2:] != (protocol.test_predicted, *picture) or not futures.shape[1]:
         raise InputError(f"{path} has the shape {futures.shape}, {wanted} is wanted")
@@ -69,7 +91,25 @@ def open_predictions(folder: Path, dataset: Dataset, protocol: Protocol) -> Pred
         raise InputError(f"{path} has {futures.shape[0]} clips, the test split has {clips}: {wanted} is wanted")
     if futures.dtype != np.uint8 and not np.issubdtype(futures.dtype, np.floating):
         raise InputError(f"{path} holds {futures.dtype}: uint8, or floats within 0 and 1, are wanted")
-    return Predictions(about["model"], futures, path)
+    return Predictions(about["model"], futures, _open_flow(folder / FLOW, futures), folder)
+
+
+def _open_flow(path: Path, futures: NDArray[Any]) -> NDArray[Any] | None:
+    """The predicted flow of the same futures; None where there is none."""
+    if not path.exists():
+        return None
+    flow, wanted = _mapped(path), (*futures.shape[:3], 2, *futures.shape[4:])
+    if flow.shape != wanted or not np.issubdtype(flow.dtype, np.floating):
+        raise InputError(f"{path} has the shape {flow.shape} of {flow.dtype}: {wanted} of floats is wanted")
+    return flow
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    return array
 
 
 def _read_about(path: Path) -> dict[str, str]:
@@ -87,17 +127,24 @@ def _picture(dataset: Dataset) -> tuple[int, int, int]:
 
 
 def score_predictions(
-    folder: Path, protocol_name: str, data: Path, out: Path, device: str = "auto"
+    folder: Path,
+    protocol_name: str,
+    data: Path,
+    out: Path,
+    device: str = "auto",
+    metrics: str = "standard",
+    weights: Path | None = None,
 ) -> tuple[pd.DataFrame, Path]:
     """Score a folder of predictions beside the floors, from wherever an earlier call was broken off.
 
     Returns the rows and `out`, a run's folder without training. Raises InputError as `open_predictions` does.
     """
     protocol, compute = protocols.find(protocol_name), environment.choose_compute(device)
+    chosen = choose(metrics, protocol.metrics)
     dataset = open_dataset(data)
     check_dataset(dataset, protocol)
     predictions = open_predictions(folder, dataset, protocol)
-    clips = ScoredClips(dataset.split("test"), protocol, len(predictions.futures), compute.device)
+    clips = TrueClips(dataset, "test", protocol, len(predictions.futures), compute.device)
     facts = {
         "model": predictions.model,
         "settings": {},
@@ -107,16 +154,15 @@ def score_predictions(
         "dataset": f"{protocol.dataset} {dataset.spec.variant}".strip(),
         "digits": dataset.manifest["digits"]["source"],
         "seed": "",
-        "predictions": sha256(predictions.path),
+        "predictions": [sha256(path) for path in (folder / FUTURES, folder / FLOW) if path.exists()],
         "samples": predictions.futures.shape[1],
         "test_clips": clips.count,
         "device": compute.device.type,
         "code_version": environment.code_version(),
     }
+    unknown = {"seed": "", "steps": "", "batch": "", "settings": ""}
     with sole_writer(out):
         claim(out, facts, environment.describe(compute))
-        scores = score_all({predictions.model: predictions}, clips, compute, out)
-        unknown = {"seed": "", "steps": "", "batch": "", "settings": ""}
-        rows = tabulate(scores, protocol, facts, unknown, read_json(out / "environment.json"))
-        results.write_rows(rows, out / "results.csv")
+        contender = Contender(predictions.model, predictions)
+        rows = evaluate(contender, chosen, clips, weights, facts, unknown, compute, out)
     return rows, out

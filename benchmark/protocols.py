@@ -49,7 +49,9 @@ class Protocol:
             raise InputError(f"protocol {self.name} needs clips of {asked} frames, this dataset's have {spec.frames}")
 
 
-M3SO_METRICS = ("psnr", "ssim", "ssim_uniform", "position_error")
+IMAGE_METRICS = ("psnr", "ssim", "ssim_uniform", "lpips", "fid", "fvd", "fooling_rate", "aepe")
+DIVERSITY_METRICS = ("self_similarity", "self_similarity_flow")
+M3SO_METRICS = (*IMAGE_METRICS, *DIVERSITY_METRICS, "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
 
 PROTOCOLS = {
     protocol.name: protocol

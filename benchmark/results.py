@@ -37,16 +37,19 @@ def make_rows(
     protocol: str,
     preset: str,
     samples: int,
+    clips: int,
     frames: Sequence[int],
     report: Sequence[int | str],
     provenance: Mapping[str, object],
 ) -> pd.DataFrame:
     """The rows of one model: per metric, sampling and reported frame the mean over clips with its 95% interval.
 
-    scores: metric -> sampling -> (N clips, T frames); (N, 1) for a metric of the last frame only, which gets one row
-    under that frame's number. samples: K, the futures a clip (`single` rows say 1). frames: the T predicted frames'
-    numbers, 1-based. report: which of them get a row, and "mean" for the mean over all T. provenance: what else
-    decides the numbers or says where they come from (seed, fingerprint, machine ...), a column each, as text.
+    scores: metric -> sampling -> (N clips, T frames); (N, 1) for a metric with one score a future, which gets one row,
+    under the last frame's number or "mean"; () for a distance between all clips and all predictions, which has no
+    interval. samples: K, the futures a clip; `single` rows say 1, and metrics of fewer futures how many. clips: N.
+    frames: the T predicted frames' numbers, 1-based. report: which of them get a row, and "mean" for the mean over all
+    T. provenance: what else decides the numbers or says where they come from (seed, fingerprint, machine ...), a
+    column each, as text.
     Columns: COLUMNS, then the provenance's in its order; `clips` counts those that have a value.
     Raises ValueError where shapes, frames or names do not fit, and InputError for an unknown metric or sampling.
     """
@@ -58,9 +61,12 @@ def make_rows(
     for metric, by_sampling in scores.items():
         for sampling, values in by_sampling.items():
             _check_sampling(sampling)
-            names, columns = reported(metric, np.asarray(values, np.float64), frames, report)
-            k = 1 if sampling == "single" else samples
+            k = 1 if sampling == "single" else min(samples, metrics.find(metric).futures or samples)
             name = (model, protocol, preset, metric, sampling, k)
+            if metrics.find(metric).of == "set":
+                found.append((*name, "mean", float(values), math.nan, math.nan, clips, *about))
+                continue
+            names, columns = reported(metric, np.asarray(values, np.float64), frames, report)
             found += [(*name, frame, *figures, *about) for frame, figures in zip(names, _figures(columns), strict=True)]
     return pd.DataFrame(found, columns=[*COLUMNS, *provenance])
 
@@ -69,11 +75,12 @@ def reported(
     metric: str, values: Floats, frames: Sequence[int], report: Sequence[int | str]
 ) -> tuple[list[str], Floats]:
     """Names of the reported frames and their scores, (N, one column a name)."""
-    width = len(frames) if metrics.find(metric).frames == "all" else 1
+    each_frame = metrics.find(metric).frames == "all"
+    width = len(frames) if each_frame else 1
     if values.ndim != 2 or values.shape[1] != width:
         raise ValueError(f"{metric}: scores (clips, {width}) wanted, not {values.shape}")
-    if metrics.find(metric).frames == "last":
-        return [str(frames[-1])], values
+    if not each_frame:
+        return [str(frames[-1]) if metrics.find(metric).frames == "last" else "mean"], values
     unknown = [frame for frame in report if frame != "mean" and frame not in frames]
     if unknown or len(set(report)) < len(report):
         raise ValueError(f"frames to report must be predicted, each once: {list(report)} of {list(frames)}")
@@ -170,8 +177,10 @@ def _parsed(header: list[str], fields: list[str], where: str) -> dict[str, objec
     if row["frame"] != "mean":
         _count(row, "frame", where, least=1)
     row |= {"k": _count(row, "k", where, least=1), "clips": _count(row, "clips", where, least=0)}
-    for column in ("value", "low", "high"):
-        row[column] = _figure(row, column, where, wanted=row["clips"] != 0)
+    scored = row["clips"] != 0
+    row["value"] = _figure(row, "value", where, wanted=scored)
+    for column in ("low", "high"):
+        row[column] = _figure(row, column, where, wanted=scored and metrics.find(str(row["metric"])).of != "set")
     return row
 
 
@@ -194,7 +203,7 @@ def _figure(row: Mapping[str, object], column: str, where: str, wanted: bool) ->
     except ValueError:
         raise InputError(f"{where}: {column} must be a number, not '{row[column]}'") from None
     if math.isfinite(number) != wanted:
-        reason = "must be finite" if wanted else "must be nan where clips is 0"
+        reason = "must be finite" if wanted else "must be nan where clips is 0, and a distance of sets has no interval"
         raise InputError(f"{where}: {column} {reason}, not '{row[column]}'")
     return number
 
@@ -269,4 +278,6 @@ def _cell(row: pd.Series, gap: str) -> str:
     if row["clips"] == 0:
         return "-"
     digits = 2 if metrics.find(row["metric"]).unit else 4  # hundredths of a dB or px; pure numbers are below 1
+    if metrics.find(row["metric"]).of == "set":
+        return f"{row['value']:.{digits}f}"
     return f"{row['value']:.{digits}f}{gap}[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"

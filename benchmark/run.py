@@ -1,7 +1,6 @@
 """The whole job: data, train, sample, score, write."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,28 +11,28 @@ import pandas as pd
 import torch
 
 from baselines import registry
-from baselines.predictor import ClipShape, Predictor
-from benchmark import checkpoint, environment, logs, presets, protocols, results, scoring
+from baselines.predictor import Predictor
+from benchmark import checkpoint, environment, logs, presets, protocols, results, validation
+from benchmark.evaluation import evaluate, practice_of, shape_of
+from benchmark.folder import claim
 from benchmark.launch import launch
-from benchmark.metrics import METRICS
+from benchmark.metrics import choose
 from benchmark.presets import Preset
 from benchmark.protocols import Protocol
 from benchmark.ranks import ALONE, Ranks
-from benchmark.sampling import Futures, futures_of
-from benchmark.scoring import ScoredClips, Scores
-from benchmark.statistics import by_sampling
+from benchmark.sampling import futures_of
+from benchmark.scoring import Contender
+from benchmark.targets import TrueClips
 from benchmark.training import Compute, StoredBatches, StreamedBatches, TrainingPlan, train
-from benchmark.validation import Validation
 from mmnist_av.clips import M3SOStream, StoredClips
 from mmnist_av.errors import InputError
-from mmnist_av.files import is_leftover, remove_leftovers, sole_writer, written_whole
+from mmnist_av.files import is_leftover, sole_writer
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.store import REMEDY, Dataset, open_dataset, verify
 
 STREAM = Path("stream")  # what --data says for clips rendered as they are asked for
-NO_SHAPE = ClipShape((0, 0, 0), (0, 0))  # floors fit every clip
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class Job:
     device: str = "auto"
     settings: Mapping[str, str] = field(default_factory=dict)  # the model's config, name -> text
     mnist_root: Path | None = None
+    metrics: str = "standard"  # or "all", or names with commas between
+    weights: Path | None = None  # folder of published weights, or DOWNLOAD; None: metrics that need them are left out
     eval_every: int | None = None  # steps between two validations; 0: none
     tensorboard: bool = False
     devices: int = 1  # processes a machine that train together
@@ -73,6 +74,7 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
 def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
     """Do the job as one of the ranks: all train, rank 0 alone scores and returns the rows, the others' are empty."""
     protocol, preset = protocols.find(job.protocol), presets.find(job.preset)
+    metrics = choose(job.metrics, protocol.metrics)
     config = registry.configure(job.model, job.settings)
     folder = job.out or folder_of(job)
     environment.keep_freed_memory()
@@ -90,14 +92,10 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
             train(model, batches, protocol, plan, compute, folder, identity, validate, job.tensorboard)
         if ranks.rank:
             return pd.DataFrame()
-        clips = ScoredClips(dataset.split("test"), protocol, facts["test_clips"], compute.device)
-        samples = facts["samples"] if model.stochastic else 1
-        futures = futures_of(model.eval(), clips.split, protocol, samples, job.seed, compute)
-        scores = score_all({job.model: futures}, clips, compute, folder)
+        contender = contender_of(job, model.eval(), dataset, protocol, facts["samples"], compute)
+        clips = TrueClips(dataset, "test", protocol, facts["test_clips"], compute.device)
         made = {name: facts[name] for name in ("seed", "steps", "batch")} | {"settings": changed(job)}
-        rows = tabulate(scores, protocol, facts, made, read_json(folder / "environment.json"))
-        results.write_rows(rows, folder / "results.csv")
-    return rows
+        return evaluate(contender, metrics, clips, job.weights, facts, made, compute, folder)
 
 
 def take_up(held: ExitStack, folder: Path, facts: Mapping[str, Any], compute: Compute) -> None:
@@ -123,15 +121,16 @@ def plan_of(job: Job, preset: Preset, model: Predictor) -> TrainingPlan:
 
 def validation_of(
     job: Job, model: Predictor, protocol: Protocol, dataset: Dataset, plan: TrainingPlan, compute: Compute
-) -> Validation | None:
+) -> validation.Validation | None:
     """What validates the model in training; None where the plan has no validation."""
     if not plan.eval_every:
         return None
-    split = dataset.split("val")
-    if not len(split):
+    clips = min(validation.CLIPS, len(dataset.split("val")))
+    if not clips:
         raise InputError(f"{dataset.path}: the val split is empty, so there is nothing to validate on: --eval-every 0")
     origin = {"seed": job.seed, "settings": changed(job), "fingerprint": dataset.fingerprint}
-    return Validation(model, job.model, split, protocol, job.preset, job.seed, compute, origin)
+    val = TrueClips(dataset, "val", protocol, clips, compute.device)
+    return validation.Validation(model, job.model, val, job.preset, job.seed, compute, origin)
 
 
 def check(job: Job, folder: Path) -> None:
@@ -203,10 +202,8 @@ def training_batches(
 
 def build(job: Job, protocol: Protocol, clips: StoredClips, config: Any) -> Predictor:
     """The model for such clips, its weights drawn from the job's seed."""
-    frames, audio = clips[0]["frames"], clips[0]["audio"]
     torch.manual_seed(job.seed)
-    channels, height, width = frames.shape[1:]
-    return registry.build(job.model, ClipShape((channels, height, width), protocol.audio.shape(audio.shape[1])), config)
+    return registry.build(job.model, shape_of(clips, protocol), config)
 
 
 def describe(
@@ -235,82 +232,16 @@ def describe(
     }
 
 
-def claim(folder: Path, facts: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-    """Make the folder this run's, or take up the broken-off run of the same facts that is in it."""
-    path = folder / "config.json"
-    if path.exists():
-        found, asked = read_json(path), json.loads(json.dumps(facts))
-        differ = [name for name in {**asked, **found} if asked.get(name) != found.get(name)]
-        if differ:
-            told = ", ".join(f"{name} {found.get(name)} there, {asked.get(name)} asked" for name in differ[:3])
-            raise InputError(f"{folder} holds another run ({told}): choose another --out")
-    remove_leftovers(folder)
-    write_json(path, facts)
-    if not (folder / "scores.npz").exists():  # else they come from where environment.json says
-        write_json(folder / "environment.json", described)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content`, whole or not at all."""
-    with written_whole(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What write_json wrote; InputError if it is missing or damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete {path.parent} to run again") from error
-
-
-def score_all(
-    contenders: Mapping[str, Futures], clips: ScoredClips, compute: Compute, folder: Path
-) -> dict[str, Scores]:
-    """Scores of the contenders and of the floors on the same clips, by name; kept in scores.npz."""
-    path, parts = folder / "scores.npz", folder / "scores"
-    if path.exists():
-        return scoring.read_all(path)
-    futures = dict(contenders)
-    for name in registry.FLOORS:
-        if name not in futures:
-            floor = registry.build(name, NO_SHAPE, None)
-            futures[name] = futures_of(floor, clips.split, clips.protocol, 1, 0, compute)
-    scores = {name: scoring.score(future, clips, parts / name, f"score {name}") for name, future in futures.items()}
-    scoring.write_all(scores, path, parts)
-    return scores
-
-
-def tabulate(
-    scores: Mapping[str, Scores],
-    protocol: Protocol,
-    facts: Mapping[str, Any],
-    trained: Mapping[str, object],
-    described: Mapping[str, object],
-) -> pd.DataFrame:
-    """The rows of every model, each with where it comes from; `trained` is of the one that facts name."""
-    data = {name: facts[name] for name in ("dataset", "digits", "fingerprint")}
-    origin = {name: described[name] for name in ("device", "precision", "code_version", "machine")}
-    untrained = {"seed": facts["seed"], "steps": 0, "batch": 0, "settings": ""}
-    tables = []
-    for model, found in scores.items():
-        by_metric = {
-            metric: by_sampling(found[metric], METRICS[metric].better, found.get(f"{metric}/mean_frame"))
-            for metric in protocol.metrics
-        }
-        tables.append(
-            results.make_rows(
-                by_metric,
-                model=model,
-                protocol=protocol.name,
-                preset=facts["preset"],
-                samples=facts["samples"],
-                frames=range(protocol.seen + 1, protocol.test_frames + 1),
-                report=(*protocol.reported, "mean"),
-                provenance={**(trained if model == facts["model"] else untrained), **data, **origin},
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
+def contender_of(
+    job: Job, model: Predictor, dataset: Dataset, protocol: Protocol, samples: int, compute: Compute
+) -> Contender:
+    """The model in the test, with what can be asked about training clips."""
+    samples = samples if model.stochastic else 1
+    futures = futures_of(model, dataset.split("test"), protocol, samples, job.seed, compute)
+    if not len(dataset.split("train")):
+        return Contender(job.model, futures)
+    practice = StoredClips(dataset.split("train"), protocol.test_frames)
+    return Contender(job.model, futures, practice_of(model, practice, protocol, job.seed, compute))
 
 
 def changed(job: Job) -> str:

@@ -1,17 +1,18 @@
 """K futures from a model."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from baselines.predictor import Noise, Predictor
+from baselines.predictor import Noise, Prediction, Predictor
 from benchmark.protocols import Protocol
 from benchmark.training import Compute, load_clips
 from mmnist_av.clips import StoredClips
 from mmnist_av.store import Split
 
-Futures = Callable[[int], Tensor]  # number of a test clip -> (1, K, predicted, C, H, W) in [0, 1], float32
+Futures = Callable[[int], Prediction]  # number of a clip of a split -> its K futures, float32
 
 
 @torch.inference_mode()
@@ -24,16 +25,17 @@ def draw_futures(
     seed: int,
     indices: Sequence[int],
     compute: Compute,
-) -> Tensor:
-    """K futures of each clip: (B, samples, predicted, C, H, W) in [0, 1], float32.
+) -> Prediction:
+    """K futures of each clip, float32.
 
     The model is handed the seen frames and the sound, never a frame that it is to predict. The noise of a future is
     keyed by (seed, clip, sample).
     """
     noise = Noise(seed, indices, samples, compute.device)
     with compute.autocast():
-        futures = model.predict(frames[:, : protocol.seen].clone(), audio, samples, noise)
-    return futures.float()
+        predicted = model.predict(frames[:, : protocol.seen].clone(), audio, samples, noise)
+    flow, variance = (None if each is None else each.float() for each in (predicted.flow, predicted.variance))
+    return replace(predicted, frames=predicted.frames.float(), flow=flow, variance=variance)
 
 
 def futures_of(
@@ -45,7 +47,7 @@ def futures_of(
     """
     clips = StoredClips(split, protocol.test_frames)
 
-    def draw(index: int) -> Tensor:
+    def draw(index: int) -> Prediction:
         frames, audio = load_clips(clips, [index], protocol, compute.device)
         return draw_futures(model, frames, audio, protocol, samples, seed, [index], compute)
 

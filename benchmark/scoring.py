@@ -1,128 +1,165 @@
-"""Futures to scores: every metric for every clip, sample and frame, streamed and resumable."""
+"""Futures to scores: every metric for every clip, sample and frame, in one pass that can be broken off."""
 
+import logging
 import shutil
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from baselines.predictor import Prediction
 from benchmark.metrics import METRICS
-from benchmark.protocols import Protocol
+from benchmark.metrics.frechet import frechet_distance
+from benchmark.records import CHECKSUM, record_all
 from benchmark.sampling import Futures
-from mmnist_av.clips import StoredClips
+from benchmark.setting import Measure, Practice, Setting, Unavailable
+from benchmark.statistics import by_sampling
+from benchmark.targets import TARGETS, TrueClip, TrueClips
 from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
-from mmnist_av.progress import track
-from mmnist_av.store import Split
 
-PART = 20  # clips scored between two writes
+log = logging.getLogger(__name__)
 
-Scores = dict[str, np.ndarray]  # metric -> (clips, samples, frames); "metric/mean_frame" -> (clips, frames)
+# metric -> (clips, samples, frames); "metric/mean_frame" -> (clips, frames); a distance of sets -> ()
+Scores = dict[str, NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
-class ScoredClips:
-    """What futures are scored against: the first clips of a test split, under a protocol."""
+class Contender:
+    """A model in the test."""
 
-    split: Split
-    protocol: Protocol
-    count: int
-    device: torch.device
-
-    def frames(self, index: int) -> Tensor:
-        """The frames of a clip, seen and to be predicted: (1, T, C, H, W) in [0, 1]."""
-        clip = StoredClips(self.split, self.protocol.test_frames)[index]
-        return clip["frames"][None].to(self.device).float() / 255
+    name: str
+    futures: Futures  # of the test clips
+    practice: Practice | None = None  # what can be asked about training clips
 
 
-def score(futures: Futures, clips: ScoredClips, parts: Path, doing: str) -> Scores:
+def score_all(
+    contenders: Iterable[Contender], metrics: Sequence[str], clips: TrueClips, setting: Setting, folder: Path
+) -> dict[str, Scores]:
+    """The scores of every contender by its name; kept in scores.npz in `folder`, and taken from there if they are.
+
+    A metric that cannot be had is left out, and the log says why.
+    """
+    path, parts = folder / "scores.npz", folder / "scores"
+    scores = read_all(path) if path.exists() else {}
+    told: set[str] = set()
+    for contender in contenders:
+        known = scores.setdefault(contender.name, {})
+        measures = measures_of(contender, [name for name in metrics if name not in known], setting, told)
+        if measures:
+            parts.mkdir(exist_ok=True)
+            known.update(score(contender, measures, clips, parts))
+            write_all(scores, path)
+    shutil.rmtree(parts, ignore_errors=True)
+    return scores
+
+
+def measures_of(contender: Contender, names: Iterable[str], setting: Setting, told: set[str]) -> dict[str, Measure]:
+    """What measures the metrics that can be had of this contender; says why others cannot, once, as `told` knows."""
+    measures: dict[str, Measure] = {}
+    left_out: dict[str, list[str]] = {}
+    for name in names:
+        try:
+            if METRICS[name].target == "flow" and contender.futures(0).flow is None:
+                continue
+            measures[name] = METRICS[name].get(replace(setting, practice=contender.practice))
+        except Unavailable as reason:
+            left_out.setdefault(str(reason), []).append(name)
+    for why in left_out.keys() - told:
+        log.warning("%s left out for %s: %s", ", ".join(left_out[why]), contender.name, why)
+    told.update(left_out)
+    return measures
+
+
+def score(contender: Contender, measures: Mapping[str, Measure], clips: TrueClips, parts: Path) -> Scores:
     """Score the futures of the clips; what an earlier, broken-off call left in `parts` is kept.
 
     One pass of K futures a clip serves every metric and every sampling rule.
     """
-    parts.mkdir(parents=True, exist_ok=True)
-    starts = range(0, clips.count, PART)
-    done = []
-    for start in track(starts, doing, len(starts)):
-        path = parts / f"{start:06d}.npz"
-        found = read_part(path)
-        if found is None or any(len(values) != min(PART, clips.count - start) for values in found.values()):
-            found = score_part(futures, clips, start)
-            with written_whole(path) as whole:
-                save(whole, found)
-        done.append(found)
-    return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 
+    def measured(index: int) -> Scores:
+        return score_clip(measures, clips(index), contender.futures(index))
 
-def score_part(futures: Futures, clips: ScoredClips, start: int) -> Scores:
-    """Scores of the PART clips from `start` on."""
-    scored = [score_clip(futures(index), clips, index) for index in range(start, min(start + PART, clips.count))]
-    return {name: np.stack([clip[name] for clip in scored]) for name in scored[0]}
-
-
-def score_clip(futures: Tensor, clips: ScoredClips, index: int) -> Scores:
-    """Score the futures (1, K, predicted, C, H, W) of one clip, each on its own and averaged pixel by pixel."""
-    frames = clips.frames(index)
-    average = futures.mean(1, keepdim=True)
-    scores: Scores = {}
-    for name in clips.protocol.metrics:
-        target = target_of(name, frames, clips.split, clips.protocol, index)
-        scores[name] = METRICS[name].compute(target, futures)[0].cpu().numpy().astype(np.float32)
-        if futures.shape[1] > 1:
-            scores[f"{name}/mean_frame"] = METRICS[name].compute(target, average)[0, 0].cpu().numpy().astype(np.float32)
+    records = record_all(measured, clips.count, parts / contender.name, list(measures), f"score {contender.name}")
+    distances = [name for name in measures if METRICS[name].of == "set"]
+    names = [name for name in records.dtype.names or () if name not in (CHECKSUM, *distances)]
+    scores: Scores = {name: np.array(records[name]) for name in names}
+    if distances:
+        true = true_features({name: measures[name] for name in distances}, clips, parts)
+        for name in distances:
+            scores[name] = np.array(frechet_distance(as_set(true[name]), as_set(records[name])))
     return scores
 
 
-def target_of(metric: str, frames: Tensor, split: Split, protocol: Protocol, index: int) -> Tensor:
-    """What the metric compares with: see Metric.target. A block that no predicted frame shows has no place: -1."""
-    unseen = frames[:, None, protocol.seen :]
-    kind = METRICS[metric].target
-    if kind == "frames":
-        return unseen
-    first, place = (int(split.truth["block_first_frame"][index]), split.truth["block_place"][index].astype(int))
-    shown = 0 <= first < protocol.test_frames
-    if kind == "block":
-        return torch.tensor([place if shown else [-1, -1]], device=frames.device)
-    if not shown:
-        return unseen
-    without_block = unseen.clone()
-    (x, y), side, height = place, int(split.truth["block_size"][index]), frames.shape[-2]
-    without_block[..., max(0, first - protocol.seen) :, :, height - y - side : height - y, x : x + side] = torch.nan
-    return without_block
+def score_clip(measures: Mapping[str, Measure], clip: TrueClip, predicted: Prediction) -> Scores:
+    """The scores of a clip: of each future, of their pixelwise mean, of their pairs; and its features for sets."""
+    scores: Scores = {}
+    for name, measure in measures.items():
+        metric, frames = METRICS[name], predicted.frames
+        if metric.of == "set":
+            scores[name] = as_array(measure(None, frames[:, :1]))
+            continue
+        target = TARGETS[metric.target](clip)
+        what = predicted.flow if metric.target == "flow" else frames
+        if what is None:  # no flow is predicted
+            continue
+        what = what[:, : metric.futures]
+        scores[name] = as_array(measure(target, what)[0])
+        if metric.of == "future" and frames.shape[1] > 1:
+            scores[f"{name}/mean_frame"] = as_array(measure(target, what.mean(1, keepdim=True))[0, 0])
+    return scores
 
 
-def save(path: Path, scores: Scores) -> None:
-    """Write scores as an .npz."""
-    with path.open("wb") as file:
-        np.savez(file, **scores)  # type: ignore[arg-type]
+def as_array(values: Tensor) -> NDArray[np.float32]:
+    """Scores as they are kept."""
+    return values.cpu().numpy().astype(np.float32)
 
 
-def read_part(path: Path) -> Scores | None:
-    """The scores of a part, or None if it is not there or not whole."""
-    try:
-        with np.load(path) as part:
-            return {name: part[name] for name in part.files}
-    except (FileNotFoundError, zipfile.BadZipFile, EOFError, ValueError):
-        return None
+def true_features(measures: Mapping[str, Measure], clips: TrueClips, parts: Path) -> NDArray[Any]:
+    """The features of the true clips, by metric."""
+
+    def measured(index: int) -> Scores:
+        unseen = clips(index).unseen
+        return {name: as_array(measure(None, unseen)) for name, measure in measures.items()}
+
+    return record_all(measured, clips.count, parts / "true features", list(measures), "look at the true clips")
 
 
-def write_all(scores: dict[str, Scores], path: Path, parts: Path) -> None:
-    """Write every model's scores into one .npz, keys "model/metric", and drop the parts."""
-    with written_whole(path) as whole:
-        save(whole, {f"{model}/{name}": values for model, found in scores.items() for name, values in found.items()})
-    shutil.rmtree(parts, ignore_errors=True)
+def samplings(scores: Mapping[str, NDArray[Any]], metric: str) -> Mapping[str, NDArray[Any]]:
+    """Every sampling rule's (clips, frames) of a metric; a distance of sets is of one future a clip."""
+    values, facts = scores[metric], METRICS[metric]
+    if facts.of == "set":
+        return {"single": values}
+    if facts.of == "pairs":
+        return {} if np.isnan(values).all() else {"pairs": values[:, 0]}
+    return by_sampling(values, facts.better, scores.get(f"{metric}/mean_frame"))
+
+
+def as_set(features: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(clips, ..., D) -> (N, D)."""
+    return features.reshape(-1, features.shape[-1])
+
+
+def write_all(scores: Mapping[str, Scores], path: Path) -> None:
+    """Write every model's scores into one .npz, keys "model/metric"."""
+    arrays = {f"{model}/{name}": values for model, found in scores.items() for name, values in found.items()}
+    with written_whole(path) as whole, whole.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_all(path: Path) -> dict[str, Scores]:
     """What write_all wrote; InputError if it is damaged."""
-    found = read_part(path)
-    if found is None:
-        raise InputError(f"{path} is damaged: delete it to score again")
     scores: dict[str, Scores] = {}
-    for key, values in found.items():
-        model, name = key.split("/", 1)
-        scores.setdefault(model, {})[name] = values
+    try:
+        with np.load(path) as arrays:
+            for key in arrays.files:
+                model, name = key.split("/", 1)
+                scores.setdefault(model, {})[name] = arrays[key]
+    except (FileNotFoundError, zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete it to score again") from error
     return scores

@@ -12,10 +12,10 @@ from benchmark import results
 from benchmark.metrics import METRICS
 from benchmark.protocols import Protocol
 from benchmark.sampling import futures_of
-from benchmark.statistics import by_sampling
-from benchmark.training import Compute, load_clips
-from mmnist_av.clips import StoredClips
-from mmnist_av.store import Split
+from benchmark.scoring import Scores, samplings, score_clip
+from benchmark.setting import Setting
+from benchmark.targets import TrueClips
+from benchmark.training import Compute
 
 CLIPS = 40  # of the val split, the first
 SAMPLES = 5  # futures a clip
@@ -28,8 +28,7 @@ class Validation:
 
     model: Predictor
     name: str  # of the model
-    split: Split  # val
-    protocol: Protocol
+    clips: TrueClips  # of the val split
     preset: str
     seed: int
     compute: Compute
@@ -45,38 +44,36 @@ class Validation:
         self.model.eval()
         scores = self.score()
         restore(modes)
-        by_metric = {
-            name: by_sampling(scores[name], METRICS[name].better, scores[f"{name}/mean_frame"][:, 0])
-            for name in METRICS_VALIDATED
-        }
         return results.make_rows(
-            by_metric,
+            {name: samplings(scores, name) for name in METRICS_VALIDATED},
             model=self.name,
             protocol=self.protocol.name,
             preset=self.preset,
             samples=self.samples,
+            clips=self.clips.count,
             frames=range(self.protocol.seen + 1, self.protocol.test_frames + 1),
             report=(*self.protocol.reported, "mean"),
             provenance={"split": "val", "step": steps, "epoch": epoch, **self.provenance},
         )
 
     @property
+    def protocol(self) -> Protocol:
+        """What is predicted and reported."""
+        return self.clips.protocol
+
+    @property
     def samples(self) -> int:
         """Futures a clip: one where all would agree."""
         return SAMPLES if self.model.stochastic else 1
 
-    def score(self) -> dict[str, np.ndarray]:
-        """Every metric of the futures, (clips, samples, frames), and of their average, (clips, 1, frames)."""
-        clips = StoredClips(self.split, self.protocol.test_frames)
-        draw = futures_of(self.model, self.split, self.protocol, self.samples, self.seed, self.compute)
-        scores: dict[str, list[np.ndarray]] = {}
-        for index in range(min(CLIPS, len(self.split))):
-            frames, _ = load_clips(clips, [index], self.protocol, self.compute.device)
-            true, futures = frames[:, None, self.protocol.seen :], draw(index)
-            for name in METRICS_VALIDATED:
-                for key, made in ((name, futures), (f"{name}/mean_frame", futures.mean(1, keepdim=True))):
-                    scores.setdefault(key, []).append(METRICS[name].compute(true, made)[0].cpu().numpy())
-        return {name: np.stack(found) for name, found in scores.items()}
+    def score(self) -> Scores:
+        """Every metric of every clip, sample and frame, and of the clips' averaged futures."""
+        setting = Setting(self.compute.device, self.clips.count, self.clips.dataset.spec.digits_per_clip)
+        measures = {name: METRICS[name].get(setting) for name in METRICS_VALIDATED}
+        split = self.clips.dataset.split(self.clips.name)
+        draw = futures_of(self.model, split, self.protocol, self.samples, self.seed, self.compute)
+        scored = [score_clip(measures, self.clips(index), draw(index)) for index in range(self.clips.count)]
+        return {name: np.stack([clip[name] for clip in scored]) for name in scored[0]}
 
 
 def restore(modes: Mapping[nn.Module, bool]) -> None:

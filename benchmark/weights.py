@@ -7,21 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from benchmark.setting import DOWNLOAD, Unavailable
 from mmnist_av.errors import InputError
 from mmnist_av.files import sha256
 
 TIMEOUT = 30.0  # seconds that a server may stay silent
-
-Source = Path | Literal["download"]  # a folder that holds the files, or their public homes
-
-
-class WeightsAbsent(InputError):
-    """The weights are not there: the message says which metric needs what, and how to get it."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +56,24 @@ PUBLISHED = {
 }
 
 
-def read(name: str, source: Source) -> dict[str, Tensor]:
+def read(name: str, source: Path) -> dict[str, Tensor]:
     """The state dict of the weights `name` of PUBLISHED, on the CPU. Raises InputError as `locate` and `load`."""
     return load(locate(name, source))
 
 
-def locate(name: str, source: Source) -> Path:
+def locate(name: str, source: Path) -> Path:
     """The file of the weights `name` of PUBLISHED, its SHA-256 checked.
 
-    source: a folder that holds it, or "download": torch.hub's cache, into which it is fetched if it is not there.
-    Raises WeightsAbsent if it is not in the folder or cannot be fetched, InputError if it is not the published file.
+    source: a folder that holds it, or DOWNLOAD: torch.hub's cache, into which it is fetched if it is not there.
+    Raises Unavailable if it is not in the folder or cannot be fetched, InputError if it is not the published file.
     """
     weights = PUBLISHED[name]
-    if source == "download":
+    if source == DOWNLOAD:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         if not (folder / weights.file).exists():
             _download(weights, folder)
     else:
-        folder = Path(source)
+        folder = source
         if not (folder / weights.file).is_file():
             raise _absent(weights, f"it is not in {folder}: download {weights.url} there")
     return checked(folder / weights.file, weights.sha256)
@@ -117,8 +111,8 @@ def _download(weights: Weights, folder: Path) -> None:
         raise _absent(weights, f"{weights.url} could not be had ({error}): {elsewhere}") from error
 
 
-def _absent(weights: Weights, why: str) -> WeightsAbsent:
-    return WeightsAbsent(f"{weights.metric} needs {weights.file} ({weights.content}), and {why}")
+def _absent(weights: Weights, why: str) -> Unavailable:
+    return Unavailable(f"{weights.metric} needs {weights.file} ({weights.content}), and {why}")
 
 
 @contextmanager

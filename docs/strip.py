@@ -41,7 +41,9 @@ def main() -> None:
     clips = StoredClips(open_dataset(asked.data).split("test"), protocol.test_frames)
     frames, audio = load_clips(clips, [asked.clip], protocol, compute.device)
     model = load_model(asked.run, facts)
-    futures = draw_futures(model, frames, audio, protocol, asked.samples, facts["seed"], [asked.clip], compute)[0]
+    futures = draw_futures(model, frames, audio, protocol, asked.samples, facts["seed"], [asked.clip], compute).frames[
+        0
+    ]
     shown = range(0, protocol.test_frames, 2)
     blank = torch.full_like(frames[0, 0], 0.25)
     rows = [frames[0, list(shown)]]

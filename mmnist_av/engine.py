@@ -34,8 +34,10 @@ class Engine(Protocol):
 
 
 @contextmanager
-def open_engine(name: str, workers: int | None = None) -> Iterator[Engine]:
+def open_engine(name: str, workers: int | None = None, gpus: float = 0) -> Iterator[Engine]:
     """The engine called `name` with so many workers (None: one a core, less one for the taker here).
+
+    gpus: that each piece of work gets for itself, on a Ray cluster; here all work sees what there is.
 
     local: threads, because numpy lets go of Python's lock, and processes would have to copy every frame.
     ray: the cluster at RAY_ADDRESS, or one that is started here for as long as the block runs.
@@ -46,7 +48,7 @@ def open_engine(name: str, workers: int | None = None) -> Iterator[Engine]:
     if name not in ENGINES:
         raise unknown_name("engine", name, ENGINES)
     if name == "ray":
-        with _ray(workers) as engine:
+        with _ray(workers, gpus) as engine:
             yield engine
     else:
         count = workers or max(1, _cores() - 1)
@@ -91,7 +93,7 @@ class _Threads:
 
 
 @contextmanager
-def _ray(workers: int | None) -> Iterator[Engine]:
+def _ray(workers: int | None, gpus: float) -> Iterator[Engine]:
     try:
         import ray  # here, because it is an extra of this package, and slow to import
     except ImportError as error:
@@ -102,7 +104,7 @@ def _ray(workers: int | None) -> Iterator[Engine]:
         cluster: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else local
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **cluster)
     try:
-        yield _Ray(workers or int(ray.cluster_resources().get("CPU", 1)))
+        yield _Ray(workers or int(ray.cluster_resources().get("CPU", 1)), gpus)
     finally:
         if started:
             ray.shutdown()
@@ -111,15 +113,15 @@ def _ray(workers: int | None) -> Iterator[Engine]:
 class _Ray:
     in_place = False
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, gpus: float) -> None:
+        self.workers, self._gpus = workers, gpus
         self._remote: dict[Callable[..., Any], Any] = {}
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Pending:
         import ray
 
         if function not in self._remote:  # every ray.remote sends the function to the cluster
-            self._remote[function] = ray.remote(function)
+            self._remote[function] = ray.remote(num_gpus=self._gpus)(function)
         return _RayPending(self._remote[function].remote(*arguments))
 
     def share(self, value: Any) -> Any:

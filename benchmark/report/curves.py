@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from benchmark.metrics import METRICS
 from benchmark.report.runs import RunFolder, futures_of
-from benchmark.statistics import best_of_k, bootstrap_interval, by_sampling, mean_over_clips
+from benchmark.scoring import samplings
+from benchmark.statistics import best_of_k, bootstrap_interval, mean_over_clips
 
 Floats = NDArray[np.floating]
 
@@ -36,11 +37,11 @@ def frame_curves(run: RunFolder, metric: str, model: str | None = None) -> dict[
     it was not scored.
     """
     scores = run.scores.get(model or run.model, {})
-    if metric not in scores:
+    if metric not in scores or METRICS[metric].of == "set":
         return {}
-    found = by_sampling(scores[metric], METRICS[metric].better, scores.get(f"{metric}/mean_frame"))
+    found = samplings(scores, metric)
     frames = np.arange(run.protocol.seen + 1, run.protocol.test_frames + 1)
-    samples = scores[metric].shape[1]
+    samples = scores[metric].shape[1] if METRICS[metric].of == "future" else METRICS[metric].futures or run.samples
     return {
         futures_of(sampling, samples): over_clips(frames[-values.shape[1] :], values)
         for sampling, values in found.items()
@@ -53,7 +54,7 @@ def best_of_k_curve(run: RunFolder, metric: str, model: str | None = None) -> Cu
     A frame that has no score under some future of a clip is left out of that clip, as `best_sequence` does.
     """
     scores = run.scores.get(model or run.model, {}).get(metric)
-    if scores is None:
+    if scores is None or METRICS[metric].of != "future":
         return None
     defined = ~np.isnan(scores).any(1, keepdims=True)
     with np.errstate(invalid="ignore"):

@@ -109,7 +109,8 @@ def floors_of(runs: Sequence[RunFolder], metric: Metric) -> list[tuple[RunFolder
 
 def floor_curves(runs: Sequence[RunFolder], metric: Metric) -> dict[str, Curve]:
     """The floors' curves: one future each, the same under every sampling rule."""
-    return {floor: frame_curves(run, metric.name, floor)["single"] for run, floor in floors_of(runs, metric)}
+    curves = {floor: frame_curves(run, metric.name, floor).get("single") for run, floor in floors_of(runs, metric)}
+    return {floor: curve for floor, curve in curves.items() if curve is not None}
 
 
 def floor_style(floor: str) -> dict[str, Any]:
@@ -276,5 +277,9 @@ def uncertainty(runs: Sequence[RunFolder]) -> Figure | None:
 
 
 def scored(runs: Sequence[RunFolder]) -> list[Metric]:
-    """The metrics that any run's model was scored with."""
-    return [metric for name, metric in METRICS.items() if any(name in run.scores.get(run.model, {}) for run in runs)]
+    """The metrics of frames that any run's model was scored with."""
+    return [
+        metric
+        for name, metric in METRICS.items()
+        if metric.frames != "clip" and any(frame_curves(run, name) for run in runs)
+    ]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -158,5 +159,5 @@ def _cell(row: pd.Series) -> dict[str, str]:
     if row["clips"] == 0:
         return {"value": UNKNOWN, "interval": ""}
     digits = 2 if METRICS[row["metric"]].unit else 4  # as results.print_table has it
-    interval = f"[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+    interval = "" if np.isnan(row["low"]) else f"[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
     return {"value": f"{row['value']:.{digits}f}", "interval": interval}

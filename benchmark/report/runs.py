@@ -125,10 +125,15 @@ def _check_same(one: RunFolder, other: RunFolder) -> None:
             raise InputError(f"the runs do not compare: {name} is {values}")
     for floor in set(one.floors) & set(other.floors):
         for metric in set(one.scores[floor]) & set(other.scores[floor]):
-            here, there = (mean_over_clips(run.scores[floor][metric][:, 0]) for run in (one, other))
+            here, there = (_level(run.scores[floor][metric]) for run in (one, other))
             if not np.allclose(here, there, rtol=FLOOR_TOLERANCE, equal_nan=True):
                 told = f"the {metric} of {floor} is not the same in {one.path} and {other.path}"
                 raise InputError(f"the runs do not compare: {told}; score both again with one version of the code")
+
+
+def _level(scores: NDArray[np.floating]) -> NDArray[np.floating]:
+    """A floor's scores in the mean over clips; a distance of sets as it is."""
+    return mean_over_clips(scores[:, 0]) if scores.ndim else scores
 
 
 def _check_scores(scores: dict[str, Scores], facts: dict[str, Any], protocol: Protocol, path: Path) -> None:
@@ -142,6 +147,8 @@ def _check_scores(scores: dict[str, Scores], facts: dict[str, Any], protocol: Pr
             metric, _, averaged = name.partition("/")
             if metric not in METRICS or averaged not in ("", "mean_frame"):
                 raise InputError(f"{path} holds {model}/{name}, which is no metric of this version")
+            if METRICS[metric].of == "set":
+                continue
             frames = protocol.test_predicted if METRICS[metric].frames == "all" else 1
             clips = facts.get("test_clips", len(values))
             ends, dimensions = (clips, frames), 2 if averaged else 3

@@ -77,7 +77,7 @@ def test_with_sound_it_beats_30_db_without_it_is_no_worse_than_black(plain):
     psnr = METRICS["psnr"].compute
     target, scores = frames[:, None, 5:], {}
     for model in (BayesAV(SHAPE), BayesV(SHAPE)):
-        futures = model.predict(frames[:, :5], audio, 20, Noise(0, range(CLIPS), 20))
+        futures = model.predict(frames[:, :5], audio, 20, Noise(0, range(CLIPS), 20)).frames
         assert futures.shape == (CLIPS, 20, 20, 1, 48, 48)
         scores[model.modality] = psnr(target, futures.mean(1, keepdim=True)).mean()
     black = psnr(target, torch.zeros_like(target)).mean()
@@ -88,10 +88,10 @@ def test_with_sound_it_beats_30_db_without_it_is_no_worse_than_black(plain):
 def test_the_block_is_heard(blocked):
     truth, frames, audio = blocked
     model = BayesAV(SHAPE)
-    futures = model.predict(frames[:, :30], audio, 10, Noise(0, range(CLIPS), 10))
+    futures = model.predict(frames[:, :30], audio, 10, Noise(0, range(CLIPS), 10)).frames
     place = torch.from_numpy(truth.block_place.astype(np.int64))
     iou = METRICS["block_iou"].compute(place, futures).mean()
-    unheard = BayesV(SHAPE).predict(frames[:, :30], audio, 10, Noise(0, range(CLIPS), 10))
+    unheard = BayesV(SHAPE).predict(frames[:, :30], audio, 10, Noise(0, range(CLIPS), 10)).frames
     assert METRICS["block_iou"].compute(place, unheard).mean() < iou - 0.15
 
 
@@ -112,15 +112,17 @@ def test_no_particle_breaks_the_worlds_rules(blocked):
 
 def test_without_sound_nothing_is_heard(plain):
     _, frames, audio = plain
-    futures = [BayesV(SHAPE).predict(frames[:2, :5], each, 3, Noise(0, [0, 1], 3)) for each in (audio[:2], audio[2:4])]
+    futures = [
+        BayesV(SHAPE).predict(frames[:2, :5], each, 3, Noise(0, [0, 1], 3)).frames for each in (audio[:2], audio[2:4])
+    ]
     assert torch.equal(*futures)
 
 
 def test_a_future_depends_on_its_own_seed_clip_and_number_alone(plain):
     _, frames, audio = plain
     model = BayesAV(SHAPE)
-    together = model.predict(frames[:3, :5], audio[:3], 5, Noise(0, [0, 1, 2], 5))
-    alone = model.predict(frames[1:2, :5], audio[1:2], 2, Noise(0, [1], 2))
+    together = model.predict(frames[:3, :5], audio[:3], 5, Noise(0, [0, 1, 2], 5)).frames
+    alone = model.predict(frames[1:2, :5], audio[1:2], 2, Noise(0, [1], 2)).frames
     assert torch.equal(together[1, :2], alone[0])
 
 

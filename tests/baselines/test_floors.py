@@ -13,7 +13,7 @@ AUDIO = torch.zeros(2, 7, 11, 11)
     [("black", torch.zeros(2, 1, 8, 8)), ("copy-last", SEEN[:, 2]), ("mean-seen", SEEN.sum(1) / 3)],
 )
 def test_a_floor_repeats_its_still_frame(name, still):
-    futures = build(name, ClipShape((1, 8, 8), (11, 11)), None).predict(SEEN, AUDIO, 5, Noise(0, [0, 1], 5))
+    futures = build(name, ClipShape((1, 8, 8), (11, 11)), None).predict(SEEN, AUDIO, 5, Noise(0, [0, 1], 5)).frames
     assert futures.shape == (2, 5, 4, 1, 8, 8)
     torch.testing.assert_close(futures, still[:, None, None].expand_as(futures))
 

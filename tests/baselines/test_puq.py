@@ -172,7 +172,7 @@ def test_futures_are_those_of_its_backbone_whatever_the_nested_network():
     backbone = Sound2Sight(SMALL, Sound2SightConfig()).eval()
     backbone.generator.load_state_dict(network.generator.state_dict())
     futures = [
-        each.predict(given.frames[:, :SEEN], given.audio, 2, Noise(0, [0, 1], 2)) for each in (network, backbone)
+        each.predict(given.frames[:, :SEEN], given.audio, 2, Noise(0, [0, 1], 2)).frames for each in (network, backbone)
     ]
     assert torch.equal(*futures)
 
@@ -200,3 +200,16 @@ def test_precision_learns_which_frames_are_predictable():
         optimizer.step()
     uncertainty = (-log_precision).exp().detach()
     assert uncertainty[hard == 1].mean() > 3 * uncertainty[hard == 0].mean()
+
+
+def test_uncertainty_is_that_of_the_prior_and_no_future_frame_is_needed_for_it():
+    network, given = model().eval(), batch()
+    predicted = network.predict(given.frames[:, :SEEN], given.audio, 3, Noise(0, [0, 1], 3))
+    assert predicted.variance.shape == predicted.frames.shape[:3]
+    assert ((predicted.variance > math.exp(-10.1)) & (predicted.variance < math.exp(10.1))).all()
+    # the first predicted frame's prior depends on what was seen and heard alone, so all samples agree there
+    assert torch.equal(predicted.variance[:, :1, 0].expand(-1, 3), predicted.variance[:, :, 0])
+    _, sigma = network.foresee(given.frames[:, :SEEN], given.audio, 3, Noise(0, [0, 1], 3))
+    prior, _ = network.precision.prior(sigma)
+    expected = 1 / torch.exp(network.precision.tau(prior.clamp(min=0)[..., None].float())[..., 0])
+    torch.testing.assert_close(predicted.variance, expected)

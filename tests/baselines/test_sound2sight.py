@@ -186,7 +186,7 @@ def test_predictions_depend_on_all_sound_up_to_their_frame_and_none_after(heard,
     audio = given.audio.clone()
     audio[:, heard] += 3
     before, after = (
-        network.predict(given.frames[:, :SEEN], sound, 2, Noise(0, [0, 1], 2)) for sound in (given.audio, audio)
+        network.predict(given.frames[:, :SEEN], sound, 2, Noise(0, [0, 1], 2)).frames for sound in (given.audio, audio)
     )
     first = max(heard - SEEN, 0)
     assert torch.equal(before[:, :, :first], after[:, :, :first])
@@ -197,7 +197,7 @@ def test_futures_step_by_step_equal_a_plain_recomputation_over_prefixes(lively):
     network = lively(model()).eval()
     given = batch(clips=1)
     made = network.generator
-    futures = network.predict(given.frames[:, :SEEN], given.audio, 2, Noise(5, [3], 2))
+    futures = network.predict(given.frames[:, :SEEN], given.audio, 2, Noise(5, [3], 2)).frames
     spread = (futures[:, 0] - futures[:, 1]).abs().mean()
     assert spread > 1e-3
     for k in range(2):
@@ -217,7 +217,7 @@ def test_futures_step_by_step_equal_a_plain_recomputation_over_prefixes(lively):
 
 def test_futures_differ_between_samples_and_repeat_with_the_seed():
     network, given = model().eval(), batch(clips=1)
-    first, again = (network.predict(given.frames[:, :SEEN], given.audio, 3, Noise(0, [4], 3)) for _ in range(2))
+    first, again = (network.predict(given.frames[:, :SEEN], given.audio, 3, Noise(0, [4], 3)).frames for _ in range(2))
     assert first.shape == (1, 3, TOTAL - SEEN, *SMALL.frame)
     assert ((first >= 0) & (first <= 1)).all()
     assert torch.equal(first, again)

@@ -10,11 +10,13 @@ from click.testing import CliRunner
 from benchmark.cli import main
 from benchmark.compare import compare, differences
 from benchmark.run import Job, run
+from benchmark.seal import unsealed
 from benchmark.statistics import paired_interval
 from mmnist_av.errors import InputError
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 
+EACH = ("psnr", "ssim", "ssim_uniform", "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
 THIN = {"hidden": "16", "transformer_width": "16", "feedforward": "16", "embedding": "16"}
 
 
@@ -31,9 +33,7 @@ def runs(tmp_path_factory):
 def test_differences_are_those_of_the_kept_scores(runs):
     rows = compare(runs / "puq", runs / "copy")
     assert set(zip(rows["metric"], rows["sampling"], strict=True)) == {
-        (metric, sampling)
-        for metric in ("psnr", "ssim", "ssim_uniform", "position_error")
-        for sampling in ("mean", "mean_frame")
+        (metric, sampling) for metric in EACH for sampling in ("mean", "mean_frame")
     }
     with np.load(runs / "puq/scores.npz") as scores, np.load(runs / "copy/scores.npz") as others:
         one = scores["puq/ssim"].astype(np.float64).mean(1)
@@ -47,8 +47,8 @@ def test_differences_are_those_of_the_kept_scores(runs):
 
 def test_a_run_is_not_better_than_itself(runs):
     rows = compare(runs / "puq", runs / "puq")
-    assert set(rows["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame"}
-    assert (rows["difference"] == 0).all()
+    assert set(rows["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame", "pairs"}
+    assert (rows["difference"].dropna() == 0).all()
     assert (rows["better"] == "neither").all()
 
 
@@ -61,6 +61,7 @@ def test_the_better_one_is_named_by_the_metrics_direction():
 @pytest.mark.parametrize("name", ["protocol", "fingerprint", "test_clips"])
 def test_runs_on_other_clips_do_not_compare(runs, tmp_path, name):
     shutil.copytree(runs / "copy", tmp_path / "other")
+    unsealed(tmp_path / "other")
     facts = json.loads((tmp_path / "other/config.json").read_text())
     (tmp_path / "other/config.json").write_text(json.dumps({**facts, name: "m3so"}))
     with pytest.raises(InputError, match=f"the runs do not compare: {name} is .* m3so in"):
@@ -70,14 +71,25 @@ def test_runs_on_other_clips_do_not_compare(runs, tmp_path, name):
 def test_best_of_other_numbers_is_left_out(runs, tmp_path):
     data = runs / "data"
     run(Job("puq", data=data, out=tmp_path / "two", samples=2, steps=1, device="cpu", settings=THIN))
-    assert set(compare(runs / "puq", tmp_path / "two")["sampling"]) == {"mean", "mean_frame"}
+    assert set(compare(runs / "puq", tmp_path / "two")["sampling"]) == {"mean", "mean_frame", "pairs"}
+
+
+def test_a_run_that_was_changed_is_not_compared(runs, tmp_path):
+    shutil.copytree(runs / "copy", tmp_path / "other")
+    (tmp_path / "other/notes.txt").write_text("not in the seal: no business of ours")
+    compare(runs / "puq", tmp_path / "other")
+    with (tmp_path / "other/scores.npz").open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(InputError, match=r"other is not the run it was: scores\.npz has changed"):
+        compare(runs / "puq", tmp_path / "other")
 
 
 def test_a_metric_that_an_older_run_lacks_is_left_out(runs, tmp_path):
     shutil.copytree(runs / "copy", tmp_path / "older")
+    unsealed(tmp_path / "older")
     with np.load(runs / "copy/scores.npz") as scores:
         np.savez(tmp_path / "older/scores.npz", **{name: scores[name] for name in scores if "position" not in name})
-    assert set(compare(runs / "puq", tmp_path / "older")["metric"]) == {"psnr", "ssim", "ssim_uniform"}
+    assert set(compare(runs / "puq", tmp_path / "older")["metric"]) == set(EACH) - {"position_error"}
 
 
 def test_the_command_prints_a_line_a_row(runs):

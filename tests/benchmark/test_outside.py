@@ -48,6 +48,7 @@ def test_a_copy_of_our_floor_gets_our_floors_figures(dataset, tmp_path, dtype):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset, dtype=dtype))
     rows, out = score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
     ours, _ = run(Job("copy-last", data=dataset.path, out=tmp_path / "ours", device="cpu"))
+    ours = ours[ours["metric"] != "aepe"]  # our floor predicts flow, too
     one, other = (figures(each, name).reset_index(drop=True) for each, name in ((rows, "theirs"), (ours, "copy-last")))
     pd.testing.assert_frame_equal(one, other)
     assert set(rows["model"]) == {"theirs", "black", "copy-last", "mean-seen"}
@@ -59,7 +60,7 @@ def test_several_futures_are_sampled_by_every_rule(dataset, tmp_path):
     theirs = folder(dataset, tmp_path / "theirs", futures)
     rows, _ = score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
     found = rows[rows["model"] == "theirs"]
-    assert set(found["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame"}
+    assert set(found["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame", "pairs"}
     assert set(found["k"]) == {4}
     truth = dataset.split("test").frames[:, 5:25] / 255
     expected = -10 * np.log10(((futures[:, :, :, 0] - truth[:, None]) ** 2).mean((3, 4)))
@@ -90,6 +91,7 @@ def spoiled(dataset, index, value):
         (lambda d: {"fingerprint": "0" * 64}, "they are of the dataset 0000"),
         (lambda d: {"model": "puq"}, "'puq' is a model of this package: choose another name"),
         (lambda d: {"model": 3}, "must say"),
+        (lambda d: {"model": "a/b"}, "a name has letters, digits, '.', '_' and '-', not 'a/b'"),
         (lambda d: {"futures": np.array([object()])}, r"predictions\.npy cannot be read"),
     ],
 )
@@ -99,6 +101,22 @@ def test_what_cannot_be_scored_is_refused(dataset, tmp_path, change, told):
     with pytest.raises(InputError, match=told):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
     assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_predicted_flow_is_scored(dataset, tmp_path):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    flow = np.zeros((3, 1, 20, 2, 48, 48), np.float32)
+    np.save(theirs / "flow.npy", flow)
+    rows, _ = score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+    found = rows[rows["metric"] == "aepe"].set_index(["model", "frame"])["value"]
+    assert found["theirs", "mean"] == found["copy-last", "mean"] > 0  # that floor's flow is 0, too
+    flow[1, 0, 7, 1, 0, 0] = np.inf
+    np.save(theirs / "flow.npy", flow)
+    with pytest.raises(InputError, match=r"flow\.npy: clip 1, sample 0, predicted frame 8: values must be finite"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "other", "cpu")
+    np.save(theirs / "flow.npy", flow[:, :, 1:])
+    with pytest.raises(InputError, match=r"\(3, 1, 20, 2, 48, 48\) of floats is wanted"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "other", "cpu")
 
 
 def test_missing_files_say_what_is_wanted(dataset, tmp_path):

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 from benchmark import protocols, results
 from benchmark.cli import main
+from benchmark.evaluation import tabulate
 from benchmark.metrics import METRICS
 from benchmark.report import figures, movies, strips, write, write_report
 from benchmark.report.curves import best_of_k_curve, frame_curves, training_curves, uncertainty_curve, validation_curves
 from benchmark.report.runs import open_run, open_runs
-from benchmark.run import tabulate
 from benchmark.scoring import read_all
 from benchmark.statistics import bootstrap_interval
 from mmnist_av.errors import InputError
@@ -30,18 +30,31 @@ WHERE = {"device": "cpu", "precision": "float32", "code_version": "0.1.0", "mach
 FLOORS = ("black", "copy-last", "mean-seen")
 
 
+def names_of(protocol, frames=("all", "last", "clip"), of=("future", "pairs", "set")):
+    """The protocol's metrics of these kinds."""
+    return [
+        name for name in protocols.find(protocol).metrics if METRICS[name].frames in frames and METRICS[name].of in of
+    ]
+
+
 def scores_of(protocol, model, samples, seed):
     """Scores of a model and the floors; the floors' do not depend on the seed."""
     scores = {}
     for number, (name, futures) in enumerate([(model, samples), *((floor, 1) for floor in FLOORS if floor != model)]):
         rng = np.random.default_rng([seed if name == model else 0, number])
         for metric in protocol.metrics:
-            frames = protocol.test_predicted if METRICS[metric].frames == "all" else 1
-            values = rng.random((CLIPS, futures, frames), np.float32)
+            facts = METRICS[metric]
+            frames = protocol.test_predicted if facts.frames == "all" else 1
+            if facts.of == "set":
+                scores[f"{name}/{metric}"] = rng.random(())
+                continue
+            values = rng.random((CLIPS, 1 if facts.of == "pairs" else min(futures, facts.futures or futures), frames))
             if metric == "block_iou":
                 values[0] = np.nan
-            scores[f"{name}/{metric}"] = values
-            if futures > 1:
+            if facts.of == "pairs" and futures == 1:
+                values[:] = np.nan
+            scores[f"{name}/{metric}"] = values.astype(np.float32)
+            if futures > 1 and facts.of == "future":
                 scores[f"{name}/{metric}/mean_frame"] = rng.random((CLIPS, frames), np.float32)
     return scores
 
@@ -128,8 +141,8 @@ class References(HTMLParser):
 
 def test_every_picture_can_be_read_and_every_reference_leads_to_a_file(report):
     there = {path.name for path in report.parent.iterdir()}
-    metrics = protocols.find("m3so").metrics
-    names = {f"frames-{metric}" for metric in metrics} | {f"best-of-k-{metric}" for metric in metrics}
+    drawn, sampled = names_of("m3so", frames=("all", "last")), names_of("m3so", ("all", "last"), of="future")
+    names = {f"frames-{metric}" for metric in drawn} | {f"best-of-k-{metric}" for metric in sampled}
     names |= {"validation-psnr", "training", "uncertainty", "puq-block"}
     names |= {f"puq-clip-{clip:06d}-strip" for clip in (0, 5)}
     pictures = {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
@@ -149,7 +162,7 @@ def test_the_page_says_what_the_run_is_and_its_rows(report, run):
     rows = results.read_rows(run / "results.csv")
     row = rows.query("model == 'puq' and metric == 'psnr' and sampling == 'best_frame' and frame == '42'").iloc[0]
     assert f"{row['value']:.2f} <small>[{row['low']:.2f}, {row['high']:.2f}]</small>" in text
-    assert text.count(f"best_frame of {K}</td>") == len(protocols.find("m3so").metrics)
+    assert text.count(f"best_frame of {K}</td>") == len(names_of("m3so", of="future"))
     assert not re.search(r"https?://", text)
 
 
@@ -347,13 +360,13 @@ def test_several_runs_in_one_report(run, tmp_path):
     more = [make_run(tmp_path / name, name[:3], protocol="m3so") for name in ("puq2", "s2s")]
     assert [each.label for each in open_runs([run, *more])] == ["puq (puq)", "puq (puq2)", "s2s"]
     for floor in FLOORS:  # once, as they are the same in both
-        assert text.count(f"<td>{floor} (floor)</td>") == len(protocols.find("m3so").metrics)
+        assert text.count(f"<td>{floor} (floor)</td>") == len(names_of("m3so", of=("future", "set")))
 
 
 def test_what_a_run_does_not_have_is_left_out(tmp_path):
     floor = make_run(tmp_path / "black", model="black", samples=1)
     names = {path.name for path in write_report([floor], floor / "report").parent.iterdir()}
-    metrics = protocols.find("m3so-nb").metrics
+    metrics = names_of("m3so-nb", ("all", "last"), of="future")
     assert names == {"index.html"} | {f"frames-{metric}.{kind}" for metric in metrics for kind in ("png", "svg")}
     for name in ("scores.npz", "results.csv", "environment.json"):
         (floor / name).unlink()

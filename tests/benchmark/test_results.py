@@ -26,7 +26,7 @@ def scores_of(samples, level=0.5, clips=12):
 
 
 def rows_of(model="s2s", samples=7, level=0.5, scores=None, about=ABOUT, **names):
-    names = {"protocol": "m3so", "preset": "demo", "frames": FRAMES, "report": (31, 42, 70, "mean")} | names
+    names = {"protocol": "m3so", "preset": "demo", "frames": FRAMES, "clips": 9, "report": (31, 42, 70, "mean")} | names
     scores = scores or scores_of(samples, level)
     return make_rows(scores, model=model, samples=samples, provenance=about, **names)
 

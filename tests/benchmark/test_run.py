@@ -13,6 +13,7 @@ import torch
 
 from benchmark import run as run_module
 from benchmark import scoring, training
+from benchmark.metrics import fooling
 from benchmark.presets import PRESETS
 from benchmark.results import read_rows
 from benchmark.run import STREAM, Job, run
@@ -47,6 +48,9 @@ def test_a_run_leaves_its_config_environment_log_checkpoint_scores_and_rows(fini
         "checkpoint.safetensors",
         "config.json",
         "environment.json",
+        "examples.npz",
+        "files.json",
+        "report",
         "results.csv",
         "scores.npz",
         "training.csv",
@@ -64,13 +68,15 @@ def test_a_run_leaves_its_config_environment_log_checkpoint_scores_and_rows(fini
 def test_rows_hold_model_and_floors_under_each_sampling_and_reported_frame(finished):
     rows, folder = finished
     assert set(rows["model"]) == {"puq", "black", "copy-last", "mean-seen"}
-    assert set(rows["metric"]) == {"psnr", "ssim", "ssim_uniform", "position_error"}
+    assert len(read_rows(folder / "results.csv")) == len(rows)
+    each = {"psnr", "ssim", "ssim_uniform", "position_error", "digit_accuracy"}
+    assert set(rows["metric"]) == each | {"bounce_f1", "sync_lag", "self_similarity", "aepe"}
+    rows = rows[rows["metric"].isin(each)]
     assert set(rows["frame"]) == {"6", "15", "25", "mean"}
     assert set(rows[rows["model"] == "puq"]["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame"}
     assert set(rows[rows["model"] != "puq"]["sampling"]) == {"single"}
-    assert len(rows) == 4 * 4 * (4 + 3)
+    assert len(rows) == len(each) * 4 * (4 + 3)
     assert (rows["clips"] == 3).all()
-    assert len(read_rows(folder / "results.csv")) == len(rows)
 
 
 def test_rows_say_where_they_come_from(finished, nb_dataset):
@@ -130,26 +136,22 @@ def test_another_seed_gives_other_results(finished, nb_dataset, tmp_path):
 
 def test_a_run_killed_while_scoring_goes_on_and_ends_with_the_same_results(finished, nb_dataset, tmp_path, monkeypatch):
     _, folder = finished
-    monkeypatch.setattr(scoring, "PART", 1)
-    scored = []
-    score_part = scoring.score_part
+    scored, score_clip = [], scoring.score_clip
 
     def score_one_then_die(*arguments):
         if len(scored) == 1:
             raise KeyboardInterrupt
-        scored.append(arguments[-1])
-        return score_part(*arguments)
+        scored.append(arguments)
+        return score_clip(*arguments)
 
-    monkeypatch.setattr(scoring, "score_part", score_one_then_die)
+    monkeypatch.setattr(scoring, "score_clip", score_one_then_die)
     with pytest.raises(KeyboardInterrupt):
         run(job(nb_dataset, tmp_path / "killed"))
-    part = next((tmp_path / "killed/scores/puq").iterdir())
-    (part.parent / "000001.npz").write_bytes(part.read_bytes()[:100])  # a torn part is not taken for whole
-    monkeypatch.setattr(
-        scoring, "score_part", lambda *arguments: scored.append(arguments[-1]) or score_part(*arguments)
-    )
+    records = tmp_path / "killed/scores/puq"
+    records.write_bytes(records.read_bytes() + b"torn")  # half a record is not taken for whole
+    monkeypatch.setattr(scoring, "score_clip", lambda *given: scored.append(given) or score_clip(*given))
     run(job(nb_dataset, tmp_path / "killed"))
-    assert scored[:3] == [0, 1, 2]  # clip 0 was not scored twice
+    assert len(scored) == 3 + 3 * 3  # three clips of the model, of which one was scored before, and of three floors
     assert (tmp_path / "killed/results.csv").read_bytes() == (folder / "results.csv").read_bytes()
     assert not (tmp_path / "killed/scores").exists()
 
@@ -157,10 +159,38 @@ def test_a_run_killed_while_scoring_goes_on_and_ends_with_the_same_results(finis
 def test_a_finished_run_is_not_done_again(finished, nb_dataset, tmp_path, monkeypatch):
     rows, folder = finished
     shutil.copytree(folder, tmp_path / "copy")
-    monkeypatch.setattr(scoring, "score_part", None)
+    monkeypatch.setattr(scoring, "score_clip", None)
     monkeypatch.setattr(run_module, "train", lambda *_: None)
     again, _ = run(job(nb_dataset, tmp_path / "copy"))
     pd.testing.assert_frame_equal(again, rows)
+    assert (tmp_path / "copy/files.json").read_bytes() == (folder / "files.json").read_bytes()
+
+
+def test_a_finished_run_is_scored_by_more_metrics_without_training_again(finished, nb_dataset, tmp_path, monkeypatch):
+    rows, folder = finished
+    shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.setattr(fooling, "STEPS", 2)
+    more, _ = run(job(nb_dataset, tmp_path / "copy", metrics="fooling_rate,psnr"))
+    assert set(more["metric"]) == set(rows["metric"]) | {"fooling_rate"}
+    judged = more[more["metric"] == "fooling_rate"]
+    assert set(judged["model"]) == {"puq"}
+    assert judged["value"].between(0, 1).all()
+    kept = more[more["metric"] != "fooling_rate"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, rows)
+    for name in ("checkpoint.safetensors", "training.csv"):
+        assert (tmp_path / "copy" / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint.safetensors", "training.csv", "scores.npz", "examples.npz", "results.csv"]
+)
+def test_a_changed_file_of_a_finished_run_is_named(finished, nb_dataset, tmp_path, name):
+    shutil.copytree(finished[1], tmp_path / "copy")
+    path = tmp_path / "copy" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    refused(f"is not the run it was: {name} has changed", nb_dataset, tmp_path / "copy")
 
 
 def test_a_stochastic_model_with_one_sample_is_called_single(nb_dataset, tmp_path):
@@ -271,26 +301,13 @@ def test_a_run_killed_before_its_config_was_written_starts_again(nb_dataset, tmp
     assert not list(out.glob(".*"))
 
 
-def test_a_part_with_other_clips_than_it_should_hold_is_scored_again(finished, nb_dataset, tmp_path):
-    out = tmp_path / "parts"
-    shutil.copytree(finished[1], out)
-    with np.load(out / "scores.npz") as scores:
-        short = {name.split("/", 1)[1]: scores[name][:2] for name in scores.files if name.startswith("puq/")}
-    (out / "scores.npz").unlink()
-    (out / "scores/puq").mkdir(parents=True)
-    np.savez(out / "scores/puq/000000.npz", **short)
-    (out / "scores/black").mkdir()
-    (out / "scores/black/000000.npz").write_bytes(b"")
-    rows, _ = run(job(nb_dataset, out))
-    assert (rows["clips"] == 3).all()
-    assert (out / "results.csv").read_bytes() == (finished[1] / "results.csv").read_bytes()
-
-
-def test_a_damaged_score_file_is_named(finished, nb_dataset, tmp_path):
+def test_what_can_be_made_again_is_made_again(finished, nb_dataset, tmp_path):
     shutil.copytree(finished[1], tmp_path / "copy")
-    path = tmp_path / "copy/scores.npz"
-    path.write_bytes(path.read_bytes()[:-50])
-    refused("scores.npz is damaged", nb_dataset, tmp_path / "copy")
+    for name in ("scores.npz", "results.csv", "examples.npz"):
+        (tmp_path / "copy" / name).unlink()
+    shutil.rmtree(tmp_path / "copy/report")
+    run(job(nb_dataset, tmp_path / "copy"))
+    assert (tmp_path / "copy/files.json").read_bytes() == (finished[1] / "files.json").read_bytes()
 
 
 def test_a_folder_that_another_process_writes_is_left_alone(nb_dataset, tmp_path):

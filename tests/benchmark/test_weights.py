@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmark import weights
-from benchmark.weights import PUBLISHED, WeightsAbsent, locate, read
+from benchmark.setting import DOWNLOAD
+from benchmark.weights import PUBLISHED, Unavailable, locate, read
 from mmnist_av.errors import InputError
 
 STATE = {"layer.weight": torch.arange(6.0).view(2, 3), "layer.bias": torch.ones(2)}
@@ -66,15 +67,15 @@ def test_a_folder_gives_the_file_that_lies_there(published):
 
 
 def test_a_download_goes_to_the_cache_once(published, tmp_path):
-    path = locate("i3d", "download")
+    path = locate("i3d", DOWNLOAD)
     assert path == cache(tmp_path) / "tiny.pth"
     assert path.read_bytes() == published.read_bytes()
     published.unlink()
-    assert locate("i3d", "download") == path
+    assert locate("i3d", DOWNLOAD) == path
 
 
 def test_weights_that_are_not_in_the_folder_are_said_to_be_absent_in_one_line(published, tmp_path):
-    with pytest.raises(WeightsAbsent) as caught:
+    with pytest.raises(Unavailable) as caught:
         locate("i3d", tmp_path / "elsewhere")
     message = str(caught.value)
     assert message.startswith("fvd needs tiny.pth (")
@@ -96,8 +97,8 @@ def test_weights_that_cannot_be_fetched_are_said_to_be_absent_and_nothing_is_lef
         if fault == "silent":
             monkeypatch.setattr(weights, "TIMEOUT", 0.2)
             publish(monkeypatch, published, url=f"http://127.0.0.1:{server.getsockname()[1]}/tiny.pth")
-        with pytest.raises(WeightsAbsent, match=r"fvd needs tiny.pth \(.*tiny.pth could not be had .*--weights DIR"):
-            locate("i3d", "download")
+        with pytest.raises(Unavailable, match=r"fvd needs tiny.pth \(.*tiny.pth could not be had .*--weights DIR"):
+            locate("i3d", DOWNLOAD)
     assert fault == "no room for the cache" or not list(cache(tmp_path).iterdir())
     assert socket.getdefaulttimeout() is None
 
@@ -106,13 +107,13 @@ def test_weights_that_cannot_be_fetched_are_said_to_be_absent_and_nothing_is_lef
 @pytest.mark.parametrize("source", ["folder", "download"])
 def test_a_file_with_another_hash_is_refused_by_name_with_both_hashes(published, tmp_path, source, fault):
     wanted = PUBLISHED["i3d"].sha256
-    path = published if source == "folder" else locate("i3d", "download")
+    path = published if source == "folder" else locate("i3d", DOWNLOAD)
     content = path.read_bytes()
     path.write_bytes({"truncated": content[:-9], "changed": content[:-1] + b"?", "empty": b""}[fault])
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(InputError, match=f"{path} is not the published file .*{found}, not {wanted}") as caught:
-        read("i3d", published.parent if source == "folder" else "download")
-    assert not isinstance(caught.value, WeightsAbsent)
+        read("i3d", published.parent if source == "folder" else DOWNLOAD)
+    assert not isinstance(caught.value, Unavailable)
 
 
 class Code:
