@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 
 from benchmark import protocols, scoring
-from benchmark.folder import read_json
+from benchmark.folder import check_same, read_json
 from benchmark.metrics import METRICS
 from benchmark.results import Floats, reported
 from benchmark.seal import check_seal
 from benchmark.statistics import mean_over_clips, paired_interval
 from mmnist_av.errors import InputError
-
-SAME = ("protocol", "fingerprint", "test_clips")  # what two runs must share
 
 
 def compare(one: Path, other: Path) -> pd.DataFrame:
@@ -28,10 +26,7 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
     for folder in (one, other):
         check_seal(folder)
     facts = [read_json(folder / "config.json") for folder in (one, other)]
-    for name in SAME:
-        if facts[0].get(name) != facts[1].get(name):
-            values = f"{facts[0].get(name)} in {one}, {facts[1].get(name)} in {other}"
-            raise InputError(f"the runs do not compare: {name} is {values}")
+    check_same(one, facts[0], other, facts[1])
     protocol = protocols.find(facts[0]["protocol"])
     scores = [
         scoring.read_all(folder / "scores.npz")[fact["model"]] for folder, fact in zip((one, other), facts, strict=True)

@@ -9,6 +9,8 @@ from benchmark.seal import check_seal, unsealed
 from mmnist_av.errors import InputError
 from mmnist_av.files import remove_leftovers, written_whole
 
+SAME = ("protocol", "fingerprint", "test_clips")  # what runs must share to stand beside each other
+
 
 def claim(folder: Path, facts: Mapping[str, Any], described: Mapping[str, Any]) -> None:
     """Make the folder this run's, or take up the broken-off run of the same facts that is in it."""
@@ -39,3 +41,11 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): delete {path.parent} to run again") from error
+
+
+def check_same(one: Path, facts: Mapping[str, Any], other: Path, others: Mapping[str, Any]) -> None:
+    """Raise InputError where the runs in two folders, of these facts, are not of the same clips and protocol."""
+    for name in SAME:
+        if facts.get(name) != others.get(name):
+            values = f"{facts.get(name)} in {one}, {others.get(name)} in {other}"
+            raise InputError(f"the runs do not compare: {name} is {values}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mmnist_av.errors import InputError
-from mmnist_av.files import is_leftover, sha256, written_whole
+from mmnist_av.files import sha256, written_whole
 
 SEAL = "files.json"
 REMADE = ("scores.npz", "results.csv", "examples.npz", "report")  # what the same command makes again where it is gone
@@ -14,7 +14,8 @@ REMADE = ("scores.npz", "results.csv", "examples.npz", "report")  # what the sam
 
 def seal(folder: Path) -> None:
     """Write files.json: every file in `folder` and below, with its SHA-256, and the SHA-256 of that list."""
-    files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if _belongs(path)}
+    there = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    files = {str(path): sha256(folder / path) for path in there if _belongs(path)}
     with written_whole(folder / SEAL) as part:
         part.write_text(json.dumps({"files": files, "list": _digest(files)}, indent=2) + "\n")
 
@@ -58,7 +59,7 @@ def _differences(folder: Path, files: dict[str, str]) -> Iterable[str]:
 
 
 def _belongs(path: Path) -> bool:
-    return path.is_file() and path.name != SEAL and not is_leftover(path)
+    return path.name != SEAL and not any(part.startswith(".") for part in path.parts)  # locks, and what was left over
 
 
 def _digest(files: dict[str, str]) -> str:

@@ -54,7 +54,7 @@ def of_one_digit(measure: Measure) -> Callable[[Setting], Measure]:
 
     def get(setting: Setting) -> Measure:
         if setting.digits > 1:
-            raise Unavailable(f"is for clips of one digit, these have {setting.digits}")
+            raise Unavailable(f"only for clips of one digit, these have {setting.digits}")
         return measure
 
     return get
@@ -96,14 +96,14 @@ def fvd(setting: Setting) -> Measure:
 def published(name: str, setting: Setting) -> Mapping[str, Tensor]:
     """Published weights; raises Unavailable where there are none."""
     if setting.weights is None:
-        raise Unavailable("needs published weights: give their folder with --weights DIR, or --weights download")
+        raise Unavailable("no published weights: give their folder with --weights DIR, or --weights download")
     return weights.read(name, setting.weights)
 
 
 def check_number(setting: Setting) -> None:
     """Raise Unavailable for too few clips to tell a distance between sets; warn where they are few."""
     if setting.clips < LEAST:
-        raise Unavailable(f"needs {LEAST} clips or more, not {setting.clips}")
+        raise Unavailable(f"only of {LEAST} clips or more, not of {setting.clips}")
     if setting.clips < FEW:
         log.warning("fid and fvd of only %d clips are too large: compare them for equal numbers alone", setting.clips)
 
@@ -162,16 +162,16 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             *("lpips", lpips, "lower", (0, INFINITE), "", "all", "frames"),
-            "distance in AlexNet's features, the lpips package's v0.1",
+            "with --weights: distance in AlexNet's features, the lpips package's v0.1",
         ),
         Metric(
             *("fid", fid, "lower", (0, INFINITE), "", "clip", "frames"),
-            "Frechet distance of Inception-v3's features, true frames against those of first futures",
+            "with --weights: Frechet distance of Inception-v3's features of true frames and of first futures",
             of="set",
         ),
         Metric(
             *("fvd", fvd, "lower", (0, INFINITE), "", "clip", "frames"),
-            "Frechet distance of I3D's logits, true clips against first futures",
+            "with --weights: Frechet distance of I3D's logits of true clips and of first futures",
             of="set",
         ),
         Metric(

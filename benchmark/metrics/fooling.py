@@ -24,9 +24,9 @@ def train_judge(setting: Setting) -> Measure:
     """
     practice = setting.practice
     if practice is None:
-        raise Unavailable("needs futures of training clips, which floors and outside predictions do not have here")
+        raise Unavailable("no futures of training clips, as of floors and of outside predictions")
     if practice.seen < HISTORY:
-        raise Unavailable(f"has windows that reach {HISTORY} frames back, and {practice.seen} are seen")
+        raise Unavailable(f"its windows reach {HISTORY} frames back, and {practice.seen} are seen")
     judge = trained(practice, setting).eval()
 
     @torch.inference_mode()

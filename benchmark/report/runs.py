@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from baselines import registry
 from benchmark import protocols, results, scoring
+from benchmark.folder import check_same
 from benchmark.metrics import METRICS
 from benchmark.protocols import Protocol
 from benchmark.report.examples import Examples, read_examples
 from benchmark.scoring import Scores
+from benchmark.seal import check_seal
 from benchmark.statistics import SAMPLINGS, mean_over_clips
 from mmnist_av.errors import InputError
 
-SAME = ("protocol", "fingerprint", "test_clips")  # what runs in one report must share
 CURVE = ("step", "epoch", "seconds")  # the first columns of training.csv
 FLOOR_TOLERANCE = 1e-3  # relative: floors' means over clips differ by no more where the same clips were scored alike
 
@@ -81,6 +82,7 @@ def open_run(path: Path) -> RunFolder:
     """The run in a folder: config.json must be there, the rest may. Raises InputError for what is damaged."""
     if not (path / "config.json").is_file():
         raise InputError(f"{path} holds no run: it has no config.json")
+    check_seal(path)
     facts = _read_json(path / "config.json")
     if not isinstance(facts.get("model"), str) or not isinstance(facts.get("protocol"), str):
         raise InputError(f"{path / 'config.json'} is damaged: it names no model or no protocol")
@@ -119,10 +121,7 @@ def _labels(runs: Sequence[RunFolder]) -> list[str]:
 
 
 def _check_same(one: RunFolder, other: RunFolder) -> None:
-    for name in SAME:
-        if one.facts.get(name) != other.facts.get(name):
-            values = f"{one.facts.get(name)} in {one.path}, {other.facts.get(name)} in {other.path}"
-            raise InputError(f"the runs do not compare: {name} is {values}")
+    check_same(one.path, one.facts, other.path, other.facts)
     for floor in set(one.floors) & set(other.floors):
         for metric in set(one.scores[floor]) & set(other.scores[floor]):
             here, there = (_level(run.scores[floor][metric]) for run in (one, other))

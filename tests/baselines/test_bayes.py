@@ -6,7 +6,8 @@ import torch
 
 from baselines.bayes import WORLD, BayesAV, BayesConfig, BayesV, Filter, read_frames, read_sound
 from baselines.predictor import ClipShape, Noise
-from benchmark.metrics import METRICS
+from benchmark.metrics.block import block_iou
+from benchmark.metrics.image import psnr
 from mmnist_av.errors import InputError
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import render_frames
@@ -74,7 +75,6 @@ def test_particles_end_where_the_digit_is(plain):
 
 def test_with_sound_it_beats_30_db_without_it_is_no_worse_than_black(plain):
     _, frames, audio = plain
-    psnr = METRICS["psnr"].compute
     target, scores = frames[:, None, 5:], {}
     for model in (BayesAV(SHAPE), BayesV(SHAPE)):
         futures = model.predict(frames[:, :5], audio, 20, Noise(0, range(CLIPS), 20)).frames
@@ -90,9 +90,9 @@ def test_the_block_is_heard(blocked):
     model = BayesAV(SHAPE)
     futures = model.predict(frames[:, :30], audio, 10, Noise(0, range(CLIPS), 10)).frames
     place = torch.from_numpy(truth.block_place.astype(np.int64))
-    iou = METRICS["block_iou"].compute(place, futures).mean()
+    iou = block_iou(place, futures).mean()
     unheard = BayesV(SHAPE).predict(frames[:, :30], audio, 10, Noise(0, range(CLIPS), 10)).frames
-    assert METRICS["block_iou"].compute(place, unheard).mean() < iou - 0.15
+    assert block_iou(place, unheard).mean() < iou - 0.15
 
 
 def test_no_particle_breaks_the_worlds_rules(blocked):

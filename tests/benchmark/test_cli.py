@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from benchmark import training
 from benchmark.cli import main
+from benchmark.metrics import METRICS
 from benchmark.training import Diverged
 
 
@@ -56,6 +57,28 @@ def test_protocols_are_listed_with_their_frames():
     assert "31, 42, 70, mean" in listed.output
 
 
+def test_metrics_are_listed_with_what_they_are():
+    listed = avbench("metrics")
+    assert listed.exit_code == 0
+    for name, metric in METRICS.items():
+        line = next(line for line in listed.output.splitlines() if line.startswith(f" {name} "))
+        assert ("always" in line) == metric.standard
+
+
+def test_finished_runs_are_verified_and_a_changed_file_is_named(small_dataset, tmp_path):
+    out = tmp_path / "run"
+    avbench("run", "--model", "black", "--protocol", "m3so", "--data", small_dataset.path, "--out", out)
+    whole = avbench("verify", out)
+    assert (whole.exit_code, whole.output) == (0, f"{out}: whole\n")
+    (out / "report/index.html").write_text("<p>other</p>")
+    changed = avbench("verify", out)
+    assert changed.exit_code == 2
+    assert "report/index.html has changed: delete it to have it made again" in changed.stderr
+    unfinished = avbench("verify", small_dataset.path)
+    assert unfinished.exit_code == 2
+    assert "is not a finished run: it has no files.json" in unfinished.stderr
+
+
 def test_a_run_ends_with_a_table_and_where_the_files_are(small_dataset, tmp_path):
     out = tmp_path / "run"
     result = avbench("run", "--model", "black", "--protocol", "m3so", "--data", small_dataset.path, "--out", out)
@@ -64,7 +87,7 @@ def test_a_run_ends_with_a_table_and_where_the_files_are(small_dataset, tmp_path
     assert "copy-last" in result.output
     assert str(out / "results.csv") in result.output
     assert result.stderr == (
-        "Note: lpips, fid, fvd left out for black: needs published weights: "
+        "Note: lpips, fid, fvd left out for black: no published weights: "
         "give their folder with --weights DIR, or --weights download\n"
     )
 

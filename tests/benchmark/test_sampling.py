@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from baselines import registry
-from baselines.predictor import ClipShape, Predictor
+from baselines.predictor import ClipShape, Prediction, Predictor
 from benchmark.protocols import PROTOCOLS
 from benchmark.sampling import draw_futures
 from benchmark.training import Compute
@@ -35,7 +35,9 @@ def test_changing_future_frames_changes_no_prediction_and_the_last_seen_frame_do
     future, last = frames.clone(), frames.clone()
     future[:, 3:] = torch.rand_like(future[:, 3:])
     last[:, 2] = 1 - last[:, 2]
-    drawn = [draw_futures(model, given, audio, PROTOCOL, 2, 0, [0, 1, 2], CPU) for given in (frames, future, last)]
+    drawn = [
+        draw_futures(model, given, audio, PROTOCOL, 2, 0, [0, 1, 2], CPU).frames for given in (frames, future, last)
+    ]
     assert drawn[0].shape == (3, 2, 4, *SHAPE.frame)
     assert torch.equal(drawn[0], drawn[1])
     assert torch.equal(drawn[0], drawn[2]) == (name == "black")
@@ -45,7 +47,7 @@ def test_a_model_is_handed_the_seen_frames_and_the_sound_and_nothing_else():
     class Spy(Predictor):
         def predict(self, seen, audio, samples, noise):
             self.handed = (seen, audio)
-            return seen.new_zeros(len(seen), samples, audio.shape[1] - seen.shape[1], *seen.shape[2:])
+            return Prediction(seen.new_zeros(len(seen), samples, audio.shape[1] - seen.shape[1], *seen.shape[2:]))
 
     model, (frames, audio) = Spy(), clips()
     draw_futures(model, frames, audio, PROTOCOL, 2, 0, [0, 1, 2], CPU)

@@ -46,7 +46,7 @@ def test_metrics_without_their_weights_say_how_to_get_them(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["bounce_f1", "sync_lag", "digit_accuracy"])
 def test_metrics_of_one_digit_are_not_had_of_several(name):
-    with pytest.raises(Unavailable, match="is for clips of one digit, these have 2"):
+    with pytest.raises(Unavailable, match="only for clips of one digit, these have 2"):
         METRICS[name].get(Setting(torch.device("cpu"), 16, 2))
 
 
