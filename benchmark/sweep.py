@@ -1,6 +1,7 @@
 """Many runs: every model under every protocol with every seed, one process each; and their sum."""
 
 import itertools
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from baselines import registry
-from benchmark import presets, protocols
+from benchmark import environment, presets, protocols
 from benchmark.folder import read_json
 from benchmark.results import COLUMNS, read_rows, wide_console
 from benchmark.run import Job, folder_of, open_or_make
@@ -19,6 +20,7 @@ from mmnist_av.engine import in_order, open_engine
 from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
 from mmnist_av.progress import track
+from mmnist_av.store import open_dataset
 
 SAME = ("protocol", "preset", "fingerprint", "metric", "sampling", "k", "frame")  # with the model: one line of a sum
 
@@ -56,7 +58,7 @@ def sweep(asked: Sweep) -> list[Outcome]:
     its own, with a log beside its folder. Raises InputError for names that do not exist, before anything is done.
     """
     jobs = [replace(job, data=data) for job, data in with_data(jobs_of(asked))]
-    waiting = [job for job in jobs if not is_done(job)]
+    waiting = [job for job in jobs if not is_done(job, asked.options)]
     with open_engine(asked.engine, asked.workers, asked.gpus) as engine:
         tasks = ((command(job, asked.options), job.out) for job in waiting)
         codes = list(track(in_order(engine, run_process, tasks), "runs", len(waiting)))
@@ -93,13 +95,15 @@ def with_data(jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:
         yield job, made[job.protocol]
 
 
-def is_done(job: Job) -> bool:
-    """Whether the run's folder holds this very run, finished and whole."""
+def is_done(job: Job, options: Sequence[str]) -> bool:
+    """Whether the run's folder holds this very run, finished and whole: the same command on the same data and code."""
     folder = job.out or folder_of(job)
     if not (folder / SEAL).exists() or damaged(folder):
         return False
-    facts = read_json(folder / "config.json")
-    return all(facts[name] == getattr(job, name) for name in ("model", "protocol", "preset", "seed"))
+    facts, log = read_json(folder / "config.json"), log_of(folder)
+    same = {"fingerprint": open_dataset(job.data or "").fingerprint, "code_version": environment.code_version()}
+    told = log.read_text(errors="replace").partition("\n")[0] if log.exists() else ""
+    return told == shlex.join(command(job, options)) and all(facts[name] == value for name, value in same.items())
 
 
 def command(job: Job, options: Sequence[str]) -> list[str]:
@@ -110,9 +114,11 @@ def command(job: Job, options: Sequence[str]) -> list[str]:
 
 
 def run_process(command: Sequence[str], folder: Path) -> int:
-    """Run a command, what it says in a log beside its folder; returns its exit code."""
+    """Run a command; it, and then what it says, goes into a log beside its folder. Returns its exit code."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with log_of(folder).open("w") as log:
+        log.write(f"{shlex.join(command)}\n")
+        log.flush()
         return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
 
 

@@ -38,6 +38,14 @@ def test_every_run_is_done_and_then_skipped(data, tmp_path, engine):
     assert "config.json has changed" in sweep(small)[1].told
 
 
+def test_runs_of_other_options_are_not_taken_for_done(data, tmp_path):
+    two = asked(data, tmp_path / "runs", models=["bayes-v"], seeds=[0], options=["--samples", "2"])
+    assert [each.state for each in sweep(two)] == ["done"]
+    (other,) = sweep(replace(two, options=["--samples", "3"]))
+    assert other.state == "failed"
+    assert "holds another run (samples 2 there, 3 asked)" in other.told
+
+
 def test_a_run_that_fails_does_not_stop_the_others(data, tmp_path, monkeypatch):
     command = sweep_module.command
     monkeypatch.setattr(
