@@ -38,9 +38,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """What write_json wrote; InputError if it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): delete {path.parent} to run again") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged: it must hold an object; delete {path.parent} to run again")
+    return found
 
 
 def check_same(one: Path, facts: Mapping[str, Any], other: Path, others: Mapping[str, Any]) -> None:

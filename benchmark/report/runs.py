@@ -1,7 +1,6 @@
 """Run folders, read for a report: each file if it is there, and refused by name if it is damaged."""
 
 import csv
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from baselines import registry
 from benchmark import protocols, results, scoring
-from benchmark.folder import check_same
+from benchmark.folder import check_same, read_json
 from benchmark.metrics import METRICS
 from benchmark.protocols import Protocol
 from benchmark.report.examples import Examples, read_examples
@@ -83,7 +82,7 @@ def open_run(path: Path) -> RunFolder:
     if not (path / "config.json").is_file():
         raise InputError(f"{path} holds no run: it has no config.json")
     check_seal(path)
-    facts = _read_json(path / "config.json")
+    facts = read_json(path / "config.json")
     if not isinstance(facts.get("model"), str) or not isinstance(facts.get("protocol"), str):
         raise InputError(f"{path / 'config.json'} is damaged: it names no model or no protocol")
     protocol = protocols.find(facts["protocol"])
@@ -93,7 +92,7 @@ def open_run(path: Path) -> RunFolder:
         path=path,
         label=facts["model"],
         facts=facts,
-        environment=_if_there(path / "environment.json", _read_json) or {},
+        environment=_if_there(path / "environment.json", read_json) or {},
         protocol=protocol,
         scores=scores,
         rows=_if_there(path / "results.csv", results.read_rows),
@@ -158,16 +157,6 @@ def _check_scores(scores: dict[str, Scores], facts: dict[str, Any], protocol: Pr
                 raise InputError(f"{path}: {model} is a floor and has one future, not {values.shape[1]}")
             if values.dtype.kind != "f" or np.isinf(values).any():
                 raise InputError(f"{path}: {model}/{name} holds what is no score: delete it to score again")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error})") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is damaged: it must hold an object")
-    return found
 
 
 def _read_training(path: Path) -> Columns:
