@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from torch import Tensor
@@ -105,7 +106,13 @@ def check_number(setting: Setting) -> None:
     if setting.clips < LEAST:
         raise Unavailable(f"only of {LEAST} clips or more, not of {setting.clips}")
     if setting.clips < FEW:
-        log.warning("fid and fvd of only %d clips are too large: compare them for equal numbers alone", setting.clips)
+        warn_of_few(setting.clips)
+
+
+@lru_cache
+def warn_of_few(clips: int) -> None:
+    """Say once that a distance of so few clips is mostly chance."""
+    log.warning("fid and fvd of only %d clips are too large: compare them for equal numbers alone", clips)
 
 
 METRICS: dict[str, Metric] = {
