@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -103,6 +103,7 @@ class Predictor(nn.Module):
     modality: ClassVar[Literal["AV", "V", "A"]]  # what it looks at: frames, sound, or both
     stochastic: ClassVar[bool]  # whether its futures differ from sample to sample
     paper: ClassVar[str]  # where it was published; "" for floors and ceilings
+    ablated: ClassVar[dict[str, Any]] = {}  # the settings that the model's name stands for, which no user may change
 
     def players(self) -> dict[str, Player]:
         """Who minimises what: one optimizer each. Empty for what needs no training."""

@@ -6,13 +6,16 @@ M. Chatterjee, N. Ahuja and A. Cherian, "Quantifying Predictive Uncertainty for 
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from baselines.layers.initialisation import initialise
+from baselines.layers.recurrent import Gaussian
 from baselines.predictor import ClipShape, Noise, Player, Prediction
-from baselines.sound2sight import Reconstruction, Sound2Sight, Sound2SightConfig, initialise
+from baselines.sound2sight import Reconstruction, Sound2Sight, Sound2SightConfig
+from mmnist_av.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class PUQConfig(Sound2SightConfig):
     initial_log_precision: float = 3.5  # log m_t at the start: 1 / m_t about a young model's error, 0.03 (ours)
     clip_norm: float = 1.0  # largest norm of the generator's gradient (ours)
     detach_sigma: bool = False  # True: m_t does not move the posterior of z
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.posterior:
+            raise InputError("PUQ's precision comes from the posterior's variance: posterior must be true")
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class PUQ(Sound2Sight):
     def variational(self, made: Reconstruction, truth: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Eq. 4 without its constant term -E log p_nu; ||.||^2 is a mean over pixels, so that m_t is about 1 / MSE."""
         error = ((made.frames - truth) ** 2).mean((2, 3, 4))
-        kl = made.posterior.kl(made.prior)
+        kl = cast(Gaussian, made.posterior).kl(made.prior)
         log_precision, nested_kl = self.weigh(made)
         weighed = 0.5 * (log_precision.exp() * error - log_precision)
         bound = weighed + self.config.beta * kl + self.config.eta2 * nested_kl
@@ -122,7 +130,7 @@ class PUQ(Sound2Sight):
 
     def weigh(self, made: Reconstruction) -> tuple[Tensor, Tensor]:
         """log m_t and KL(q_lambda || p_gamma) of every scored frame: (B, predicted) each, float32."""
-        sigma = made.posterior.log_variance
+        sigma = cast(Gaussian, made.posterior).log_variance
         device = sigma.device.type
         with torch.autocast(device, enabled=False):
             posterior = self.precision.posterior(sigma.detach() if self.config.detach_sigma else sigma)
@@ -137,3 +145,9 @@ class PUQ(Sound2Sight):
             mean, _ = self.precision.prior(sigma.float())
             log_precision = self.precision.log_precision(mean.clamp(min=0))
         return Prediction(frames, variance=torch.exp(-log_precision))
+
+
+class PUQNoDiscriminator(PUQ):
+    """PUQ without Sound2Sight's discriminator (section 4 says that it is better with it)."""
+
+    ablated: ClassVar[dict[str, Any]] = {"discriminator": "none"}

@@ -9,11 +9,22 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from baselines.audio_only import AudioOnly
 from baselines.bayes import BayesAV, BayesV
 from baselines.floors import Black, CopyLast, MeanSeen
 from baselines.predictor import ClipShape, Predictor
-from baselines.puq import PUQ
-from baselines.sound2sight import Sound2Sight
+from baselines.puq import PUQ, PUQNoDiscriminator
+from baselines.sound2sight import (
+    NoAA,
+    NoAAMD,
+    NoAudio,
+    OnlyL2,
+    Sound2Sight,
+    TeacherForcing,
+    WithLSTM,
+    WithLSTMNoDiscriminator,
+)
+from baselines.svg_lp import SVGLP
 from mmnist_av.errors import InputError, unknown_name
 
 MODELS: dict[str, type[Predictor]] = {
@@ -23,7 +34,17 @@ MODELS: dict[str, type[Predictor]] = {
     "bayes-v": BayesV,
     "bayes-av": BayesAV,
     "sound2sight": Sound2Sight,
+    "sound2sight-no-audio": NoAudio,
+    "sound2sight-no-aa": NoAA,
+    "sound2sight-no-aa-md": NoAAMD,
+    "sound2sight-lstm": WithLSTM,
+    "sound2sight-lstm-no-disc": WithLSTMNoDiscriminator,
+    "sound2sight-only-l2": OnlyL2,
+    "sound2sight-teacher-forcing": TeacherForcing,
     "puq": PUQ,
+    "puq-no-disc": PUQNoDiscriminator,
+    "svg-lp": SVGLP,
+    "audio-only": AudioOnly,
 }
 
 ENTRY_POINTS = "avbench.models"
@@ -59,9 +80,10 @@ def find(name: str) -> type[Predictor]:
 def configure(name: str, settings: Mapping[str, str]) -> Any:
     """The model's config with `settings` (field -> text) in place of its defaults; None for a model without config.
 
-    Raises InputError for a field that the model does not have or a value that does not fit it.
+    Raises InputError for a field that the model does not have, one that its name decides, or a value that does not fit.
     """
-    config_type = getattr(find(name), "Config", None)
+    model = find(name)
+    config_type = getattr(model, "Config", None)
     fields = {} if config_type is None else {field.name: field for field in dataclasses.fields(config_type)}
     values = {}
     for key, text in settings.items():
@@ -69,8 +91,10 @@ def configure(name: str, settings: Mapping[str, str]) -> Any:
             raise InputError(f"model '{name}' has no settings, so --set {key}={text} means nothing")
         if key not in fields:
             raise unknown_name(f"setting of {name}", key, fields)
+        if key in model.ablated:
+            raise InputError(f"--set {key}={text}: {name} is the model of which {key} is {model.ablated[key]}")
         values[key] = parse(key, text, type(fields[key].default))
-    return None if config_type is None else config_type(**values)
+    return None if config_type is None else config_type(**{**values, **model.ablated})
 
 
 def parse(key: str, text: str, kind: type) -> Any:
@@ -84,6 +108,11 @@ def parse(key: str, text: str, kind: type) -> Any:
         return kind(text)
     except ValueError as error:
         raise InputError(f"--set {key}={text}: must be {'a whole' if kind is int else 'a'} number") from error
+
+
+def is_trained(name: str) -> bool:
+    """Whether the model has anything to learn."""
+    return find(name).players is not Predictor.players
 
 
 def build(name: str, shape: ClipShape, config: Any) -> Predictor:

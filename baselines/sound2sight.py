@@ -9,18 +9,22 @@ Indices: t counts frames from 0; frames 0 .. F-1 are seen. Position t-1 of a seq
 """
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from baselines.layers.frames import FrameDecoder, FrameEncoder
+from baselines.layers.initialisation import balance, initialise
+from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent
+from baselines.layers.sound import AudioEncoder
 from baselines.predictor import Batch, ClipShape, Loss, Noise, Player, Prediction, Predictor, Progress
 from mmnist_av.errors import InputError
 
 REAL, FAKE = 1, 0
-INITIAL_LOG_VARIANCE = -4.0  # of z, in the balanced start (ours)
+Past = tuple[Any, Any]  # what a causal encoder and an LSTM need to go on: a pair of tensors each, or None
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,17 @@ class Sound2SightConfig:
     mismatched_audio: str = "time"  # time: another moment of the clip (eq. 6); clip: another clip's audio (released)
     init: str = "balanced"  # of the generator's linear layers and LSTMs (see initialise); released; the paper is silent
     train_disc_encoders: bool = True  # False: the discriminator's encoders never learn (released)
+    # what the paper's ablations take away; each is a model of its own name, too (see the end of this file)
+    hears: bool = True  # False: neither the generator nor the discriminator has any sound
+    encoder: str = "transformer"  # of what was seen and heard; lstm: LSTMs as wide as the embeddings (figure 5a)
+    posterior: bool = True  # False: no posterior, so no KL
+    discriminator: str = "full"  # no-aa: without eq. 6's alignment; no-aa-md: D_std alone; none
+    feed_back_from: int = 0  # the epoch from which half the batches feed predictions back (Table 11: 100); 0: never
 
     def __post_init__(self) -> None:
         choices = {
+            "encoder": ("transformer", "lstm"),
+            "discriminator": ("full", "no-aa", "no-aa-md", "none"),
             "z_train": ("prior", "posterior"),
             "adversarial": ("paper", "released"),
             "mismatched_audio": ("time", "clip"),
@@ -82,162 +94,23 @@ class Sound2SightConfig:
             raise InputError(
                 f"transformer_width {self.transformer_width} is not a multiple of twice heads, {self.heads}"
             )
+        if self.z_train == "posterior" and not self.posterior:
+            raise InputError("z_train=posterior needs a posterior: set posterior=true")
 
+    @property
+    def alignment(self) -> bool:
+        """Whether the discriminator judges the alignment of sound and frames (AA)."""
+        return self.discriminator == "full" and self.hears
 
-# ---------------------------------------------------------------------------------------------- frames and sound
+    @property
+    def motion(self) -> bool:
+        """Whether the discriminator judges motion dynamics (MD)."""
+        return self.discriminator in ("full", "no-aa")
 
-
-def frame_widths(size: int) -> list[int]:
-    """Channels after each halving of a DCGAN encoder for `size` x `size` frames: 48 -> 64-128-256, 64 -> ...-512."""
-    widths: list[int] = []
-    while size > 7:
-        if size % 2:
-            raise InputError(f"frames must halve evenly down to at most 7 px; {size} does not")
-        size //= 2
-        widths.append(64 * 2 ** min(len(widths), 3))
-    return widths
-
-
-# Three convolutions as matrix products: where maps are a few pixels, a CPU's convolution kernels take 2 to 20 times as
-# long. Their weights and results are those of the classes they extend.
-
-
-class HalvingConv2d(nn.Conv2d):
-    """A 4x4 convolution of stride 2 and padding 1 as one product: its patches are 2x2 neighbours of 2x2 squares."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 4, 2, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, outputs, h // 2, w // 2)."""
-        height, width = features.shape[2] // 2, features.shape[3] // 2
-        right, below = 1 - features.shape[3] % 2, 1 - features.shape[2] % 2  # an odd edge's last padding is not read
-        padded = functional.pad(features.permute(0, 2, 3, 1), (0, 0, 1, right, 1, below))
-        squares = padded.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).transpose(2, 3).flatten(3)
-        patches = torch.cat([squares[:, y : y + height, x : x + width] for y in (0, 1) for x in (0, 1)], -1)
-        weight = self.weight.unflatten(3, (2, 2)).unflatten(2, (2, 2)).permute(0, 2, 4, 3, 5, 1).flatten(1)
-        return functional.linear(patches, weight, self.bias).permute(0, 3, 1, 2)
-
-
-class WholeConv2d(nn.Conv2d):
-    """A convolution whose kernel covers the whole map."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, C, *kernel_size) -> (N, outputs, 1, 1)."""
-        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
-        return functional.linear(features.permute(0, 2, 3, 1).flatten(1), weight, self.bias)[:, :, None, None]
-
-
-class UnfoldingConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution from a single pixel to a whole map."""
-
-    def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(N, C, 1, 1) -> (N, outputs, *kernel_size)."""
-        weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
-        unfolded = functional.linear(features.flatten(1), weight).unflatten(1, (*self.kernel_size, -1))
-        bias = cast(Tensor, self.bias).to(unfolded.dtype)
-        return (unfolded + bias).permute(0, 3, 1, 2)
-
-
-def normed(convolution: nn.Module, outputs: int) -> nn.Sequential:
-    """The convolution, then batch norm and leaky ReLU."""
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True))
-
-
-def summary(inputs: int, outputs: int, extent: tuple[int, int]) -> nn.Sequential:
-    """A convolution over all that is left, batch norm, tanh: (N, inputs, *extent) -> (N, outputs)."""
-    return nn.Sequential(WholeConv2d(inputs, outputs, extent), nn.BatchNorm2d(outputs), nn.Tanh(), nn.Flatten())
-
-
-class FrameEncoder(nn.Module):
-    """f: frames to embeddings, and the skip features of every scale (section 3, "Prediction Network")."""
-
-    def __init__(self, frame: tuple[int, int, int], embedding: int) -> None:
-        super().__init__()
-        channels, size, _ = frame
-        widths = frame_widths(size)
-        self.halvings = nn.ModuleList(
-            normed(nn.Conv2d(a, b, 4, 2, 1), b) for a, b in zip([channels, *widths], widths, strict=False)
-        )
-        left = size >> len(widths)
-        self.summary = summary(widths[-1], embedding, (left, left))
-
-    def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(N, C, H, W) -> embeddings (N, embedding), skips [(N, 64, H/2, W/2), ...]."""
-        skips = []
-        features = frames.contiguous(memory_format=torch.channels_last)
-        for halve in self.halvings:
-            features = halve(features)
-            skips.append(features)
-        return self.summary(features), skips
-
-
-class DoublingConvolution(nn.Module):
-    """A transposed convolution over concat(features, skip), as the sum of its two halves.
-
-    The skip comes from the last seen frame and stays the same for all steps and futures of a clip, so its half is
-    computed once a clip and added.
-    """
-
-    def __init__(self, features: int, skip: int, outputs: int) -> None:
-        super().__init__()
-        self.of_features = nn.ConvTranspose2d(features, outputs, 4, 2, 1, bias=False)
-        self.of_skip = nn.ConvTranspose2d(skip, outputs, 4, 2, 1)
-
-    def forward(self, features: Tensor, skip_half: Tensor) -> Tensor:
-        """(B * n, features, h, w) and the skip's half (B, outputs, 2h, 2w) -> (B * n, outputs, 2h, 2w)."""
-        halves = self.of_features(features).unflatten(0, (skip_half.shape[0], -1))
-        return (halves + skip_half[:, None]).flatten(0, 1)
-
-
-class FrameDecoder(nn.Module):
-    """g: LSTM outputs to frames, with the last seen frame's skips (section 3, "Prediction Network")."""
-
-    def __init__(self, frame: tuple[int, int, int], embedding: int) -> None:
-        super().__init__()
-        channels, size, _ = frame
-        widths = frame_widths(size)[::-1]
-        left = size >> len(widths)
-        self.start = normed(UnfoldingConvTranspose2d(embedding, widths[0], left), widths[0])
-        outputs = [*widths[1:], channels]
-        self.doublings = nn.ModuleList(DoublingConvolution(a, a, b) for a, b in zip(widths, outputs, strict=True))
-        self.norms = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(b), nn.LeakyReLU(0.2, inplace=True)) for b in outputs[:-1]
-        )
-
-    def of_skips(self, skips: list[Tensor]) -> list[Tensor]:
-        """What the skips add at each scale, once a clip: (B, ...) features, finest first, to (B, ...) halves."""
-        doublings = cast(list[DoublingConvolution], list(self.doublings))
-        return [double.of_skip(skip) for double, skip in zip(doublings, reversed(skips), strict=True)]
-
-    def forward(self, outputs: Tensor, skip_halves: list[Tensor]) -> Tensor:
-        """(B * n, embedding) and the B clips' skip halves -> frames (B * n, C, H, W) in [0, 1], float32."""
-        features = self.start(outputs[:, :, None, None].contiguous(memory_format=torch.channels_last))
-        *doublings, last = self.doublings.children()
-        for double, norm, half in zip(doublings, self.norms, skip_halves, strict=False):
-            features = norm(double(features, half))
-        return torch.sigmoid(last(features, skip_halves[-1]).float())
-
-
-class AudioEncoder(nn.Module):
-    """One frame's spectrogram to an embedding (kernels, strides and widths of the released M3SO encoder)."""
-
-    def __init__(self, audio: tuple[int, int], embedding: int) -> None:
-        super().__init__()
-        bins, columns = ((extent - 3) // 8 for extent in audio)
-        if min(bins, columns) < 1:
-            raise InputError(f"spectrograms of {audio[0]} x {audio[1]} are too small: at least 11 x 11 is needed")
-        self.layers = nn.Sequential(
-            normed(nn.Conv2d(1, 64, 4, 1, 0), 64),
-            normed(nn.Conv2d(64, 128, 4, 2, 1), 128),
-            normed(nn.Conv2d(128, 256, 4, 2, 1), 256),
-            normed(HalvingConv2d(256, 512), 512),
-            summary(512, embedding, (bins, columns)),
-        )
-
-    def forward(self, audio: Tensor) -> Tensor:
-        """(N, bins, columns) -> (N, embedding)."""
-        return self.layers(audio[:, None].contiguous(memory_format=torch.channels_last))
+    @property
+    def modalities(self) -> int:
+        """Embeddings that come together in a step: of frame and sound, or of the frame alone."""
+        return 2 if self.hears else 1
 
 
 # ------------------------------------------------------------------------------------- the stochastic network
@@ -298,56 +171,27 @@ class CausalTransformer(nn.Module):
         return self.attention_out(mixed.transpose(1, 2).flatten(2)), (key, value)
 
 
-State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (layers, N, hidden) each
-
-
-class Recurrent(nn.Module):
-    """A linear layer into an LSTM: (N, n, inputs) -> (N, n, hidden)."""
-
-    def __init__(self, inputs: int, hidden: int, layers: int) -> None:
-        super().__init__()
-        self.enter = nn.Linear(inputs, hidden)
-        self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True)
-
-    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Go on from `state` (zero if None)."""
-        return self.lstm(self.enter(inputs), state)
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """Diagonal normal distributions."""
-
-    mean: Tensor
-    log_variance: Tensor
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Reparametrised draws."""
-        return self.mean + (0.5 * self.log_variance).exp() * noise
-
-    def kl(self, other: "Gaussian") -> Tensor:
-        """KL(self || other), summed over the last axis."""
-        squared = self.log_variance.exp() + (self.mean - other.mean) ** 2
-        return 0.5 * (other.log_variance - self.log_variance + squared / other.log_variance.exp() - 1).sum(-1)
-
-    def frames(self, first: int) -> "Gaussian":
-        """The distributions of steps from `first` on, (N, steps, z)."""
-        return Gaussian(self.mean[:, first:], self.log_variance[:, first:])
-
-
-class LatentLSTM(nn.Module):
-    """LSTM_phi or LSTM_psi: joint embeddings to the mean and log variance of z (eq. 2 and 3)."""
+class CausalLSTM(nn.Module):
+    """What figure 5a puts in a transformer's place: an LSTM as wide as the embeddings."""
 
     def __init__(self, config: Sound2SightConfig) -> None:
         super().__init__()
-        self.recurrent = Recurrent(2 * config.embedding, config.hidden, layers=1)
-        self.mean = nn.Linear(config.hidden, config.latent)
-        self.log_variance = nn.Linear(config.hidden, config.latent)
+        self.lstm = nn.LSTM(config.embedding, config.embedding, batch_first=True)
 
-    def forward(self, video: Tensor, audio: Tensor, state: State | None = None) -> tuple[Gaussian, State]:
-        """(N, n, embedding) each -> n distributions of z, float32, and the state."""
-        hidden, state = self.recurrent(torch.cat([video, audio], -1), state)
-        return Gaussian(self.mean(hidden).float(), self.log_variance(hidden).float()), state
+    def forward(self, embeddings: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple]:
+        """Encode (N, n, embedding), the positions after `past`; returns the same shape, and the past for the next call.
+
+        past: hidden and cell (N, 1, embedding) of an earlier call.
+        """
+        state = None if past is None else tuple(each.transpose(0, 1).contiguous() for each in past)
+        hidden, state = self.lstm(embeddings, state)
+        return hidden, tuple(each.transpose(0, 1) for each in state)
+
+
+def initialise_attention(module: nn.Module) -> None:
+    """Attention's packed projection begins as torch's own does: Xavier's."""
+    if isinstance(module, CausalTransformer):
+        nn.init.xavier_uniform_(module.attention_in.weight)
 
 
 # ---------------------------------------------------------------------------------------------- the players
@@ -359,7 +203,7 @@ class Reconstruction:
 
     frames: Tensor  # (B, predicted, C, H, W): the predictions of frames first_scored .. T-1
     prior: Gaussian  # of the same frames
-    posterior: Gaussian
+    posterior: Gaussian | None  # of the same frames, where there is one
 
 
 class Generator(nn.Module):
@@ -368,14 +212,18 @@ class Generator(nn.Module):
     def __init__(self, config: Sound2SightConfig, shape: ClipShape) -> None:
         super().__init__()
         self.config = config
+        encoder = CausalTransformer if config.encoder == "transformer" else CausalLSTM
+        joint = config.modalities * config.embedding
         self.frame_encoder = FrameEncoder(shape.frame, config.embedding)
         self.frame_decoder = FrameDecoder(shape.frame, config.embedding)
-        self.audio_encoder = AudioEncoder(shape.audio, config.embedding)
-        self.audio_transformer = CausalTransformer(config)
-        self.prior_transformer = CausalTransformer(config)
-        self.posterior_transformer = CausalTransformer(config)
-        self.prior_lstm = LatentLSTM(config)
-        self.posterior_lstm = LatentLSTM(config)
+        if config.hears:
+            self.audio_encoder = AudioEncoder(shape.audio, config.embedding)
+            self.audio_transformer = encoder(config)
+        self.prior_transformer = encoder(config)
+        self.prior_lstm = LatentLSTM(joint, config.hidden, config.latent)
+        if config.posterior:
+            self.posterior_transformer = encoder(config)
+            self.posterior_lstm = LatentLSTM(joint, config.hidden, config.latent)
         self.predictor = Recurrent(config.embedding + config.latent, config.hidden, layers=2)
         self.leave_predictor = nn.Linear(config.hidden, config.embedding)
 
@@ -385,23 +233,94 @@ class Generator(nn.Module):
         return embeddings.unflatten(0, frames.shape[:2]), [skip.unflatten(0, frames.shape[:2]) for skip in skips]
 
     def encode_audio(self, audio: Tensor) -> Tensor:
-        """O^A: (B, T, bins, columns) -> (B, T, embedding); position t has heard frames 0 .. t."""
+        """O^A: (B, T, bins, columns) -> (B, T, embedding); position t has heard frames 0 .. t. Deaf: of width 0."""
+        if not self.config.hears:
+            return audio.new_zeros(*audio.shape[:2], 0)
         embeddings = self.audio_encoder(audio.flatten(0, 1)).unflatten(0, audio.shape[:2])
         return self.audio_transformer(embeddings)[0]
 
-    def reconstruct(self, batch: Batch, first_scored: int) -> Reconstruction:
-        """Predict every frame of the batch from the true frame before it; see Reconstruction."""
+    def infer_prior(self, frames: Tensor, heard: Tensor, past: Past = (None, None)) -> tuple[Gaussian, Past]:
+        """p(z): embeddings of frames (N, n, embedding), and O^A of the frames after each -> n distributions.
+
+        past: of the transformer and the LSTM, as an earlier call returned it.
+        """
+        watched, of_transformer = self.prior_transformer(frames, past[0])
+        prior, of_lstm = self.prior_lstm(torch.cat([watched, heard], -1), past[1])
+        return prior, (of_transformer, of_lstm)
+
+    def infer_posterior(self, frames: Tensor, heard: Tensor) -> Gaussian | None:
+        """q(z) of steps 1 .. T-1: embeddings of all frames (B, T, embedding), O^A of frames 1 .. T-1."""
+        if not self.config.posterior:
+            return None
+        watched, _ = self.posterior_transformer(frames)
+        return self.posterior_lstm(torch.cat([watched[:, 1:], heard], -1))[0]
+
+    def reconstruct(self, batch: Batch, first_scored: int, feed_back: bool = False) -> Reconstruction:
+        """Predict every frame of the batch from the frame before it: the true one, or if fed back the predicted one.
+
+        See Reconstruction. The posterior always sees the true frames.
+        """
         frames, skips = self.encode_frames(batch.frames)
-        audio = self.encode_audio(batch.audio)[:, 1:]
-        prior, _ = self.prior_lstm(self.prior_transformer(frames[:, :-1])[0], audio)
-        posterior, _ = self.posterior_lstm(self.posterior_transformer(frames)[0][:, 1:], audio)
-        source = posterior if self.config.z_train == "posterior" else prior
-        z = source.sample(torch.randn_like(source.mean))
-        hidden, _ = self.predictor(torch.cat([frames[:, :-1], z], -1))
-        outputs = torch.tanh(self.leave_predictor(hidden))[:, first_scored - 1 :]
+        heard = self.encode_audio(batch.audio)[:, 1:]
         halves = self.frame_decoder.of_skips([skip[:, batch.seen - 1] for skip in skips])
-        decoded = self.frame_decoder(outputs.flatten(0, 1), halves).unflatten(0, outputs.shape[:2])
-        return Reconstruction(decoded, prior.frames(first_scored - 1), posterior.frames(first_scored - 1))
+        posterior = self.infer_posterior(frames, heard)
+        noise = torch.randn(*heard.shape[:2], self.config.latent, device=frames.device)
+        drawn = posterior.sample(noise) if posterior is not None and self.config.z_train == "posterior" else None
+        if feed_back:
+            decoded, prior = self.roll_out(frames[:, : batch.seen], heard, halves, noise, drawn, first_scored)
+        else:
+            prior, _ = self.infer_prior(frames[:, :-1], heard)
+            z = prior.sample(noise) if drawn is None else drawn
+            hidden, _ = self.predictor(torch.cat([frames[:, :-1], z], -1))
+            decoded = self.decode(hidden[:, first_scored - 1 :], halves)
+        scored = slice(first_scored - 1, None)
+        return Reconstruction(decoded, prior[:, scored], None if posterior is None else posterior[:, scored])
+
+    def decode(self, hidden: Tensor, halves: list[Tensor]) -> Tensor:
+        """The predictor's hidden states (N, n, hidden) to frames (N, n, C, H, W)."""
+        outputs = torch.tanh(self.leave_predictor(hidden))
+        return self.frame_decoder(outputs.flatten(0, 1), halves).unflatten(0, outputs.shape[:2])
+
+    def roll_out(
+        self,
+        frames: Tensor,
+        heard: Tensor,
+        halves: list[Tensor],
+        noise: Tensor,
+        drawn: Tensor | None = None,
+        first: int | None = None,
+    ) -> tuple[Tensor, Gaussian]:
+        """Predict frame after frame, each from the prediction before it.
+
+        frames: embeddings of the F seen ones, (B, F, embedding); heard: O^A of frames 1 .. T-1, (B, T-1, embedding);
+        halves: the B clips' skips; noise: of `samples` futures a clip, (B * samples, T-1, latent); drawn: their z,
+        where it is not the prior's. Returns predictions (B * samples, T - first, C, H, W) of frames from `first` on
+        (F unless given), and the prior of all steps.
+
+        What was seen and heard is encoded once a clip and shared by its futures.
+        """
+        given, samples = frames.shape[1], len(noise) // len(frames)
+        prior, (of_transformer, of_lstm) = self.infer_prior(frames, heard[:, :given])
+        # from here on, one row a future
+        frames, heard, mean, log_variance = (
+            each.repeat_interleave(samples, 0) for each in (frames, heard, prior.mean, prior.log_variance)
+        )
+        past = (
+            tuple(each.repeat_interleave(samples, 0) for each in of_transformer),
+            tuple(each.repeat_interleave(samples, 1) for each in of_lstm),
+        )
+        prior = Gaussian(mean, log_variance)
+        z = prior.sample(noise[:, :given]) if drawn is None else drawn[:, :given]
+        hidden, state = self.predictor(torch.cat([frames, z], -1))
+        priors, predicted = [prior], [self.decode(hidden[:, (first or given) - 1 :], halves)]
+        for t in range(given, noise.shape[1]):
+            frame = self.frame_encoder(predicted[-1][:, -1])[0][:, None]
+            prior, past = self.infer_prior(frame, heard[:, t : t + 1], past)
+            z = prior.sample(noise[:, t : t + 1]) if drawn is None else drawn[:, t : t + 1]
+            hidden, state = self.predictor(torch.cat([frame, z], -1), state)
+            priors.append(prior)
+            predicted.append(self.decode(hidden, halves))
+        return torch.cat(predicted, 1), Gaussian.cat(priors)
 
 
 class Discriminator(nn.Module):
@@ -411,9 +330,11 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config
         self.frame_encoder = FrameEncoder(shape.frame, config.embedding)
-        self.audio_encoder = AudioEncoder(shape.audio, config.embedding)
-        self.recurrent = Recurrent(2 * config.embedding, config.hidden, layers=1)
-        self.leave_recurrent = nn.Linear(config.hidden, 2)
+        if config.motion:
+            if config.hears:
+                self.audio_encoder = AudioEncoder(shape.audio, config.embedding)
+            self.recurrent = Recurrent(config.modalities * config.embedding, config.hidden, layers=1)
+            self.leave_recurrent = nn.Linear(config.hidden, 2)
         self.standard = nn.Linear(config.embedding, 2)
 
     def encode_frames(self, frames: Tensor) -> Tensor:
@@ -421,7 +342,9 @@ class Discriminator(nn.Module):
         return self.frame_encoder(frames.flatten(0, 1))[0].unflatten(0, frames.shape[:2])
 
     def encode_audio(self, audio: Tensor) -> Tensor:
-        """(B, n, bins, columns) -> (B, n, embedding)."""
+        """(B, n, bins, columns) -> (B, n, embedding); of width 0 where nothing is heard."""
+        if not self.config.hears:
+            return audio.new_zeros(*audio.shape[:2], 0)
         return self.audio_encoder(audio.flatten(0, 1)).unflatten(0, audio.shape[:2])
 
     def judge_windows(self, frames: Tensor, audio: Tensor) -> Tensor:
@@ -436,14 +359,14 @@ class Discriminator(nn.Module):
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The discriminator's logits (B * n, 2) on every term of eq. 6."""
+    """The discriminator's logits (B * n, 2) on the terms of eq. 6; None: a term that it does not have."""
 
     real: Tensor  # D_std on true frames
     fake: Tensor  # D_std on generated frames
-    real_motion: Tensor  # D, true window with its own audio
-    fake_motion: Tensor  # D, generated frame in a true window with its own audio
-    real_mismatch: Tensor  # D, true window with other audio
-    fake_mismatch: Tensor  # D, generated frame with other audio
+    real_motion: Tensor | None = None  # D, true window with its own audio
+    fake_motion: Tensor | None = None  # D, generated frame in a true window with its own audio
+    real_mismatch: Tensor | None = None  # D, true window with other audio
+    fake_mismatch: Tensor | None = None  # D, generated frame with other audio
 
 
 def label_loss(logits: Tensor, label: int) -> Tensor:
@@ -451,20 +374,24 @@ def label_loss(logits: Tensor, label: int) -> Tensor:
     return functional.cross_entropy(logits, logits.new_full((len(logits),), label, dtype=torch.long))
 
 
+def label_losses(label: int, *verdicts: Tensor | None) -> Tensor:
+    """The sum of the label's losses over those of the verdicts that there are."""
+    losses = [label_loss(logits, label) for logits in verdicts if logits is not None]
+    return torch.stack(losses).sum() if losses else torch.zeros(())
+
+
 def discriminator_loss(verdicts: Verdicts, form: str) -> Tensor:
     """L_adv: eq. 6 per judged frame, or the released weights."""
-    real = label_loss(verdicts.real, REAL) + label_loss(verdicts.real_motion, REAL)
-    fake = label_loss(verdicts.fake, FAKE) + label_loss(verdicts.fake_motion, FAKE)
-    mismatch = label_loss(verdicts.real_mismatch, FAKE) + label_loss(verdicts.fake_mismatch, FAKE)
+    real = label_losses(REAL, verdicts.real, verdicts.real_motion)
+    fake = label_losses(FAKE, verdicts.fake, verdicts.fake_motion)
+    mismatch = label_losses(FAKE, verdicts.real_mismatch, verdicts.fake_mismatch)
     return real / 2 + (fake + mismatch) / 8 if form == "released" else real + fake + mismatch
 
 
 def adversarial_loss(verdicts: Verdicts, form: str) -> Tensor:
     """What gamma weighs in the generator's loss: eq. 7's -L_adv (its part that the generator moves), or the release."""
     judged = (verdicts.fake, verdicts.fake_motion, verdicts.fake_mismatch)
-    if form == "released":
-        return sum((label_loss(logits, REAL) for logits in judged), torch.zeros(())) / 3
-    return -sum((label_loss(logits, FAKE) for logits in judged), torch.zeros(()))
+    return label_losses(REAL, *judged) / 3 if form == "released" else -label_losses(FAKE, *judged)
 
 
 def windows(sequence: Tensor, length: int) -> Tensor:
@@ -482,26 +409,24 @@ class Sound2Sight(Predictor):
 
     def __init__(self, shape: ClipShape, config: Sound2SightConfig | None = None) -> None:
         super().__init__()
-        self.config = config or self.Config()
+        self.config = replace(config or self.Config(), **self.ablated)
         self.generator = Generator(self.config, shape)
-        self.discriminator = Discriminator(self.config, shape)
+        if self.config.discriminator != "none":
+            self.discriminator = Discriminator(self.config, shape)
         self.apply(initialise)
+        self.apply(initialise_attention)
         if self.config.init == "balanced":
             self.generator.apply(balance)
         self.to(memory_format=torch.channels_last)
 
     def players(self) -> dict[str, Player]:
-        """The generator, and the discriminator against it."""
-        judge = self.discriminator
-        judged = (
-            judge.parameters()
-            if self.config.train_disc_encoders
-            else [*judge.recurrent.parameters(), *judge.leave_recurrent.parameters(), *judge.standard.parameters()]
-        )
-        return {
-            "generator": Player(list(self.generator.parameters()), self.config.learning_rate),
-            "discriminator": Player(list(judged), self.config.disc_learning_rate),
-        }
+        """The generator, and the discriminator against it, if there is one."""
+        players = {"generator": Player(list(self.generator.parameters()), self.config.learning_rate)}
+        if self.config.discriminator != "none":
+            learn = self.config.train_disc_encoders
+            judged = [p for name, p in self.discriminator.named_parameters() if learn or "encoder" not in name]
+            players["discriminator"] = Player(judged, self.config.disc_learning_rate)
+        return players
 
     def gamma(self, epoch: int) -> float:
         """The weight of the adversarial loss: none in the warm start, then tenfold every `gamma_epochs` epochs."""
@@ -511,8 +436,10 @@ class Sound2Sight(Predictor):
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
         """Eq. 5 to 7; sums over frames, means over clips, pixels and judged frames."""
         first_scored = 1 if self.config.score_seen else batch.seen
-        made = self.generator.reconstruct(batch, first_scored)
+        made = self.generator.reconstruct(batch, first_scored, self.feeds_back(progress.epoch))
         terms, weighed = self.variational(made, batch.frames[:, first_scored:])
+        if self.config.discriminator == "none":
+            return {"generator": Loss(weighed, terms)}
         verdicts = self.judge(batch, made.frames[:, batch.seen - first_scored :])
         judged = len(verdicts.fake) // len(batch.frames)
         adversarial = judged * adversarial_loss(verdicts, self.config.adversarial)
@@ -523,9 +450,16 @@ class Sound2Sight(Predictor):
             "discriminator": Loss(against),
         }
 
+    def feeds_back(self, epoch: int) -> bool:
+        """Whether this batch is predicted from its own predictions: a coin decides, late enough in training."""
+        start = self.config.feed_back_from
+        return 0 < start <= epoch and bool(torch.rand(()) < 0.5)
+
     def variational(self, made: Reconstruction, truth: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """L_V (eq. 5): its terms, and their weighted sum."""
         error = ((made.frames - truth) ** 2).mean((2, 3, 4)).sum(1).mean()
+        if made.posterior is None:
+            return {"mse": error}, error
         kl = made.posterior.kl(made.prior).sum(1).mean()
         return {"mse": error, "kl": kl}, error + self.config.beta * kl
 
@@ -535,26 +469,24 @@ class Sound2Sight(Predictor):
         Where fewer than R frames are seen, judging starts at the first frame with R before it. Raises InputError
         where there is none, or no audio to mismatch.
         """
-        history = self.config.history
+        history = self.config.history if self.config.motion else 0
         if batch.frames.shape[1] <= history:
             raise InputError(f"history {history} leaves no frame to judge in clips of {batch.frames.shape[1]}")
         first = max(batch.seen, history)
-        fakes = fakes[:, first - batch.seen :]
         real = self.discriminator.encode_frames(batch.frames[:, first - history :])
-        fake = self.discriminator.encode_frames(fakes)
+        fake = self.discriminator.encode_frames(fakes[:, first - batch.seen :])
+        verdicts = Verdicts(self.discriminator.judge_frames(real[:, history:]), self.discriminator.judge_frames(fake))
+        if not self.config.motion:
+            return verdicts
+        judge = self.discriminator.judge_windows
         audio = windows(self.discriminator.encode_audio(batch.audio[:, first - history :]), history + 1)
-        other = self.mismatched(audio)
         real_windows = windows(real, history + 1)
         fake_windows = torch.cat([real_windows[:, :, :-1], fake[:, :, None]], dim=2)
-        judge = self.discriminator.judge_windows
-        return Verdicts(
-            real=self.discriminator.judge_frames(real[:, history:]),
-            fake=self.discriminator.judge_frames(fake),
-            real_motion=judge(real_windows, audio),
-            fake_motion=judge(fake_windows, audio),
-            real_mismatch=judge(real_windows, other),
-            fake_mismatch=judge(fake_windows, other),
-        )
+        verdicts = replace(verdicts, real_motion=judge(real_windows, audio), fake_motion=judge(fake_windows, audio))
+        if not self.config.alignment:
+            return verdicts
+        other = self.mismatched(audio)
+        return replace(verdicts, real_mismatch=judge(real_windows, other), fake_mismatch=judge(fake_windows, other))
 
     def mismatched(self, audio: Tensor) -> Tensor:
         """Audio windows (B, n, R + 1, d) that do not belong: of another moment t' != t, or of another clip."""
@@ -572,73 +504,57 @@ class Sound2Sight(Predictor):
         return Prediction(self.foresee(seen, audio, samples, noise)[0])
 
     def foresee(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Futures (B, samples, T - F, C, H, W) and the prior's log variances (B, samples, T - F, latent).
-
-        What was seen and heard is encoded once a clip and shared by its futures.
-        """
-        made = self.generator
-        clips, given = seen.shape[:2]
-        total = audio.shape[1]
-        z_noise = noise.normal(total - 1, self.config.latent).flatten(0, 1)
-        heard = made.encode_audio(audio)
+        """Futures (B, samples, T - F, C, H, W) and the prior's log variances (B, samples, T - F, latent)."""
+        made, given = self.generator, seen.shape[1]
+        z_noise = noise.normal(audio.shape[1] - 1, self.config.latent).flatten(0, 1)
         frames, skips = made.encode_frames(seen)
         halves = made.frame_decoder.of_skips([skip[:, -1] for skip in skips])
-        watched, past = made.prior_transformer(frames)
-        prior, prior_state = made.prior_lstm(watched, heard[:, 1 : given + 1])
-        # from here on, one row a future
-        frames, mean, log_variance = (
-            each.repeat_interleave(samples, 0) for each in (frames, prior.mean, prior.log_variance)
-        )
-        past = tuple(each.repeat_interleave(samples, 0) for each in past)
-        prior_state = tuple(each.repeat_interleave(samples, 1) for each in prior_state)
-        heard = heard.repeat_interleave(samples, 0)
-        z = Gaussian(mean, log_variance).sample(z_noise[:, :given])
-        hidden, state = made.predictor(torch.cat([frames, z], -1))
-        predicted, log_variances = [], [log_variance[:, -1]]
-        for t in range(given, total):
-            output = torch.tanh(made.leave_predictor(hidden[:, -1]))
-            predicted.append(made.frame_decoder(output, halves))
-            if t + 1 == total:
-                break
-            frame = made.frame_encoder(predicted[-1])[0][:, None]
-            watched, past = made.prior_transformer(frame, past)
-            prior, prior_state = made.prior_lstm(watched, heard[:, t + 1 : t + 2], prior_state)
-            log_variances.append(prior.log_variance[:, -1])
-            z = prior.sample(z_noise[:, t : t + 1])
-            hidden, state = made.predictor(torch.cat([frame, z], -1), state)
-        rows = clips, samples
-        return torch.stack(predicted, 1).unflatten(0, rows), torch.stack(log_variances, 1).unflatten(0, rows)
+        predicted, prior = made.roll_out(frames, made.encode_audio(audio)[:, 1:], halves, z_noise)
+        rows = len(seen), samples
+        return predicted.unflatten(0, rows), prior.log_variance[:, given - 1 :].unflatten(0, rows)
 
 
-def initialise(module: nn.Module) -> None:
-    """As released: convolutions and linear layers N(0, 0.02), batch norms N(1, 0.02), biases 0, attention Xavier's."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, CausalTransformer):  # visited after its layers
-        nn.init.xavier_uniform_(module.attention_in.weight)
+# ---------------------------------------------------------------------------------------------- the ablations
 
 
-def balance(module: nn.Module) -> None:
-    """Xavier's weights for linear layers, orthogonal ones for LSTMs, and latents that say something from the start.
+class NoAudio(Sound2Sight):
+    """Sound2Sight without sound, in generator and discriminator (Tables 1 and 2, "Ours - No audio")."""
 
-    With the released N(0, 0.02) a frame's code leaves the predictor some eighty times smaller than it entered, and with
-    unit variance the prior drowns what it has heard. Measured on M3SO-NB, one run each, 16 clips a step: the squared
-    error that the released start reaches after 1,000 steps is reached after 400.
-    """
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.LSTM):
-        for name, weight in module.named_parameters():
-            if "bias" in name:
-                nn.init.zeros_(weight)
-            else:
-                for gate in weight.data.chunk(4):
-                    nn.init.orthogonal_(gate)
-    elif isinstance(module, LatentLSTM):  # visited after its layers
-        nn.init.constant_(module.log_variance.bias, INITIAL_LOG_VARIANCE)
+    modality = "V"
+    ablated: ClassVar[dict[str, Any]] = {"hears": False}
+
+
+class NoAA(Sound2Sight):
+    """Sound2Sight whose discriminator does not judge audio alignment (Tables 1 and 2, "Ours - No AA")."""
+
+    ablated: ClassVar[dict[str, Any]] = {"discriminator": "no-aa"}
+
+
+class NoAAMD(Sound2Sight):
+    """Sound2Sight whose discriminator judges single frames only (Tables 1 and 2, "Ours - No AA, MD")."""
+
+    ablated: ClassVar[dict[str, Any]] = {"discriminator": "no-aa-md"}
+
+
+class WithLSTM(Sound2Sight):
+    """Sound2Sight with LSTMs for transformers (figure 5a)."""
+
+    ablated: ClassVar[dict[str, Any]] = {"encoder": "lstm"}
+
+
+class WithLSTMNoDiscriminator(Sound2Sight):
+    """Sound2Sight with LSTMs for transformers, and without the discriminator (figure 5a)."""
+
+    ablated: ClassVar[dict[str, Any]] = {"encoder": "lstm", "discriminator": "none"}
+
+
+class OnlyL2(Sound2Sight):
+    """Sound2Sight without posterior and discriminator: eq. 5's error alone, z from the prior (Table 11)."""
+
+    ablated: ClassVar[dict[str, Any]] = {"posterior": False, "discriminator": "none"}
+
+
+class TeacherForcing(Sound2Sight):
+    """Sound2Sight that learns from its own predictions in half the batches after 100 epochs (section E.5, Table 11)."""
+
+    ablated: ClassVar[dict[str, Any]] = {"feed_back_from": 100}

@@ -36,7 +36,7 @@ def lively() -> Callable[[torch.nn.Module], torch.nn.Module]:
     def scale(model: torch.nn.Module) -> torch.nn.Module:
         with torch.no_grad():
             for weight in model.parameters():
-                weight.mul_(4)
+                weight.mul_(2)
         return model
 
     return scale

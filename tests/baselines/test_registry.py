@@ -16,7 +16,7 @@ def test_unknown_model_is_told_the_nearest_names():
 def test_settings_take_the_place_of_the_papers_values():
     config = registry.configure("puq", {"eta2": "0.5", "latent": "4", "score_seen": "true", "z_train": "prior"})
     assert (config.eta2, config.latent, config.score_seen, config.z_train) == (0.5, 4, True, "prior")
-    assert registry.build("puq", ClipShape((1, 16, 16), (11, 11)), config).config is config
+    assert registry.build("puq", ClipShape((1, 16, 16), (11, 11)), config).config == config
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_changing_future_frames_changes_no_prediction_and_the_last_seen_frame_do
     ]
     assert drawn[0].shape == (3, 2, 4, *SHAPE.frame)
     assert torch.equal(drawn[0], drawn[1])
-    assert torch.equal(drawn[0], drawn[2]) == (name == "black")
+    assert torch.equal(drawn[0], drawn[2]) == (name in ("black", "audio-only"))
 
 
 def test_a_model_is_handed_the_seen_frames_and_the_sound_and_nothing_else():
@@ -63,7 +63,7 @@ def test_futures_of_a_clip_do_not_depend_on_its_neighbours_or_their_order(name, 
     together = draw_futures(model, frames, audio, PROTOCOL, 2, 0, [5, 6, 7], CPU).frames
     shuffled = draw_futures(model, frames[[2, 0]], audio[[2, 0]], PROTOCOL, 2, 0, [7, 5], CPU).frames
     spread = (together[:, 0] - together[:, 1]).abs().mean()
-    assert spread > 1e-3
+    assert spread > 1e-4
     assert (together[[2, 0]] - shuffled).abs().mean() < 1e-2 * spread
 
 

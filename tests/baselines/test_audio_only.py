@@ -1,0 +1,56 @@
+"""Audio-only against a plain recomputation."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from baselines.audio_only import AudioOnly, AudioOnlyConfig
+from baselines.predictor import Batch, ClipShape, Progress
+from mmnist_av.errors import InputError
+
+SMALL = ClipShape((1, 16, 16), (11, 11))
+TOTAL = 6
+
+
+def model(**settings):
+    torch.manual_seed(0)
+    return AudioOnly(SMALL, replace(AudioOnlyConfig(), **settings))
+
+
+def batch(clips=2):
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.rand(clips, TOTAL, *SMALL.frame, generator=generator)
+    return Batch(frames, torch.rand(clips, TOTAL, *SMALL.audio, generator=generator), 2)
+
+
+def test_frames_are_drawn_one_after_the_other_from_the_state_in_which_the_sound_ended():
+    network, given = model().eval(), batch()
+    with torch.no_grad():
+        state = None
+        for t in range(TOTAL):
+            _, state = network.encoder(network.audio_encoder(given.audio[:, t])[:, None], state)
+        output, frames = torch.zeros(2, 1, 128), []
+        for _ in range(TOTAL):
+            hidden, state = network.decoder(output, state)
+            output = torch.tanh(network.leave_decoder(hidden))
+            frames.append(network.frame_decoder(output[:, 0]))
+        expected = torch.stack(frames, 1)
+        torch.testing.assert_close(network.draw(given.audio), expected, atol=1e-5, rtol=1e-4)
+        loss = network.losses(given, Progress(0, 0))["generator"].total
+    by_hand = sum(((expected[b, t] - given.frames[b, t]) ** 2).sum() / 256 for b in range(2) for t in range(TOTAL))
+    torch.testing.assert_close(loss, by_hand / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_sound_reaches_the_first_frame(lively):
+    """A sequence-to-sequence model hears all before it draws."""
+    network, given = lively(model()).eval(), batch()
+    audio = given.audio.clone()
+    audio[:, -1] += 3
+    assert not torch.equal(network.draw(given.audio)[:, 0], network.draw(audio)[:, 0])
+
+
+@pytest.mark.parametrize("settings", [{"layers": 0}, {"learning_rate": -1.0}])
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(InputError, match=next(iter(settings))):
+        AudioOnlyConfig(**settings)

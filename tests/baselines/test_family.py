@@ -1,0 +1,230 @@
+"""What must hold of every learned model, by name."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from baselines import registry
+from baselines.predictor import Batch, ClipShape, Noise, Progress
+from benchmark import checkpoint
+from benchmark.training import adam
+from mmnist_av.errors import InputError
+
+SMALL = ClipShape((1, 16, 16), (11, 11))
+SEEN, TOTAL = 3, 7
+SIZES = {
+    "m3so": ClipShape((1, 48, 48), (41, 21)),
+    "real": ClipShape((3, 64, 64), (93, 16)),
+    "real-96": ClipShape((3, 96, 96), (93, 16)),
+}
+LEARNED = [name for name, model in registry.MODELS.items() if model.players is not registry.Predictor.players]
+HEARING = [name for name in LEARNED if registry.MODELS[name].modality == "AV"]
+DEAF = [name for name in LEARNED if registry.MODELS[name].modality == "V"]
+BLIND = [name for name in LEARNED if registry.MODELS[name].modality == "A"]
+ABLATIONS = [name for name in LEARNED if registry.MODELS[name].ablated]
+
+
+def build(name, shape=SMALL):
+    torch.manual_seed(0)
+    return registry.build(name, shape, registry.configure(name, {}))
+
+
+def batch(clips=2, shape=SMALL, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.rand(clips, TOTAL, *shape.frame, generator=generator)
+    return Batch(frames, torch.rand(clips, TOTAL, *shape.audio, generator=generator), SEEN)
+
+
+def predict(network, given, samples=2, seed=0):
+    clips = list(range(len(given.frames)))
+    with torch.inference_mode():
+        return network.predict(given.frames[:, :SEEN], given.audio, samples, Noise(seed, clips, samples)).frames
+
+
+def test_every_kind_of_model_is_there():
+    assert len(HEARING) >= 9
+    assert set(DEAF) >= {"svg-lp", "sound2sight-no-audio"}
+    assert BLIND == ["audio-only"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", LEARNED)
+def test_futures_have_the_shape_and_range_of_frames_at_every_size(name, size):
+    given = batch(1, SIZES[size])
+    futures = predict(build(name, SIZES[size]).eval(), given)
+    assert futures.shape == (1, 2, TOTAL - SEEN, *SIZES[size].frame)
+    assert ((futures >= 0) & (futures <= 1)).all()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_losses_of_every_player_are_finite_and_move_all_its_weights_and_no_others(name):
+    network = build(name)
+    losses = network.losses(batch(), Progress(1, 1))
+    players = network.players()
+    assert losses.keys() == players.keys()
+    for player, loss in losses.items():
+        assert torch.isfinite(loss.total)
+        own = players[player].parameters
+        gradients = torch.autograd.grad(loss.total, own, retain_graph=True, allow_unused=True)
+        names = {id(p): n for n, p in network.named_parameters()}
+        still = [
+            names[id(p)] for p, g in zip(own, gradients, strict=True) if g is None or not g.any()
+        ]  # biases before a norm have no effect
+        assert not [weight for weight in still if "bias" not in weight]
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_every_weight_belongs_to_one_player(name):
+    network = build(name)
+    owned = [id(p) for player in network.players().values() for p in player.parameters]
+    assert len(owned) == len(set(owned))
+    assert set(owned) == {id(p) for p in network.parameters()}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_futures_differ_where_the_model_says_so_and_repeat_with_the_seed(name, lively):
+    network, given = lively(build(name)).eval(), batch()
+    futures = predict(network, given, seed=3)
+    assert torch.equal(futures, predict(network, given, seed=3))
+    assert torch.equal(futures[:, 0], futures[:, 1]) != network.stochastic
+    assert torch.equal(futures, predict(network, given, seed=4)) != network.stochastic
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_saved_model_predicts_the_same(name, tmp_path, lively):
+    network, given, path = lively(build(name)), batch(), tmp_path / "checkpoint.safetensors"
+    network.losses(given, Progress(0, 0))  # moves batch norm's statistics, which are saved, too
+    optimizers = {player: adam(each) for player, each in network.players().items()}
+    checkpoint.save(path, "run", 3, network, optimizers)
+    torch.manual_seed(1)
+    other = registry.build(name, SMALL, registry.configure(name, {}))
+    assert not torch.equal(predict(network.eval(), given), predict(other.eval(), given))
+    fresh = {player: adam(each) for player, each in other.players().items()}
+    assert checkpoint.load(path, "run", other, fresh) == 3
+    assert torch.equal(predict(network, given), predict(other.eval(), given))
+
+
+@pytest.mark.parametrize("heard", range(TOTAL))
+@pytest.mark.parametrize("name", HEARING)
+def test_what_is_heard_changes_its_own_frame_and_later_ones_and_none_before(name, heard, lively):
+    network, given = lively(build(name)).eval(), batch()
+    audio = given.audio.clone()
+    audio[:, heard] += 3
+    before, after = predict(network, given), predict(network, replace(given, audio=audio))
+    first = max(heard - SEEN, 0)
+    assert torch.equal(before[:, :, :first], after[:, :, :first])
+    assert not torch.equal(before[:, :, first], after[:, :, first])
+
+
+@pytest.mark.parametrize("name", DEAF)
+def test_the_deaf_hear_nothing_in_training_or_after(name, lively):
+    network, given = lively(build(name)), batch()
+    other = replace(given, audio=batch(seed=1).audio)
+    losses = []
+    for each in (given, other):
+        torch.manual_seed(2)
+        losses.append({player: loss.total for player, loss in network.losses(each, Progress(1, 1)).items()})
+    assert losses[0] == losses[1]
+    network.eval()
+    assert torch.equal(predict(network, given), predict(network, other))
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_the_blind_see_nothing(name, lively):
+    network, given = lively(build(name)).eval(), batch()
+    other = replace(given, frames=batch(seed=1).frames)
+    assert torch.equal(predict(network, given), predict(network, other))
+    assert not torch.equal(predict(network, given), predict(network, replace(given, audio=batch(seed=1).audio)))
+
+
+@pytest.mark.parametrize("seen", range(SEEN))
+@pytest.mark.parametrize("name", HEARING + DEAF)
+def test_every_seen_frame_counts(name, seen, lively):
+    network, given = lively(build(name)).eval(), batch()
+    frames = given.frames.clone()
+    frames[:, seen] = 1 - frames[:, seen]
+    assert not torch.equal(predict(network, given), predict(network, replace(given, frames=frames)))
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_what_an_ablations_name_says_cannot_be_changed(name):
+    for setting, value in registry.MODELS[name].ablated.items():
+        text = str(value).lower()
+        with pytest.raises(InputError, match=f"--set {setting}={text}: {name} is the model of which {setting} is"):
+            registry.configure(name, {setting: text})
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_is_the_whole_model_but_for_its_name(name):
+    whole = "puq" if name.startswith("puq") else "sound2sight"
+    own, others = (vars(registry.configure(each, {})) for each in (name, whole))
+    assert {key for key in own if own[key] != others[key]} == set(registry.MODELS[name].ablated)
+    assert isinstance(build(name), registry.MODELS[whole])
+
+
+# ------------------------------------------------------------------------------------------- parameter counts
+
+
+def linear(inputs, outputs):
+    return inputs * outputs + outputs
+
+
+def conv(kernel, inputs, outputs):
+    return kernel[0] * kernel[1] * inputs * outputs + outputs
+
+
+def normed(kernel, inputs, outputs):
+    return conv(kernel, inputs, outputs) + 2 * outputs
+
+
+def lstm(inputs, hidden):
+    return 4 * (inputs * hidden + hidden * hidden + 2 * hidden)
+
+
+HEAR = sum(normed((4, 4), a, b) for a, b in [(1, 64), (64, 128), (128, 256), (256, 512)]) + normed(
+    (2, 2), 512, 128
+)  # both of the released audio encoders
+TRANSFORMER = linear(128, 256) + linear(256, 768) + linear(256, 256) + linear(256, 128) * 2 + linear(128, 256) + 2 * 512
+RELEASED = {  # shape -> generator, discriminator: the fact sheet's
+    ClipShape((1, 48, 48), (23, 21)): (10_854_249, 5_449_604),
+    ClipShape((3, 64, 64), (45, 17)): (16_892_779, 7_419_268),
+}
+LATENT = linear(256, 256) + lstm(256, 256) + 2 * linear(256, 10)
+CHANGES = {  # to generator and discriminator, by hand
+    "sound2sight": (0, 0),
+    "sound2sight-no-audio": (-HEAR - TRANSFORMER - 2 * 128 * 256, -HEAR - 128 * 256),
+    "sound2sight-no-aa": (0, 0),
+    "sound2sight-no-aa-md": (0, -HEAR - linear(256, 256) - lstm(256, 256) - linear(256, 2)),
+    "sound2sight-lstm": (3 * (lstm(128, 128) - TRANSFORMER), 0),
+    "sound2sight-lstm-no-disc": (3 * (lstm(128, 128) - TRANSFORMER), None),
+    "sound2sight-only-l2": (-TRANSFORMER - LATENT, None),
+    "sound2sight-teacher-forcing": (0, 0),
+    "puq": (10_085, 0),
+    "puq-no-disc": (10_085, None),
+}
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("shape", RELEASED)
+@pytest.mark.parametrize("name", CHANGES)
+def test_parameters_at_the_papers_sizes_are_the_released_models_with_what_the_ablation_changes(name, shape):
+    players = build(name, shape).players()
+    counts = {player: sum(p.numel() for p in each.parameters) for player, each in players.items()}
+    expected = {
+        player: released + change
+        for player, released, change in zip(("generator", "discriminator"), RELEASED[shape], CHANGES[name], strict=True)
+        if change is not None
+    }
+    assert counts == expected
+
+
+@pytest.mark.parametrize(
+    ("frame", "audio", "count"), [((1, 48, 48), (23, 21), 6_581_673), ((3, 64, 64), (45, 17), 12_620_203)]
+)
+def test_svg_lp_has_the_released_parameters(frame, audio, count):
+    assert parameters(build("svg-lp", ClipShape(frame, audio))) == count

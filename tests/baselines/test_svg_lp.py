@@ -1,0 +1,118 @@
+"""SVG-LP against its formula, and the arrow of time."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from baselines.layers.recurrent import Gaussian
+from baselines.predictor import Batch, ClipShape, Noise, Progress
+from baselines.svg_lp import SVGLP, SVGLPConfig
+from mmnist_av.errors import InputError
+
+SMALL = ClipShape((1, 16, 16), (11, 11))
+SEEN, TOTAL = 3, 7
+
+
+def model(**settings):
+    torch.manual_seed(0)
+    return SVGLP(SMALL, replace(SVGLPConfig(), **settings))
+
+
+def batch(clips=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Batch(torch.rand(clips, TOTAL, *SMALL.frame, generator=generator), torch.zeros(clips, TOTAL, 11, 11), SEEN)
+
+
+def test_loss_is_the_sum_over_steps_of_error_and_kl(lively):
+    network, given = lively(model()).eval(), batch()
+    torch.manual_seed(5)
+    loss = network.losses(given, Progress(0, 0))["generator"]
+    torch.manual_seed(5)
+    noise = torch.randn(2, TOTAL - 1, 10)
+    encoded = [network.frame_encoder(given.frames[:, t]) for t in range(TOTAL)]
+    halves = network.frame_decoder.of_skips(encoded[SEEN - 1][1])
+    prior_state = posterior_state = state = None
+    error = kl = torch.zeros(())
+    for t in range(1, TOTAL):
+        posterior, posterior_state = network.posterior(encoded[t][0][:, None], posterior_state)
+        prior, prior_state = network.prior(encoded[t - 1][0][:, None], prior_state)
+        z = posterior.mean + (posterior.log_variance / 2).exp() * noise[:, t - 1 : t]
+        hidden, state = network.predictor(torch.cat([encoded[t - 1][0][:, None], z], -1), state)
+        made = network.frame_decoder(torch.tanh(network.leave_predictor(hidden[:, 0])), halves)
+        for b in range(2):
+            error = error + ((made[b] - given.frames[b, t]) ** 2).sum() / 256 / 2
+        normals = [torch.distributions.Normal(each.mean, (each.log_variance / 2).exp()) for each in (posterior, prior)]
+        kl = kl + torch.distributions.kl_divergence(*normals).sum() / 2
+    torch.testing.assert_close(loss.terms["mse"], error, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(loss.terms["kl"], kl, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(loss.total, error + 1e-4 * kl, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("changed", range(1, TOTAL))
+def test_the_prior_of_a_frame_has_not_seen_it(changed, lively):
+    network, given, other = lively(model()).eval(), batch(), batch(seed=1)
+    frames = given.frames.clone()
+    frames[:, changed:] = other.frames[:, changed:]
+    found = []
+    for each in (given.frames, frames):
+        embeddings, _ = network.encode(each, SEEN)
+        found.append((network.prior(embeddings[:, :-1])[0].mean, network.posterior(embeddings[:, 1:])[0].mean))
+    (prior, posterior), (other_prior, other_posterior) = found
+    assert torch.equal(prior[:, :changed], other_prior[:, :changed])  # steps up to frame `changed`
+    assert torch.equal(posterior[:, : changed - 1], other_posterior[:, : changed - 1])
+    assert not torch.equal(posterior[:, changed - 1], other_posterior[:, changed - 1])
+
+
+def test_futures_are_drawn_from_posteriors_of_seen_frames_and_priors_of_unseen_ones(lively):
+    network, given = lively(model()).eval(), batch(clips=1)
+    futures = network.predict(given.frames[:, :SEEN], given.audio, 2, Noise(5, [3], 2)).frames
+    spread = (futures[:, 0] - futures[:, 1]).abs().mean()
+    assert spread > 1e-4
+    for k in range(2):
+        noise = Noise(5, [3], 2).normal(TOTAL - 1, 10)[:, k]
+        frames = given.frames[:, :SEEN]
+        for t in range(SEEN, TOTAL):
+            embeddings, halves = network.encode(frames, SEEN)
+            posterior, _ = network.posterior(embeddings[:, 1:SEEN])
+            prior, _ = network.prior(embeddings)
+            z = Gaussian.cat([posterior, prior[:, SEEN - 1 :]]).sample(noise[:, :t])
+            hidden, _ = network.predictor(torch.cat([embeddings, z], -1))
+            frames = torch.cat([frames, network.decode(hidden[:, -1:], halves)], 1)
+        assert (futures[:, k] - frames[:, SEEN:]).abs().mean() < 1e-2 * spread
+
+
+@pytest.mark.parametrize(("skips", "source"), [("last", SEEN - 1), ("released", SEEN - 2)])
+def test_skips_come_from_one_seen_frame(skips, source):
+    network, given = model(skips=skips).eval(), batch()
+    _, halves = network.encode(given.frames, SEEN)
+    expected = network.frame_decoder.of_skips(network.frame_encoder(given.frames[:, source])[1])
+    for half, wanted in zip(halves, expected, strict=True):
+        torch.testing.assert_close(half, wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"skips": "first"}, "skips must be one of last, released, not 'first'"),
+        ({"latent": 0}, "latent must be at least 1"),
+        ({"beta": float("nan")}, "beta must be finite"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, told):
+    with pytest.raises(InputError, match=told):
+        SVGLPConfig(**settings)
+
+
+def test_eight_clips_can_be_learnt_by_heart():
+    network, given = model(), batch(clips=8)
+    (player,) = network.players().values()
+    optimizer = torch.optim.Adam(player.parameters, lr=player.learning_rate)
+    errors = []
+    for step in range(60):
+        loss = network.losses(given, Progress(step, 0))["generator"]
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+        errors.append(loss.terms["mse"].item())
+    assert errors[-1] < errors[0] / 2
