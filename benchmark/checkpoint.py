@@ -44,7 +44,7 @@ def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> int:
     if metadata["run"] != run:
         told = difference(metadata["run"], run)
         raise InputError(f"{path} belongs to another run ({told}): choose another --out, or delete {path.parent}")
-    fill(path, model, {name.removeprefix("model/"): value for name, value in tensors.items() if name[:6] == "model/"})
+    fill(path, model, weights(tensors))
     for player, optimizer in optimizers.items():
         restore(optimizer, f"optimizer/{player}/", tensors)
     return metadata["step"]
@@ -66,6 +66,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise InputError(
             f"{path} is a safetensors file, but says of no run that it is its checkpoint; {way_out}"
         ) from error
+
+
+def weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's state among a checkpoint's tensors."""
+    return {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
 
 
 def kind_of(path: Path) -> str:

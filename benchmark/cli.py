@@ -62,6 +62,7 @@ DATA = "Dataset's folder, or `stream`: training on endless clips.  [default: mad
 @click.option("--tensorboard", is_flag=True, help="Log losses and validations for TensorBoard, too.")
 @click.option("--devices", type=int, default=1, show_default=True, help="Processes a machine that train together.")
 @click.option("--nodes", type=int, default=1, show_default=True, help="Machines; start by torchrun or srun.")
+@click.option("--trained", type=click.Path(path_type=Path), help="A finished run, whose model is scored as it is.")
 @scored_by
 @weighed_by
 def run(
@@ -80,12 +81,14 @@ def run(
     tensorboard: bool,
     devices: int,
     nodes: int,
+    trained: Path | None,
     metrics: str,
     weights: Path | None,
 ) -> None:
     """Train a model, draw its futures, score them beside the floors, and write the rows.
 
-    A run that was broken off goes on where it was when the same command is given again.
+    A run that was broken off goes on where it was when the same command is given again. --trained takes the model of a
+    finished run of the same model, dataset and seed, for a protocol that trains as that run's did.
     """
     from benchmark.results import print_table
     from benchmark.run import Job
@@ -93,7 +96,7 @@ def run(
     from benchmark.training import Diverged
 
     job = Job(model, protocol, preset, data, out, samples, steps, seed, device, settings, mnist_root, metrics, weights)
-    job = replace(job, eval_every=eval_every, tensorboard=tensorboard, devices=devices, nodes=nodes)
+    job = replace(job, eval_every=eval_every, tensorboard=tensorboard, devices=devices, nodes=nodes, trained=trained)
     try:
         rows, folder = run_job(job)
     except Diverged as error:

@@ -14,7 +14,7 @@ from benchmark.examples import write_examples
 from benchmark.folder import read_json
 from benchmark.protocols import Protocol
 from benchmark.report import write_report
-from benchmark.sampling import draw_futures, futures_of
+from benchmark.sampling import draw_futures, futures_of, seen_and_heard
 from benchmark.scoring import Contender, Scores, samplings, score_all
 from benchmark.seal import seal
 from benchmark.setting import Practice, Setting
@@ -91,7 +91,8 @@ def practice_of(model: Predictor, clips: StoredClips, protocol: Protocol, seed: 
 
     def draw(indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         frames, audio = load_clips(clips, indices, protocol, compute.device)
-        futures = draw_futures(model, frames, audio, protocol, 1, seed, indices, compute).frames[:, 0]
+        heard = seen_and_heard(clips, indices, protocol, compute.device)[1]
+        futures = draw_futures(model, frames, heard, protocol, 1, seed, indices, compute).frames[:, 0]
         return frames, audio, futures.clone()  # out of inference mode
 
     return Practice(len(clips), shape_of(clips, protocol), protocol.seen, draw)

@@ -1,6 +1,6 @@
 """The protocols: what is seen, what is predicted, what is reported. One name, one meaning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmnist_av.errors import InputError, unknown_name
 from mmnist_av.m3so.spec import Spec
@@ -20,6 +20,7 @@ class Protocol:
     reported: tuple[int, ...]  # frames whose scores are reported, beside the mean over predicted frames
     audio: Spectrogram  # of each frame's own samples: what every model hears
     metrics: tuple[str, ...]
+    mismatched: bool = False  # at test, the model hears the split's next clip instead
 
     @property
     def train_frames(self) -> int:
@@ -53,11 +54,19 @@ IMAGE_METRICS = ("psnr", "ssim", "ssim_uniform", "lpips", "fid", "fvd", "fooling
 DIVERSITY_METRICS = ("self_similarity", "self_similarity_flow")
 M3SO_METRICS = (*IMAGE_METRICS, *DIVERSITY_METRICS, "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
 
+
+def with_mismatch(protocol: Protocol) -> tuple[Protocol, Protocol]:
+    """The protocol, and the same with another clip's sound at test (Sound2Sight, supplement, Table 11)."""
+    return protocol, replace(protocol, name=f"{protocol.name}-av-mismatch", mismatched=True)
+
+
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("m3so-nb", "M3SO-NB", False, 5, 15, 20, (6, 15, 25), M3SO_AUDIO, M3SO_METRICS),
-        Protocol("m3so", "M3SO", True, 30, 30, 40, (31, 42, 70), M3SO_AUDIO, (*M3SO_METRICS, "block_iou")),
+        *with_mismatch(Protocol("m3so-nb", "M3SO-NB", False, 5, 15, 20, (6, 15, 25), M3SO_AUDIO, M3SO_METRICS)),
+        *with_mismatch(
+            Protocol("m3so", "M3SO", True, 30, 30, 40, (31, 42, 70), M3SO_AUDIO, (*M3SO_METRICS, "block_iou"))
+        ),
     )
 }
 

@@ -23,6 +23,7 @@ from benchmark.ranks import ALONE, Ranks
 from benchmark.sampling import futures_of
 from benchmark.scoring import Contender
 from benchmark.targets import TrueClips
+from benchmark.trained import facts_of_training, load_trained
 from benchmark.training import Compute, StoredBatches, StreamedBatches, TrainingPlan, train
 from mmnist_av.clips import M3SOStream, StoredClips
 from mmnist_av.errors import InputError
@@ -56,6 +57,7 @@ class Job:
     tensorboard: bool = False
     devices: int = 1  # processes a machine that train together
     nodes: int = 1  # machines
+    trained: Path | None = None  # a finished run whose model is scored; None: it is trained
 
 
 def run(job: Job) -> tuple[pd.DataFrame, Path]:
@@ -83,9 +85,13 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
     model = build(job, protocol, StoredClips(dataset.split("test")), config).to(compute.device)
     plan = plan_of(job, preset, model)
     facts = describe(job, protocol, preset, dataset, config, plan, compute)
+    if job.trained is not None:
+        facts |= facts_of_training(job.trained, facts)
     with ExitStack() as held:
         ranks.first(lambda: take_up(held, folder, facts, compute))
-        if model.players():
+        if job.trained is not None:
+            load_trained(job.trained, model)
+        elif model.players():
             batches = training_batches(job, protocol, preset, dataset, plan, ranks)
             validate = validation_of(job, model, protocol, dataset, plan, compute)
             identity = checkpoint.identity(facts)
@@ -142,6 +148,8 @@ def check(job: Job, folder: Path) -> None:
     if job.devices < 1 or job.nodes < 1:
         raise InputError(f"--devices {job.devices} --nodes {job.nodes}: at least one of each is needed")
     Ranks(count=job.devices * job.nodes).share(presets.find(job.preset).batch)
+    if job.trained is not None:
+        check_trained(job, job.trained, folder)
     if job.eval_every is not None and job.eval_every < 0:
         raise InputError(f"--eval-every {job.eval_every}: cannot be negative; 0 is for none")
     if job.tensorboard:
@@ -151,6 +159,22 @@ def check(job: Job, folder: Path) -> None:
     files = list(folder.iterdir()) if folder.is_dir() else []
     if not (folder / "config.json").exists() and not all(map(is_leftover, files)):
         raise InputError(f"{folder} is not empty and holds no run: choose another --out")
+
+
+def check_trained(job: Job, trained: Path, folder: Path) -> None:
+    """Raise InputError where --trained does not go with the rest."""
+    if not registry.is_trained(job.model):
+        raise InputError(f"--trained {trained}: {job.model} needs no training")
+    if job.steps is not None or job.eval_every is not None or job.tensorboard or (job.devices, job.nodes) != (1, 1):
+        raise InputError(
+            "--trained takes a training as it was: leave out --steps, --eval-every, --devices and the like"
+        )
+    if job.data == STREAM:
+        raise InputError(
+            "--trained takes a training as it was: give the dataset that its run was scored on with --data"
+        )
+    if trained.resolve() == folder.resolve():
+        raise InputError(f"--trained {trained} is the folder of this run: choose another --out")
 
 
 def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:

@@ -10,9 +10,25 @@ from baselines.predictor import Noise, Prediction, Predictor
 from benchmark.protocols import Protocol
 from benchmark.training import Compute, load_clips
 from mmnist_av.clips import StoredClips
+from mmnist_av.errors import InputError
 from mmnist_av.store import Split
 
 Futures = Callable[[int], Prediction]  # number of a clip of a split -> its K futures, float32
+
+
+def seen_and_heard(
+    clips: StoredClips, indices: Sequence[int], protocol: Protocol, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Clips as a model gets them at test, see load_clips: each with its own sound, or with that of the split's next.
+
+    Raises InputError where there is no next clip.
+    """
+    frames, audio = load_clips(clips, indices, protocol, device)
+    if not protocol.mismatched:
+        return frames, audio
+    if len(clips) < 2:
+        raise InputError(f"protocol {protocol.name} takes the sound of another clip, and there is only one")
+    return frames, load_clips(clips, [(index + 1) % len(clips) for index in indices], protocol, device)[1]
 
 
 @torch.inference_mode()
@@ -48,7 +64,7 @@ def futures_of(
     clips = StoredClips(split, protocol.test_frames)
 
     def draw(index: int) -> Prediction:
-        frames, audio = load_clips(clips, [index], protocol, compute.device)
+        frames, audio = seen_and_heard(clips, [index], protocol, compute.device)
         return draw_futures(model, frames, audio, protocol, samples, seed, [index], compute)
 
     return draw

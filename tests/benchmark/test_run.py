@@ -17,8 +17,9 @@ from benchmark.metrics import fooling
 from benchmark.presets import PRESETS
 from benchmark.results import read_rows
 from benchmark.run import STREAM, Job, run
+from benchmark.trained import facts_of_training
 from mmnist_av.errors import InputError
-from mmnist_av.files import sole_writer
+from mmnist_av.files import sha256, sole_writer
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.store import open_dataset
@@ -326,3 +327,66 @@ def test_two_processes_do_a_job_as_one_and_rank_0_scores(nb_dataset, tmp_path):
     assert set(pd.read_csv(folder / "validation.csv")["step"]) == {1}
     assert not (folder / ".lock").exists()
     refused("ranks 2 there, 1 asked", nb_dataset, folder, **asked)
+
+
+def test_a_finished_runs_model_is_scored_without_training_it_again(finished, nb_dataset, tmp_path, monkeypatch):
+    rows, trained = finished
+    monkeypatch.setattr(run_module, "train", None)
+    again, folder = run(job(nb_dataset, tmp_path / "again", trained=trained, steps=None))
+    pd.testing.assert_frame_equal(again, rows)
+    facts = json.loads((folder / "config.json").read_text())
+    assert facts["trained"]["protocol"] == "m3so-nb"
+    assert facts["trained"]["checkpoint"] == sha256(trained / "checkpoint.safetensors")
+    assert not (folder / "checkpoint.safetensors").exists()
+
+
+def test_under_av_mismatch_a_model_hears_the_next_clip_and_is_scored_on_its_own(finished, nb_dataset, tmp_path):
+    _, trained = finished
+    own = scoring.read_all(trained / "scores.npz")
+    rows, folder = run(
+        job(nb_dataset, tmp_path / "mismatch", protocol="m3so-nb-av-mismatch", trained=trained, steps=None)
+    )
+    assert set(rows["protocol"]) == {"m3so-nb-av-mismatch"}
+    other = scoring.read_all(folder / "scores.npz")
+    assert np.array_equal(own["black"]["psnr"], other["black"]["psnr"])
+    assert not np.array_equal(own["puq"]["psnr"], other["puq"]["psnr"])
+    examples = np.load(trained / "examples.npz"), np.load(folder / "examples.npz")
+    assert np.array_equal(*(each["truth"] for each in examples))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seed": 1}, "seed is 0 there, 1 here"),
+        ({"model": "sound2sight"}, "model is puq there, sound2sight here"),
+        ({"settings": {**THIN, "beta": "0.5"}}, "settings is"),
+        ({"steps": 2}, "takes a training as it was: leave out --steps"),
+        ({"model": "black", "settings": {}}, "black needs no training"),
+        ({"data": STREAM}, "give the dataset that its run was scored on"),
+    ],
+)
+def test_a_trained_run_that_is_not_what_is_asked_is_refused(finished, nb_dataset, tmp_path, changes, told):
+    with pytest.raises(InputError, match=told):
+        run(replace(job(nb_dataset, tmp_path / "run", trained=finished[1], steps=None), **changes))
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_a_trained_run_that_is_unfinished_damaged_or_of_another_training_is_refused(
+    finished, nb_dataset, small_dataset, tmp_path
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[1], copy)
+    asked = job(nb_dataset, tmp_path / "run", trained=copy, steps=None)
+    with pytest.raises(InputError, match="is the folder of this run"):
+        run(replace(asked, out=copy))
+    facts = json.loads((copy / "config.json").read_text())
+    with pytest.raises(InputError, match="m3so-nb does not train as m3so does"):
+        facts_of_training(copy, {**facts, "protocol": "m3so"})
+    damaged = bytearray((copy / "checkpoint.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (copy / "checkpoint.safetensors").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors has changed"):
+        run(asked)
+    (copy / "files.json").unlink()
+    with pytest.raises(InputError, match="no finished run there"):
+        run(asked)

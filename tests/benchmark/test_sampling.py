@@ -8,8 +8,10 @@ import torch
 from baselines import registry
 from baselines.predictor import ClipShape, Prediction, Predictor
 from benchmark.protocols import PROTOCOLS
-from benchmark.sampling import draw_futures
-from benchmark.training import Compute
+from benchmark.sampling import draw_futures, seen_and_heard
+from benchmark.training import Compute, load_clips
+from mmnist_av.clips import StoredClips
+from mmnist_av.errors import InputError
 
 PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, test_predicted=4)
 CPU = Compute(torch.device("cpu"), bfloat16=False)
@@ -74,3 +76,19 @@ def test_futures_repeat_with_the_seed_and_differ_without(name):
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert not torch.equal(first[:, 0], first[:, 1])
+
+
+def test_mismatched_sound_is_the_next_clips_and_the_last_clips_is_the_firsts(small_dataset):
+    clips = StoredClips(small_dataset.split("test"), 7)
+    mismatch = replace(PROTOCOL, mismatched=True)
+    frames, sound = load_clips(clips, [0, 1, 2], PROTOCOL, CPU.device)
+    seen, heard = seen_and_heard(clips, [0, 1, 2], mismatch, CPU.device)
+    assert torch.equal(seen, frames)
+    assert torch.equal(heard, sound[[1, 2, 0]])
+    assert torch.equal(seen_and_heard(clips, [0, 1, 2], PROTOCOL, CPU.device)[1], sound)
+
+
+def test_sound_cannot_be_mismatched_where_there_is_one_clip():
+    one = [{"frames": torch.zeros(7, 1, 48, 48, dtype=torch.uint8), "audio": torch.zeros(7, 800)}]
+    with pytest.raises(InputError, match="takes the sound of another clip, and there is only one"):
+        seen_and_heard(one, [0], replace(PROTOCOL, mismatched=True), CPU.device)
