@@ -12,12 +12,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.initialisation import balance, initialise
+from baselines.layers.normalisation import gently
 from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent
 from baselines.layers.sound import AudioEncoder
 from baselines.predictor import Batch, ClipShape, Loss, Noise, Player, Prediction, Predictor, Progress
@@ -96,6 +98,8 @@ class Sound2SightConfig:
             )
         if self.z_train == "posterior" and not self.posterior:
             raise InputError("z_train=posterior needs a posterior: set posterior=true")
+        if self.feed_back_from and self.score_seen:
+            raise InputError("feed_back_from predicts unseen frames from one another: it needs score_seen=false")
 
     @property
     def alignment(self) -> bool:
@@ -262,12 +266,13 @@ class Generator(nn.Module):
         """
         frames, skips = self.encode_frames(batch.frames)
         heard = self.encode_audio(batch.audio)[:, 1:]
-        halves = self.frame_decoder.of_skips([skip[:, batch.seen - 1] for skip in skips])
+        halves = self.frame_decoder.of_steps(skips, first_scored, frames.shape[1] - 1, batch.seen - 1)
         posterior = self.infer_posterior(frames, heard)
         noise = torch.randn(*heard.shape[:2], self.config.latent, device=frames.device)
         drawn = posterior.sample(noise) if posterior is not None and self.config.z_train == "posterior" else None
         if feed_back:
-            decoded, prior = self.roll_out(frames[:, : batch.seen], heard, halves, noise, drawn, first_scored)
+            with gently(self, heard.shape[1] - batch.seen + 1):
+                decoded, prior = self.roll_out(frames[:, : batch.seen], heard, halves, noise, drawn)
         else:
             prior, _ = self.infer_prior(frames[:, :-1], heard)
             z = prior.sample(noise) if drawn is None else drawn
@@ -282,20 +287,13 @@ class Generator(nn.Module):
         return self.frame_decoder(outputs.flatten(0, 1), halves).unflatten(0, outputs.shape[:2])
 
     def roll_out(
-        self,
-        frames: Tensor,
-        heard: Tensor,
-        halves: list[Tensor],
-        noise: Tensor,
-        drawn: Tensor | None = None,
-        first: int | None = None,
+        self, frames: Tensor, heard: Tensor, halves: list[Tensor], noise: Tensor, drawn: Tensor | None = None
     ) -> tuple[Tensor, Gaussian]:
         """Predict frame after frame, each from the prediction before it.
 
         frames: embeddings of the F seen ones, (B, F, embedding); heard: O^A of frames 1 .. T-1, (B, T-1, embedding);
         halves: the B clips' skips; noise: of `samples` futures a clip, (B * samples, T-1, latent); drawn: their z,
-        where it is not the prior's. Returns predictions (B * samples, T - first, C, H, W) of frames from `first` on
-        (F unless given), and the prior of all steps.
+        where it is not the prior's. Returns predictions (B * samples, T - F, C, H, W), and the prior of all steps.
 
         What was seen and heard is encoded once a clip and shared by its futures.
         """
@@ -312,7 +310,7 @@ class Generator(nn.Module):
         prior = Gaussian(mean, log_variance)
         z = prior.sample(noise[:, :given]) if drawn is None else drawn[:, :given]
         hidden, state = self.predictor(torch.cat([frames, z], -1))
-        priors, predicted = [prior], [self.decode(hidden[:, (first or given) - 1 :], halves)]
+        priors, predicted = [prior], [self.decode(hidden[:, -1:], halves)]
         for t in range(given, noise.shape[1]):
             frame = self.frame_encoder(predicted[-1][:, -1])[0][:, None]
             prior, past = self.infer_prior(frame, heard[:, t : t + 1], past)
@@ -436,7 +434,7 @@ class Sound2Sight(Predictor):
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
         """Eq. 5 to 7; sums over frames, means over clips, pixels and judged frames."""
         first_scored = 1 if self.config.score_seen else batch.seen
-        made = self.generator.reconstruct(batch, first_scored, self.feeds_back(progress.epoch))
+        made = self.generator.reconstruct(batch, first_scored, self.feeds_back(batch, progress))
         terms, weighed = self.variational(made, batch.frames[:, first_scored:])
         if self.config.discriminator == "none":
             return {"generator": Loss(weighed, terms)}
@@ -450,10 +448,16 @@ class Sound2Sight(Predictor):
             "discriminator": Loss(against),
         }
 
-    def feeds_back(self, epoch: int) -> bool:
-        """Whether this batch is predicted from its own predictions: a coin decides, late enough in training."""
+    def feeds_back(self, batch: Batch, progress: Progress) -> bool:
+        """Whether this batch is predicted from its own predictions: a coin a step decides, late enough in training.
+
+        The coin is the step's, so that it falls alike for all processes that share a batch. Raises InputError for a
+        single clip, whose codes batch norm could not tell from their mean.
+        """
         start = self.config.feed_back_from
-        return 0 < start <= epoch and bool(torch.rand(()) < 0.5)
+        if start and len(batch.frames) < 2:
+            raise InputError("feed_back_from needs two clips a process and step: train on fewer --devices")
+        return 0 < start <= progress.epoch and bool(np.random.default_rng(progress.step).random() < 0.5)
 
     def variational(self, made: Reconstruction, truth: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """L_V (eq. 5): its terms, and their weighted sum."""
@@ -508,7 +512,7 @@ class Sound2Sight(Predictor):
         made, given = self.generator, seen.shape[1]
         z_noise = noise.normal(audio.shape[1] - 1, self.config.latent).flatten(0, 1)
         frames, skips = made.encode_frames(seen)
-        halves = made.frame_decoder.of_skips([skip[:, -1] for skip in skips])
+        halves = made.frame_decoder.of_steps(skips, given, audio.shape[1] - 1, given - 1)
         predicted, prior = made.roll_out(frames, made.encode_audio(audio)[:, 1:], halves, z_noise)
         rows = len(seen), samples
         return predicted.unflatten(0, rows), prior.log_variance[:, given - 1 :].unflatten(0, rows)

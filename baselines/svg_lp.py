@@ -72,7 +72,8 @@ class SVGLP(Predictor):
 
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
         """Squared error plus beta KL(posterior || prior); sums over all frames but the first, seen ones included."""
-        frames, halves = self.encode(batch.frames, batch.seen)
+        frames, skips = self.encode(batch.frames)
+        halves = self.frame_decoder.of_steps(skips, 1, frames.shape[1] - 1, self.source(batch.seen))
         posterior, _ = self.posterior(frames[:, 1:])
         prior, _ = self.prior(frames[:, :-1])
         z = posterior.sample(torch.randn_like(posterior.mean))
@@ -81,12 +82,14 @@ class SVGLP(Predictor):
         kl = posterior.kl(prior).sum(1).mean()
         return {"generator": Loss(error + self.config.beta * kl, {"mse": error, "kl": kl})}
 
-    def encode(self, frames: Tensor, seen: int) -> tuple[Tensor, list[Tensor]]:
-        """(B, n, C, H, W) -> embeddings (B, n, embedding), and what the last seen frame's skips add to each frame."""
+    def source(self, seen: int) -> int:
+        """The frame whose skips all unseen frames are drawn with; a seen one's come from the frame before it."""
+        return seen - 1 if self.config.skips == "last" else max(seen - 2, 0)
+
+    def encode(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, n, C, H, W) -> embeddings (B, n, embedding) and skips (B, n, ...)."""
         embeddings, skips = self.frame_encoder(frames.flatten(0, 1))
-        source = seen - 1 if self.config.skips == "last" else max(seen - 2, 0)
-        kept = [skip.unflatten(0, frames.shape[:2])[:, source] for skip in skips]
-        return embeddings.unflatten(0, frames.shape[:2]), self.frame_decoder.of_skips(kept)
+        return embeddings.unflatten(0, frames.shape[:2]), [skip.unflatten(0, frames.shape[:2]) for skip in skips]
 
     def decode(self, hidden: Tensor, halves: list[Tensor]) -> Tensor:
         """The predictor's hidden states (N, n, hidden) to frames (N, n, C, H, W)."""
@@ -97,11 +100,13 @@ class SVGLP(Predictor):
         """Futures, frame by frame: z from the posterior where a frame is seen, else from the prior."""
         (clips, given), total = seen.shape[:2], audio.shape[1]
         z_noise = noise.normal(total - 1, self.config.latent).flatten(0, 1)
-        frames, halves = self.encode(seen, given)
-        posterior, _ = self.posterior(frames[:, 1:])
+        frames, skips = self.encode(seen)
+        halves = self.frame_decoder.of_steps(skips, given, total - 1, self.source(given))
         prior, prior_state = self.prior(frames)
+        drawn = prior[:, -1:]
+        if given > 1:
+            drawn = Gaussian.cat([self.posterior(frames[:, 1:])[0], drawn])
         # from here on, one row a future
-        drawn = Gaussian.cat([posterior, prior[:, -1:]])
         mean, log_variance, frames = (
             each.repeat_interleave(samples, 0) for each in (drawn.mean, drawn.log_variance, frames)
         )

@@ -3,7 +3,7 @@
 Usage: python perf/models.py [--models a,b] [--protocol m3so-nb] [--device cpu] [--float32] [--repeats N]. Wants a quiet
 machine. Prints a line a model: parameters by player, seconds a step, milliseconds a future (100 drawn of a clip; of a
 deterministic model the only one), and the ratios to Sound2Sight's; medians of the repeats, taken in turns. --float32
-adds a line a model in float32.
+adds a line a model in float32, still beside Sound2Sight as it runs here.
 """
 
 import argparse
@@ -21,7 +21,7 @@ PEER = "sound2sight"
 SHAPE = ClipShape((1, 48, 48), (41, 21))
 CLIPS = {"m3so-nb": 16, "m3so": 8}  # a step
 SAMPLES = 100
-LATE = Progress(100_000, 200)  # an epoch at which every term has its weight
+LATE = Progress(25_000, 50)  # an epoch at which every loss has its weight, and before predictions are fed back
 
 
 class Measured:

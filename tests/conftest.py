@@ -31,7 +31,10 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="session")
 def lively() -> Callable[[torch.nn.Module], torch.nn.Module]:
-    """Scales a fresh model's weights up: fresh ones are so small that what a latent changes is lost in rounding."""
+    """Scales a fresh model's weights up: fresh ones are so small that what a latent changes is lost in rounding.
+
+    By no more than 2: at 4, frame encoders fed their own predictions blow the last bits up to what a latent changes.
+    """
 
     def scale(model: torch.nn.Module) -> torch.nn.Module:
         with torch.no_grad():

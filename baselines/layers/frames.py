@@ -87,6 +87,18 @@ class FrameDecoder(nn.Module):
         doublings = cast(list[DoublingConvolution], list(self.doublings))
         return [double.of_skip(skip) for double, skip in zip(doublings, reversed(skips), strict=True)]
 
+    def of_steps(self, skips: list[Tensor], first: int, last: int, source: int) -> list[Tensor]:
+        """The same for predictions of frames `first` .. `last`, each with the skips of the frame before it, at most
+        those of frame `source`: (B, n, ...) features of frames 0 .. n-1 to (B, ...) halves where that is one frame
+        for all, else to (B * steps, ...).
+        """
+        if first > source:
+            return self.of_skips([skip[:, source] for skip in skips])
+        halves = self.of_skips([skip[:, first - 1 : source + 1].flatten(0, 1) for skip in skips])
+        before = torch.arange(last - first + 1, device=halves[0].device).clamp(max=source + 1 - first)
+        clips = len(skips[0])
+        return [half.unflatten(0, (clips, -1))[:, before].flatten(0, 1) for half in halves]
+
     def forward(self, outputs: Tensor, skip_halves: Sequence[Tensor] = ()) -> Tensor:
         """(B * n, embedding) and the B clips' skip halves, if any -> frames (B * n, C, H, W) in [0, 1], float32."""
         halves: Sequence[Tensor | None] = skip_halves or [None] * len(self.doublings)

@@ -36,7 +36,7 @@ class AudioEncoder(nn.Module):
                 tuple(map(extent_after, left, each.kernel_size, each.stride, cast(tuple[int, int], each.padding))),
             )
         if min(left) < 1:
-            raise InputError(f"spectrograms of {bins} x {columns} are too small: at least 11 x 11 is needed")
+            raise InputError(f"spectrograms of {bins} x {columns} are too small for the encoder of sound")
         self.layers = nn.Sequential(
             *(normed(each, each.out_channels) for each in convolutions), summary(512, embedding, left)
         )

@@ -31,7 +31,6 @@ def test_loss_is_the_sum_over_steps_of_error_and_kl(lively):
     torch.manual_seed(5)
     noise = torch.randn(2, TOTAL - 1, 10)
     encoded = [network.frame_encoder(given.frames[:, t]) for t in range(TOTAL)]
-    halves = network.frame_decoder.of_skips(encoded[SEEN - 1][1])
     prior_state = posterior_state = state = None
     error = kl = torch.zeros(())
     for t in range(1, TOTAL):
@@ -39,6 +38,7 @@ def test_loss_is_the_sum_over_steps_of_error_and_kl(lively):
         prior, prior_state = network.prior(encoded[t - 1][0][:, None], prior_state)
         z = posterior.mean + (posterior.log_variance / 2).exp() * noise[:, t - 1 : t]
         hidden, state = network.predictor(torch.cat([encoded[t - 1][0][:, None], z], -1), state)
+        halves = network.frame_decoder.of_skips(encoded[min(t, SEEN) - 1][1])  # of the frame before, if seen
         made = network.frame_decoder(torch.tanh(network.leave_predictor(hidden[:, 0])), halves)
         for b in range(2):
             error = error + ((made[b] - given.frames[b, t]) ** 2).sum() / 256 / 2
@@ -56,7 +56,7 @@ def test_the_prior_of_a_frame_has_not_seen_it(changed, lively):
     frames[:, changed:] = other.frames[:, changed:]
     found = []
     for each in (given.frames, frames):
-        embeddings, _ = network.encode(each, SEEN)
+        embeddings, _ = network.encode(each)
         found.append((network.prior(embeddings[:, :-1])[0].mean, network.posterior(embeddings[:, 1:])[0].mean))
     (prior, posterior), (other_prior, other_posterior) = found
     assert torch.equal(prior[:, :changed], other_prior[:, :changed])  # steps up to frame `changed`
@@ -73,7 +73,8 @@ def test_futures_are_drawn_from_posteriors_of_seen_frames_and_priors_of_unseen_o
         noise = Noise(5, [3], 2).normal(TOTAL - 1, 10)[:, k]
         frames = given.frames[:, :SEEN]
         for t in range(SEEN, TOTAL):
-            embeddings, halves = network.encode(frames, SEEN)
+            embeddings, skips = network.encode(frames)
+            halves = network.frame_decoder.of_skips([skip[:, SEEN - 1] for skip in skips])
             posterior, _ = network.posterior(embeddings[:, 1:SEEN])
             prior, _ = network.prior(embeddings)
             z = Gaussian.cat([posterior, prior[:, SEEN - 1 :]]).sample(noise[:, :t])
@@ -82,13 +83,34 @@ def test_futures_are_drawn_from_posteriors_of_seen_frames_and_priors_of_unseen_o
         assert (futures[:, k] - frames[:, SEEN:]).abs().mean() < 1e-2 * spread
 
 
-@pytest.mark.parametrize(("skips", "source"), [("last", SEEN - 1), ("released", SEEN - 2)])
-def test_skips_come_from_one_seen_frame(skips, source):
+@pytest.mark.parametrize("seen", [1, SEEN])
+@pytest.mark.parametrize(("skips", "back"), [("last", 1), ("released", 2)])
+def test_unseen_frames_have_the_skips_of_one_seen_frame(skips, back, seen):
     network, given = model(skips=skips).eval(), batch()
-    _, halves = network.encode(given.frames, SEEN)
-    expected = network.frame_decoder.of_skips(network.frame_encoder(given.frames[:, source])[1])
-    for half, wanted in zip(halves, expected, strict=True):
-        torch.testing.assert_close(half, wanted, atol=1e-5, rtol=1e-4)
+    heard = []
+    original = network.frame_decoder.of_skips
+    network.frame_decoder.of_skips = lambda skips: heard.append(skips) or original(skips)
+    network.predict(given.frames[:, :seen], given.audio, 1, Noise(0, [0, 1], 1))
+    expected = network.frame_encoder(given.frames[:, max(seen - back, 0)])[1]
+    assert len(heard) == 1
+    for skip, wanted in zip(heard[0], expected, strict=True):
+        torch.testing.assert_close(skip, wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("changed", range(1, TOTAL))
+def test_no_prediction_in_training_has_seen_a_later_frame(changed, lively):
+    network, given, other = lively(model()).eval(), batch(), batch(seed=1)
+    frames = given.frames.clone()
+    frames[:, changed:] = other.frames[:, changed:]
+    drawn = []
+    for each in (given.frames, frames):
+        network.decode = lambda *parts: drawn.append(SVGLP.decode(network, *parts)) or drawn[-1]
+        torch.manual_seed(5)
+        network.losses(replace(given, frames=each), Progress(0, 0))
+    before, after = drawn
+    assert before.shape == (2, TOTAL - 1, *SMALL.frame)
+    assert torch.equal(before[:, : changed - 1], after[:, : changed - 1])  # predictions of frames 1 .. changed - 1
+    assert not torch.equal(before[:, changed - 1], after[:, changed - 1])  # its own posterior has seen it
 
 
 @pytest.mark.parametrize(
