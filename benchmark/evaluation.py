@@ -66,7 +66,7 @@ def tabulate(
     """The rows of every model, each with where it comes from; `trained` is of the one that facts name."""
     data = {name: facts[name] for name in ("dataset", "digits", "fingerprint")}
     origin = {name: described[name] for name in ("device", "precision", "code_version", "machine")}
-    untrained = {"seed": facts["seed"], "steps": 0, "batch": 0, "settings": ""}
+    untrained = {"seed": facts["seed"], "steps": 0, "batch": 0, "settings": "", "trained": ""}
     tables = []
     for model, found in scores.items():
         names = [metric for metric in protocol.metrics if metric in found]
@@ -91,7 +91,7 @@ def practice_of(model: Predictor, clips: StoredClips, protocol: Protocol, seed: 
 
     def draw(indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         frames, audio = load_clips(clips, indices, protocol, compute.device)
-        heard = seen_and_heard(clips, indices, protocol, compute.device)[1]
+        heard = audio if not protocol.mismatched else seen_and_heard(clips, indices, protocol, compute.device)[1]
         futures = draw_futures(model, frames, heard, protocol, 1, seed, indices, compute).frames[:, 0]
         return frames, audio, futures.clone()  # out of inference mode
 

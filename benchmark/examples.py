@@ -23,15 +23,17 @@ def write_examples(contender: Contender, clips: TrueClips, path: Path) -> None:
 
     clips (E,) their numbers; seen, fps, sample_rate; truth (E, T, C, H, W), mean and best (E, P, C, H, W), random
     (E, R, P, C, H, W) uint8: the true frames, the K futures' pixelwise mean, the one with the best mean PSNR, the first
-    R; audio (E, samples) int16. Where a model says what error it expects: variance (E, P) float32, the mean over its
-    futures. Where the protocol has a block: block (E, 2) px, lower-left corner, -1 for none; block_side; windows
-    (E, K, 2) row and column of the upper-left corner of the brightest such window of each future's last frame.
+    R; audio (E, samples) int16: what the model heard. Where a model says what error it expects: variance (E, P)
+    float32, the mean over its futures. Where the protocol has a block: block (E, 2) px, lower-left corner, -1 for none;
+    block_side; windows (E, K, 2) row and column of the upper-left corner of the brightest such window of each future's
+    last frame.
     """
     chosen = range(min(CLIPS, clips.count))
     examples = [example(clips(index), contender.futures(index)) for index in chosen]
     arrays = {name: np.stack([each[name] for each in examples]) for name in examples[0]}
     split, spec = clips.dataset.split(clips.name), clips.dataset.spec
-    arrays["audio"] = split.audio[: len(examples), : clips.protocol.test_frames * spec.samples_per_frame]
+    heard = [(clip + clips.protocol.mismatched) % len(split) for clip in chosen]
+    arrays["audio"] = split.audio[heard, : clips.protocol.test_frames * spec.samples_per_frame]
     whole = {"clips": chosen, "seen": clips.protocol.seen, "fps": spec.fps, "sample_rate": spec.sample_rate}
     if spec.obstacle:
         whole["block_side"] = spec.block

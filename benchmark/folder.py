@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmark import protocols
 from benchmark.seal import check_seal, unsealed
 from mmnist_av.errors import InputError
 from mmnist_av.files import remove_leftovers, written_whole
 
-SAME = ("protocol", "fingerprint", "test_clips")  # what runs must share to stand beside each other
+SAME = ("fingerprint", "test_clips")  # what runs must share to stand beside each other, beside the protocol
 
 
 def claim(folder: Path, facts: Mapping[str, Any], described: Mapping[str, Any]) -> None:
@@ -47,8 +48,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_same(one: Path, facts: Mapping[str, Any], other: Path, others: Mapping[str, Any]) -> None:
-    """Raise InputError where the runs in two folders, of these facts, are not of the same clips and protocol."""
-    for name in SAME:
-        if facts.get(name) != others.get(name):
-            values = f"{facts.get(name)} in {one}, {others.get(name)} in {other}"
-            raise InputError(f"the runs do not compare: {name} is {values}")
+    """Raise InputError where the runs in two folders, of these facts, are not of the same clips and protocol.
+
+    A protocol and its av-mismatch ask for the same frames.
+    """
+    asked = [protocols.find(each["protocol"]).matched.name for each in (facts, others)]
+    pairs = [("protocol", *asked), *((name, facts.get(name), others.get(name)) for name in SAME)]
+    for name, here, there in pairs:
+        if here != there:
+            raise InputError(f"the runs do not compare: {name} is {here} in {one}, {there} in {other}")

@@ -160,7 +160,7 @@ def score_predictions(
         "device": compute.device.type,
         "code_version": environment.code_version(),
     }
-    unknown = {"seed": "", "steps": "", "batch": "", "settings": ""}
+    unknown = {"seed": "", "steps": "", "batch": "", "settings": "", "trained": ""}
     with sole_writer(out):
         claim(out, facts, environment.describe(compute))
         contender = Contender(predictions.model, predictions)

@@ -6,6 +6,8 @@ from mmnist_av.errors import InputError, unknown_name
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.spectrogram import M3SO_AUDIO, Spectrogram
 
+MISMATCH = "-av-mismatch"  # how the names of mismatched protocols end
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -21,6 +23,11 @@ class Protocol:
     audio: Spectrogram  # of each frame's own samples: what every model hears
     metrics: tuple[str, ...]
     mismatched: bool = False  # at test, the model hears the split's next clip instead
+
+    @property
+    def matched(self) -> "Protocol":
+        """The protocol in which every clip is heard with its own sound: this one, unless it is mismatched."""
+        return replace(self, name=self.name.removesuffix(MISMATCH), mismatched=False)
 
     @property
     def train_frames(self) -> int:
@@ -57,7 +64,7 @@ M3SO_METRICS = (*IMAGE_METRICS, *DIVERSITY_METRICS, "position_error", "bounce_f1
 
 def with_mismatch(protocol: Protocol) -> tuple[Protocol, Protocol]:
     """The protocol, and the same with another clip's sound at test (Sound2Sight, supplement, Table 11)."""
-    return protocol, replace(protocol, name=f"{protocol.name}-av-mismatch", mismatched=True)
+    return protocol, replace(protocol, name=f"{protocol.name}{MISMATCH}", mismatched=True)
 
 
 PROTOCOLS = {

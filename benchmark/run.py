@@ -23,7 +23,7 @@ from benchmark.ranks import ALONE, Ranks
 from benchmark.sampling import futures_of
 from benchmark.scoring import Contender
 from benchmark.targets import TrueClips
-from benchmark.trained import facts_of_training, load_trained
+from benchmark.trained import facts_of_training, load_trained, told_of
 from benchmark.training import Compute, StoredBatches, StreamedBatches, TrainingPlan, train
 from mmnist_av.clips import M3SOStream, StoredClips
 from mmnist_av.errors import InputError
@@ -100,7 +100,8 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
             return pd.DataFrame()
         contender = contender_of(job, model.eval(), dataset, protocol, facts["samples"], compute)
         clips = TrueClips(dataset, "test", protocol, facts["test_clips"], compute.device)
-        made = {name: facts[name] for name in ("seed", "steps", "batch")} | {"settings": changed(job)}
+        made = {name: facts[name] for name in ("seed", "steps", "batch")}
+        made |= {"settings": changed(job), "trained": told_of(facts)}
         return evaluate(contender, metrics, clips, job.weights, facts, made, compute, folder)
 
 
@@ -135,7 +136,7 @@ def validation_of(
     if not clips:
         raise InputError(f"{dataset.path}: the val split is empty, so there is nothing to validate on: --eval-every 0")
     origin = {"seed": job.seed, "settings": changed(job), "fingerprint": dataset.fingerprint}
-    val = TrueClips(dataset, "val", protocol, clips, compute.device)
+    val = TrueClips(dataset, "val", protocol.matched, clips, compute.device)
     return validation.Validation(model, job.model, val, job.preset, job.seed, compute, origin)
 
 
@@ -169,10 +170,6 @@ def check_trained(job: Job, trained: Path, folder: Path) -> None:
         raise InputError(
             "--trained takes a training as it was: leave out --steps, --eval-every, --devices and the like"
         )
-    if job.data == STREAM:
-        raise InputError(
-            "--trained takes a training as it was: give the dataset that its run was scored on with --data"
-        )
     if trained.resolve() == folder.resolve():
         raise InputError(f"--trained {trained} is the folder of this run: choose another --out")
 
@@ -189,9 +186,11 @@ def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
         spec = Spec(obstacle=protocol.obstacle)
         dataset = generate(folder, spec, sizes, seed=0, digits=preset.digits, mnist_root=job.mnist_root)
     check_dataset(dataset, protocol)
-    for split in ("test",) if job.data == STREAM else ("train", "test"):
+    for split in ("test",) if job.data == STREAM or job.trained is not None else ("train", "test"):
         if not len(dataset.split(split)):
             raise InputError(f"{dataset.path}: the {split} split is empty, so there is nothing to {split} on")
+    if protocol.mismatched and len(dataset.split("test")) < 2:
+        raise InputError(f"{dataset.path}: protocol {protocol.name} takes another clip's sound, and there is one clip")
     return dataset
 
 

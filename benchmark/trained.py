@@ -1,5 +1,6 @@
 """A finished run's model, scored under another protocol instead of being trained again."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,29 +13,44 @@ from benchmark.seal import SEAL, check_seal
 from mmnist_av.errors import InputError
 from mmnist_av.files import sha256
 
-SAME = ("model", "settings", "preset", "dataset", "fingerprint", "seed")  # what must be as asked
-TAKEN = ("steps", "batch", "annealed", "eval_every", "ranks")  # what the finished run had decided
+CHECKPOINT = "checkpoint.safetensors"
+SAME = ("model", "preset", "dataset", "fingerprint", "seed")  # what must be as asked, as must the settings
+TAKEN = ("steps", "batch", "annealed", "ranks")  # what the finished run had decided
+WHERE = ("code_version", "machine", "device", "precision")
 
 
 def facts_of_training(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What the finished run in `folder` says of its training, for config.json: `asked` is what this run would do.
 
-    Raises InputError where the folder holds no finished run, a damaged one, one of another model, settings, preset,
-    dataset or seed, or one that a protocol with another training made.
+    Raises InputError where the folder holds no finished run, a damaged one, one without a training of its own, one of
+    another model, settings, preset, dataset or seed, or one that a protocol with another training made.
     """
     if not (folder / SEAL).exists():
         raise InputError(f"--trained {folder}: no finished run there: it has no {SEAL}")
     check_seal(folder)
-    found = read_json(folder / "config.json")
-    for name in SAME:
-        if found.get(name) != asked[name]:
-            raise InputError(f"--trained {folder}: {name} is {found.get(name)} there, {asked[name]} here")
+    if not (folder / CHECKPOINT).exists():
+        raise InputError(f"--trained {folder}: nothing was trained there: it has no {CHECKPOINT}")
+    found, wanted = read_json(folder / "config.json"), json.loads(json.dumps(asked))
+    pairs = [(name, found.get(name), wanted[name]) for name in SAME]
+    pairs += [(f"the setting {name}", found["settings"].get(name), value) for name, value in wanted["settings"].items()]
+    for name, there, here in pairs:
+        if there != here:
+            raise InputError(f"--trained {folder}: {name} is {there} there, {here} here")
     if training_of(protocols.find(found["protocol"])) != training_of(protocols.find(asked["protocol"])):
         raise InputError(f"--trained {folder}: {found['protocol']} does not train as {asked['protocol']} does")
-    origin = {"protocol": found["protocol"], "code_version": found["code_version"]}
-    return {name: found[name] for name in TAKEN} | {
-        "trained": {**origin, "checkpoint": sha256(folder / "checkpoint.safetensors")}
-    }
+    place = read_json(folder / "environment.json")
+    origin = {"protocol": found["protocol"], **{name: place[name] for name in WHERE}}
+    origin["checkpoint"] = sha256(folder / CHECKPOINT)
+    return {name: found[name] for name in TAKEN} | {"eval_every": 0, "trained": origin}
+
+
+def told_of(facts: Mapping[str, Any]) -> str:
+    """Where the model was trained, for the rows: "" where the run trained it itself, and the rows say where."""
+    origin = facts.get("trained")
+    if origin is None:
+        return ""
+    where = ", ".join(origin[name] for name in WHERE)
+    return f"{origin['protocol']}, {where}, checkpoint {origin['checkpoint'][:12]}"
 
 
 def training_of(protocol: Protocol) -> tuple[object, ...]:
@@ -44,6 +60,6 @@ def training_of(protocol: Protocol) -> tuple[object, ...]:
 
 def load_trained(folder: Path, model: Predictor) -> None:
     """Put the finished run's weights into the model; InputError where they are another model's."""
-    path = folder / "checkpoint.safetensors"
+    path = folder / CHECKPOINT
     _, tensors = checkpoint.read(path)
     checkpoint.fill(path, model, checkpoint.weights(tensors))

@@ -34,7 +34,7 @@ class RunFolder:
     """What a run left; None or empty: it did not leave that."""
 
     path: Path
-    label: str  # the model, and the folder where that does not tell runs apart
+    label: str  # the model, what it heard where that is not its own, the folder where that does not tell runs apart
     facts: dict[str, Any]  # config.json
     environment: dict[str, Any]  # environment.json
     protocol: Protocol
@@ -90,7 +90,7 @@ def open_run(path: Path) -> RunFolder:
     _check_scores(scores, facts, protocol, path / "scores.npz")
     return RunFolder(
         path=path,
-        label=facts["model"],
+        label=f"{facts['model']}{', other sound' if protocol.mismatched else ''}",
         facts=facts,
         environment=_if_there(path / "environment.json", read_json) or {},
         protocol=protocol,
@@ -108,7 +108,7 @@ def _if_there(path: Path, read: Callable[[Path], T]) -> T | None:
 
 def _labels(runs: Sequence[RunFolder]) -> list[str]:
     """Each run's model; where runs share one, with as much of the end of their folders' paths as tells them apart."""
-    models = [run.model for run in runs]
+    models = [run.label for run in runs]
     labels, parts = models, 0
     while len(set(labels)) < len(labels):
         parts += 1

@@ -137,7 +137,8 @@ def draw_examples(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
         name = f"{number + 1}-" * (len(runs) > 1) + re.sub(r"[^A-Za-z0-9.-]", "-", run.model)
         told = (
             "Mean: the futures averaged pixel by pixel. Best PSNR: per clip, the future with the best mean PSNR, which "
-            "only who knows the truth can choose. Movies have the clip's sound; seen frames are shown in every panel."
+            "only who knows the truth can choose. Movies have the sound that the model heard; seen frames are shown in "
+            "every panel."
         )
         section = Section(f"Examples of {run.label}", told, [])
         found = strips.block(run, run.examples)

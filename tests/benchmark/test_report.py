@@ -67,7 +67,7 @@ def make_run(folder, model="puq", protocol="m3so-nb", samples=K, seed=0, **chang
     (folder / "environment.json").write_text(json.dumps(WHERE))
     found = protocols.find(protocol)
     np.savez(folder / "scores.npz", **scores_of(found, model, samples, seed))
-    made = {"seed": seed, "steps": 8, "batch": 2, "settings": ""}
+    made = {"seed": seed, "steps": 8, "batch": 2, "settings": "", "trained": ""}
     rows = tabulate(read_all(folder / "scores.npz"), found, facts, made, WHERE)
     results.write_rows(rows, folder / "results.csv")
     return folder

@@ -13,8 +13,10 @@ import torch
 
 from benchmark import run as run_module
 from benchmark import scoring, training
+from benchmark.compare import compare
 from benchmark.metrics import fooling
 from benchmark.presets import PRESETS
+from benchmark.report import write_report
 from benchmark.results import read_rows
 from benchmark.run import STREAM, Job, run
 from benchmark.trained import facts_of_training
@@ -333,9 +335,13 @@ def test_a_finished_runs_model_is_scored_without_training_it_again(finished, nb_
     rows, trained = finished
     monkeypatch.setattr(run_module, "train", None)
     again, folder = run(job(nb_dataset, tmp_path / "again", trained=trained, steps=None))
-    pd.testing.assert_frame_equal(again, rows)
+    pd.testing.assert_frame_equal(again.drop(columns="trained"), rows.drop(columns="trained"))
     facts = json.loads((folder / "config.json").read_text())
     assert facts["trained"]["protocol"] == "m3so-nb"
+    assert set(rows["trained"]) == {""}
+    (told,) = set(again[again["model"] == "puq"]["trained"])
+    assert told.startswith(f"m3so-nb, {facts['code_version']}, ")
+    assert told.endswith(f"checkpoint {facts['trained']['checkpoint'][:12]}")
     assert facts["trained"]["checkpoint"] == sha256(trained / "checkpoint.safetensors")
     assert not (folder / "checkpoint.safetensors").exists()
 
@@ -352,6 +358,10 @@ def test_under_av_mismatch_a_model_hears_the_next_clip_and_is_scored_on_its_own(
     assert not np.array_equal(own["puq"]["psnr"], other["puq"]["psnr"])
     examples = np.load(trained / "examples.npz"), np.load(folder / "examples.npz")
     assert np.array_equal(*(each["truth"] for each in examples))
+    assert np.array_equal(examples[0]["audio"][[1, 2, 0]], examples[1]["audio"])
+    assert set(compare(trained, folder)["metric"]) >= {"psnr", "ssim"}
+    page = write_report([trained, folder], tmp_path / "report").read_text()
+    assert "puq, other sound" in page
 
 
 @pytest.mark.parametrize(
@@ -359,10 +369,9 @@ def test_under_av_mismatch_a_model_hears_the_next_clip_and_is_scored_on_its_own(
     [
         ({"seed": 1}, "seed is 0 there, 1 here"),
         ({"model": "sound2sight"}, "model is puq there, sound2sight here"),
-        ({"settings": {**THIN, "beta": "0.5"}}, "settings is"),
+        ({"settings": {**THIN, "beta": "0.5"}}, "the setting beta is 0.001 there, 0.5 here"),
         ({"steps": 2}, "takes a training as it was: leave out --steps"),
         ({"model": "black", "settings": {}}, "black needs no training"),
-        ({"data": STREAM}, "give the dataset that its run was scored on"),
     ],
 )
 def test_a_trained_run_that_is_not_what_is_asked_is_refused(finished, nb_dataset, tmp_path, changes, told):
@@ -382,6 +391,8 @@ def test_a_trained_run_that_is_unfinished_damaged_or_of_another_training_is_refu
     facts = json.loads((copy / "config.json").read_text())
     with pytest.raises(InputError, match="m3so-nb does not train as m3so does"):
         facts_of_training(copy, {**facts, "protocol": "m3so"})
+    with pytest.raises(InputError, match="nothing was trained there"):
+        run(replace(asked, trained=run(job(nb_dataset, tmp_path / "black", model="black", settings={}, steps=None))[1]))
     damaged = bytearray((copy / "checkpoint.safetensors").read_bytes())
     damaged[-1] ^= 1
     (copy / "checkpoint.safetensors").write_bytes(damaged)
@@ -390,3 +401,20 @@ def test_a_trained_run_that_is_unfinished_damaged_or_of_another_training_is_refu
     (copy / "files.json").unlink()
     with pytest.raises(InputError, match="no finished run there"):
         run(asked)
+
+
+def test_sound_cannot_be_mismatched_in_a_split_of_one_clip_which_is_said_before_training(tmp_path, monkeypatch):
+    one = generate(tmp_path / "one", Spec(), {"train": 2, "test": 1}, seed=2)
+    monkeypatch.setattr(run_module, "train", None)
+    with pytest.raises(InputError, match="takes another clip's sound, and there is one clip"):
+        run(job(one, tmp_path / "run", protocol="m3so-nb-av-mismatch"))
+
+
+def test_a_model_that_a_stream_trained_is_scored_under_another_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny = replace(PRESETS["demo"], train_clips=4, val_clips=1, test_clips=2, batch=2)
+    monkeypatch.setitem(PRESETS, "demo", tiny)
+    streamed = Job("puq", data=STREAM, samples=2, steps=1, device="cpu", settings=THIN)
+    _, trained = run(streamed)
+    rows, _ = run(replace(streamed, protocol="m3so-nb-av-mismatch", trained=trained.resolve(), steps=None))
+    assert set(rows["dataset"]) == {"M3SO-NB stream"}
