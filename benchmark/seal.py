@@ -42,6 +42,13 @@ def damaged(folder: Path) -> list[str]:
     return list(_differences(folder, files))
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a run's folder is sealed, and every file that the seal names is there and as it was."""
+    if not (folder / SEAL).exists() or damaged(folder):
+        return False
+    return all((folder / name).is_file() for name in json.loads((folder / SEAL).read_text())["files"])
+
+
 def unsealed(folder: Path) -> None:
     """Take the seal off, where there is one: what is about to be written differs from it."""
     (folder / SEAL).unlink(missing_ok=True)

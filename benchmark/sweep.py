@@ -15,14 +15,16 @@ from benchmark import environment, presets, protocols
 from benchmark.folder import read_json
 from benchmark.results import COLUMNS, read_rows, wide_console
 from benchmark.run import Job, folder_of, open_or_make
-from benchmark.seal import SEAL, damaged
+from benchmark.seal import SEAL, is_whole
 from mmnist_av.engine import in_order, open_engine
 from mmnist_av.errors import InputError
 from mmnist_av.files import written_whole
 from mmnist_av.progress import track
 from mmnist_av.store import open_dataset
 
-SAME = ("protocol", "preset", "fingerprint", "metric", "sampling", "k", "frame")  # with the model: one line of a sum
+LINE = ("protocol", "preset", "fingerprint", "metric", "sampling", "k", "frame")  # with the model: one line of a sum
+GIVEN = ("model", "protocol", "preset", "seed", "data", "out")  # options of a run that the sweep gives
+DONE = "done"  # the last line of the log of a run that ended well
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ def sweep(asked: Sweep) -> list[Outcome]:
     Datasets are made first, one after the other, so that runs of one protocol share theirs. Every run is a process of
     its own, with a log beside its folder. Raises InputError for names that do not exist, before anything is done.
     """
-    jobs = [replace(job, data=data) for job, data in with_data(jobs_of(asked))]
-    waiting = [job for job in jobs if not is_done(job, asked.options)]
+    found = jobs_of(asked)
     with open_engine(asked.engine, asked.workers, asked.gpus) as engine:
+        jobs = [replace(job, data=data) for job, data in with_data(found)]
+        waiting = [job for job in jobs if not is_done(job, asked.options)]
         tasks = ((command(job, asked.options), job.out) for job in waiting)
         codes = list(track(in_order(engine, run_process, tasks), "runs", len(waiting)))
     ended = {job.out: code for job, code in zip(waiting, codes, strict=True)}
@@ -75,6 +78,9 @@ def jobs_of(asked: Sweep) -> list[Job]:
     for names in (asked.models, asked.protocols, [str(seed) for seed in asked.seeds]):
         if not names or len(set(names)) < len(names):
             raise InputError(f"a sweep needs one or more names, each once, not '{','.join(names)}'")
+    own = {option.partition("=")[0] for option in asked.options} & {f"--{name}" for name in GIVEN}
+    if own:
+        raise InputError(f"{own.pop()} is the sweep's own to give: leave it out behind --")
     stray = set(asked.data) - set(asked.protocols)
     if stray:
         raise InputError(f"--data {stray.pop()}=...: the sweep has the protocols {', '.join(asked.protocols)}")
@@ -98,18 +104,18 @@ def with_data(jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:
 def is_done(job: Job, options: Sequence[str]) -> bool:
     """Whether the run's folder holds this very run, finished and whole: the same command on the same data and code."""
     folder = job.out or folder_of(job)
-    if not (folder / SEAL).exists() or damaged(folder):
+    log = log_of(folder)
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    if not lines or (lines[0], lines[-1]) != (shlex.join(command(job, options)), DONE) or not is_whole(folder):
         return False
-    facts, log = read_json(folder / "config.json"), log_of(folder)
+    facts = read_json(folder / "config.json")
     same = {"fingerprint": open_dataset(job.data or "").fingerprint, "code_version": environment.code_version()}
-    told = log.read_text(errors="replace").partition("\n")[0] if log.exists() else ""
-    return told == shlex.join(command(job, options)) and all(facts[name] == value for name, value in same.items())
+    return all(facts.get(name) == value for name, value in same.items())
 
 
 def command(job: Job, options: Sequence[str]) -> list[str]:
     """The command line of a run."""
-    names = ("model", "protocol", "preset", "seed", "data", "out")
-    named = [part for name in names for part in (f"--{name}", str(getattr(job, name)))]
+    named = [part for name in GIVEN for part in (f"--{name}", str(getattr(job, name)))]
     return [sys.executable, "-m", "benchmark.cli", "run", *named, *options]
 
 
@@ -119,7 +125,10 @@ def run_process(command: Sequence[str], folder: Path) -> int:
     with log_of(folder).open("w") as log:
         log.write(f"{shlex.join(command)}\n")
         log.flush()
-        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+        if code == 0:
+            log.write(f"{DONE}\n")
+        return code
 
 
 def log_of(folder: Path) -> Path:
@@ -133,8 +142,8 @@ def outcome(folder: Path, code: int | None) -> Outcome:
         return Outcome(folder, "skipped")
     if code == 0 and (folder / SEAL).exists():
         return Outcome(folder, "done")
-    lines = log_of(folder).read_text(errors="replace").strip().splitlines()
-    return Outcome(folder, "failed", lines[-1] if lines else f"exit code {code}")
+    told = log_of(folder).read_text(errors="replace").strip().splitlines()[1:]  # the first line is the command
+    return Outcome(folder, "failed", "   ".join([*told[-1:], f"(exit code {code})"]))
 
 
 def rows_of(outcomes: Iterable[Outcome]) -> pd.DataFrame:
@@ -144,11 +153,11 @@ def rows_of(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation over the seeds of every figure: columns model, SAME, mean, sd, seeds.
+    """Mean and sample standard deviation over the seeds of every figure: columns model, LINE, mean, sd, seeds.
 
     A single seed has no standard deviation (NaN). Floors, which need no seed, have that of the run beside them.
     """
-    groups = rows.drop_duplicates(["model", *SAME, "seed"]).groupby(["model", *SAME], sort=False)["value"]
+    groups = rows.drop_duplicates(["model", *LINE, "seed"]).groupby(["model", *LINE], sort=False)["value"]
     return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
 
 

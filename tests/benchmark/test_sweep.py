@@ -41,9 +41,16 @@ def test_every_run_is_done_and_then_skipped(data, tmp_path, engine):
 def test_runs_of_other_options_are_not_taken_for_done(data, tmp_path):
     two = asked(data, tmp_path / "runs", models=["bayes-v"], seeds=[0], options=["--samples", "2"])
     assert [each.state for each in sweep(two)] == ["done"]
-    (other,) = sweep(replace(two, options=["--samples", "3"]))
-    assert other.state == "failed"
-    assert "holds another run (samples 2 there, 3 asked)" in other.told
+    for _ in range(2):  # what was asked in vain is no more done the second time
+        (other,) = sweep(replace(two, options=["--samples", "3"]))
+        assert other.state == "failed"
+        assert "holds another run (samples 2 there, 3 asked)" in other.told
+        assert other.told.endswith("(exit code 2)")
+    assert [each.state for each in sweep(two)] == ["done"]
+    (other.folder / "results.csv").unlink()
+    assert [each.state for each in sweep(two)] == ["done"]
+    assert (other.folder / "results.csv").exists()
+    assert [each.state for each in sweep(two)] == ["skipped"]
 
 
 def test_a_run_that_fails_does_not_stop_the_others(data, tmp_path, monkeypatch):
@@ -84,6 +91,8 @@ def test_names_are_checked_before_anything_is_done(data, tmp_path):
         ({"protocols": ["m3so-bn"]}, "unknown protocol"),
         ({"models": ["black", "black"]}, "each once"),
         ({"seeds": []}, "one or more"),
+        ({"options": ["--seed=5"]}, "--seed is the sweep's own to give"),
+        ({"engine": "cloud"}, "cloud"),
         ({"data": {"m3so": data}}, "--data m3so=...: the sweep has the protocols m3so-nb"),
     ):
         with pytest.raises(InputError, match=told):
