@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from baselines import registry
 from benchmark import protocols, scoring
-from benchmark.folder import check_same, read_json
+from benchmark.folder import check_same, read_facts
 from benchmark.metrics import METRICS
 from benchmark.results import Floats, reported
 from benchmark.seal import check_seal
@@ -20,12 +22,12 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
 
     Columns: metric, sampling, frame, one, other (means over clips), difference, low, high (its paired 95% bootstrap
     interval), better (which of the two; neither where the interval holds 0). Raises InputError where the runs do not
-    compare: other clips or protocol, or other K under a best-of-K rule's name (such rules are left out, with K = 1
-    as `single`, where K differs). A metric that one of them was not scored with is left out.
+    compare: other clips or protocol. Rules whose figures depend on K (the best of K, the mean of K frames) are left
+    out where K differs. A metric that one of them was not scored with is left out.
     """
     for folder in (one, other):
         check_seal(folder)
-    facts = [read_json(folder / "config.json") for folder in (one, other)]
+    facts = [read_facts(folder) for folder in (one, other)]
     check_same(one, facts[0], other, facts[1])
     protocol = protocols.find(facts[0]["protocol"])
     scores = [
@@ -39,7 +41,7 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
         for sampling in found[0]:
             if sampling not in found[1]:
                 continue
-            if sampling.startswith("best") and facts[0]["samples"] != facts[1]["samples"]:
+            if sampling not in ("mean", "pairs") and len({number_of(fact) for fact in facts} - {None}) > 1:
                 continue
             columns = [reported(metric, each[sampling], frames, (*protocol.reported, "mean")) for each in found]
             rows += differences(metric, sampling, columns[0][0], columns[0][1], columns[1][1])
@@ -48,6 +50,13 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
     return pd.DataFrame(
         rows, columns=["metric", "sampling", "frame", "one", "other", "difference", "low", "high", "better"]
     )
+
+
+def number_of(facts: Mapping[str, Any]) -> int | None:
+    """K of a run; None where all futures of its model agree (of an outside model with one future, it is taken so)."""
+    if facts["preset"] == "outside":
+        return None if facts["samples"] == 1 else facts["samples"]
+    return facts["samples"] if registry.find(facts["model"]).stochastic else None
 
 
 def agreeing(found: Mapping[str, Floats]) -> Mapping[str, Floats]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from baselines.predictor import Predictor
 from benchmark import checkpoint, protocols
-from benchmark.folder import read_json
+from benchmark.folder import read_facts, read_json
 from benchmark.protocols import Protocol
 from benchmark.seal import SEAL, check_seal
 from mmnist_av.errors import InputError
@@ -30,7 +30,7 @@ def facts_of_training(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     check_seal(folder)
     if not (folder / CHECKPOINT).exists():
         raise InputError(f"--trained {folder}: nothing was trained there: it has no {CHECKPOINT}")
-    found, wanted = read_json(folder / "config.json"), json.loads(json.dumps(asked))
+    found, wanted = read_facts(folder), json.loads(json.dumps(asked))
     pairs = [(name, found.get(name), wanted[name]) for name in SAME]
     pairs += [(f"the setting {name}", found["settings"].get(name), value) for name, value in wanted["settings"].items()]
     for name, there, here in pairs:

@@ -41,7 +41,9 @@ def frame_curves(run: RunFolder, metric: str, model: str | None = None) -> dict[
         return {}
     found = samplings(scores, metric)
     frames = np.arange(run.protocol.seen + 1, run.protocol.test_frames + 1)
-    samples = scores[metric].shape[1] if METRICS[metric].of == "future" else METRICS[metric].futures or run.samples
+    drawn = run.samples or 1
+    pairs_of = min(METRICS[metric].futures or drawn, drawn)
+    samples = scores[metric].shape[1] if METRICS[metric].of == "future" else pairs_of
     return {
         futures_of(sampling, samples): over_clips(frames[-values.shape[1] :], values)
         for sampling, values in found.items()
@@ -66,14 +68,17 @@ def training_curves(run: RunFolder) -> dict[str, Curve]:
     """Every loss and term against the step, over long runs as means of POINTS stretches of equally many steps."""
     if not run.training:
         return {}
-    steps = run.training["step"]
-    stretches = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
-
-    def mean_of(column: Floats) -> Floats:
-        return np.array([column[stretch].mean() for stretch in stretches])
-
-    at, none = mean_of(steps), np.full(len(stretches), np.nan)
-    return {name: Curve(at, mean_of(column), none, none) for name, column in run.training.items() if name != "step"}
+    curves = {}
+    for name, column in run.training.items():
+        there = ~np.isnan(column)  # a player of another stage has none
+        steps, values = run.training["step"][there], column[there]
+        if name == "step" or not len(steps):
+            continue
+        stretches = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
+        at, means = (np.array([each[stretch].mean() for stretch in stretches]) for each in (steps, values))
+        none = np.full(len(stretches), np.nan)
+        curves[name] = Curve(at, means, none, none)
+    return curves
 
 
 def validation_curves(run: RunFolder, metric: str) -> dict[str, Curve]:

@@ -117,7 +117,15 @@ def facts(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
     """What the runs are: a name, and each run's value."""
     lines = [(name.replace("_", " "), [_told(run.facts.get(name)) for run in runs]) for name in (*FACTS, *MORE_FACTS)]
     lines.insert(len(FACTS), ("K, futures a clip", [_told(run.samples) for run in runs]))
+    lines += [(name, [_told(_of_rows(run, name)) for run in runs]) for name in ("settings", "trained")]
     return [*lines, ("machine", [_told(run.environment.get("machine")) for run in runs])]
+
+
+def _of_rows(run: RunFolder, column: str) -> object:
+    """What the rows of the run's own model say in a column that is the same in all."""
+    if run.rows is None or column not in run.rows:
+        return None
+    return next(iter(run.rows.loc[run.rows["model"] == run.model, column]), None)
 
 
 def _told(value: object) -> str:
@@ -134,11 +142,12 @@ def tables(runs: Sequence[RunFolder]) -> list[dict]:
     kept: list[pd.DataFrame] = []
     for run in runs:
         if run.rows is not None:
-            floors = [] if kept else run.floors  # the same in every run: runs.open_runs
-            own = run.rows[run.rows["model"].isin([run.model, *floors])]
+            own = run.rows[run.rows["model"].isin([run.model, *run.floors])]
             label = own["model"].where(own["model"] != run.model, run.label)
-            kept.append(own.assign(label=label.where(~own["model"].isin(floors), own["model"] + " (floor)")))
+            kept.append(own.assign(label=label.where(~own["model"].isin(run.floors), own["model"] + " (floor)")))
     rows = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=["metric"])
+    if kept:  # floors are the same in every run: runs.open_runs
+        rows = rows.drop_duplicates(["label", "metric", "sampling", "k", "frame"])
     return [_table(metric, rows[rows["metric"] == metric]) for metric in METRICS if (rows["metric"] == metric).any()]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from baselines import registry
 from benchmark import protocols, results, scoring
-from benchmark.folder import check_same, read_json
+from benchmark.folder import check_same, read_facts, read_json
 from benchmark.metrics import METRICS
 from benchmark.protocols import Protocol
 from benchmark.report.examples import Examples, read_examples
@@ -53,7 +53,9 @@ class RunFolder:
     def samples(self) -> int | None:
         """K: the futures a clip that were scored; before that, None."""
         own = self.scores.get(self.model, {})
-        return next((values.shape[1] for name, values in own.items() if "/" not in name), None)
+        whole = (name for name in own if name in METRICS and METRICS[name].of == "future" and not METRICS[name].futures)
+        name = next(whole, None)
+        return own[name].shape[1] if name else self.facts.get("samples") if own else None
 
     @property
     def floors(self) -> list[str]:
@@ -79,12 +81,8 @@ def open_runs(paths: Sequence[Path]) -> list[RunFolder]:
 
 def open_run(path: Path) -> RunFolder:
     """The run in a folder: config.json must be there, the rest may. Raises InputError for what is damaged."""
-    if not (path / "config.json").is_file():
-        raise InputError(f"{path} holds no run: it has no config.json")
     check_seal(path)
-    facts = read_json(path / "config.json")
-    if not isinstance(facts.get("model"), str) or not isinstance(facts.get("protocol"), str):
-        raise InputError(f"{path / 'config.json'} is damaged: it names no model or no protocol")
+    facts = read_facts(path)
     protocol = protocols.find(facts["protocol"])
     scores = _if_there(path / "scores.npz", scoring.read_all) or {}
     _check_scores(scores, facts, protocol, path / "scores.npz")
@@ -167,17 +165,20 @@ def _read_training(path: Path) -> Columns:
     found = []
     for number, fields in enumerate(lines, 2):
         try:
-            found.append([float(field) for field in fields])
+            found.append([float(field) if field else math.nan for field in fields])  # empty: another stage's player
         except ValueError:
             raise InputError(f"{path}, line {number}: numbers wanted, not '{','.join(fields)}'") from None
     table = np.array(found, np.float64).reshape(-1, len(header))
-    if not np.isfinite(table).all() or (np.diff(table[:, 0]) <= 0).any():
+    there = np.array([[field != "" for field in fields] for fields in lines], bool).reshape(table.shape)
+    if not np.isfinite(table[there]).all() or not there[:, 0].all() or (np.diff(table[:, 0]) <= 0).any():
         raise InputError(f"{path} is damaged: steps must rise and losses be finite")
     return {name: column for name, column in zip(header, table.T, strict=True) if name not in CURVE[1:]}
 
 
-def _read_validation(path: Path) -> pd.DataFrame:
-    """validation.csv's step, metric, futures ("mean of 10"), frame, value, low and high."""
+def _read_validation(path: Path) -> pd.DataFrame | None:
+    """validation.csv's step, metric, futures ("mean of 10"), frame, value, low and high; None where it is empty."""
+    if not path.stat().st_size:  # what a training of 0 steps leaves
+        return None
     wanted = ("step", "metric", "sampling", "frame", "value", "low", "high")
     header, lines = _read_csv(path, wanted, in_order=False)
     found = []

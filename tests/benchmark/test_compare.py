@@ -54,8 +54,9 @@ def test_a_run_is_not_better_than_itself(runs):
 
 def test_the_better_one_is_named_by_the_metrics_direction():
     one, other = np.full((9, 1), 0.9), np.full((9, 1), 0.5)
-    assert differences("ssim", "mean", ["6"], one, other)[0][-1] == "one"
-    assert differences("ssim", "mean", ["6"], other, one)[0][-1] == "other"
+    for metric, better in (("ssim", "one"), ("position_error", "other")):
+        assert differences(metric, "mean", ["6"], one, other)[0][-1] == better
+        assert differences(metric, "mean", ["6"], other, one)[0][-1] != better
 
 
 @pytest.mark.parametrize("name", ["protocol", "fingerprint", "test_clips"])
@@ -71,7 +72,9 @@ def test_runs_on_other_clips_do_not_compare(runs, tmp_path, name):
 def test_best_of_other_numbers_is_left_out(runs, tmp_path):
     data = runs / "data"
     run(Job("puq", data=data, out=tmp_path / "two", samples=2, steps=1, device="cpu", settings=THIN))
-    assert set(compare(runs / "puq", tmp_path / "two")["sampling"]) == {"mean", "mean_frame", "pairs"}
+    assert set(compare(runs / "puq", tmp_path / "two")["sampling"]) == {"mean", "pairs"}  # mean_frame is of K, too
+    run(Job("puq", data=data, out=tmp_path / "one", samples=1, steps=1, device="cpu", settings=THIN))
+    assert set(compare(runs / "puq", tmp_path / "one")["sampling"]) == {"mean"}
 
 
 def test_a_run_that_was_changed_is_not_compared(runs, tmp_path):

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from benchmark import protocols, results
 from benchmark.cli import main
+from benchmark.compare import compare
 from benchmark.evaluation import tabulate
 from benchmark.metrics import METRICS
 from benchmark.report import figures, movies, strips, write, write_report
@@ -501,3 +502,28 @@ def test_the_command_says_where_the_page_is(tmp_path):
     assert (told.exit_code, told.output) == (0, f"report: {folders[0] / 'report/index.html'}\n")
     told = CliRunner().invoke(main, ["report", *map(str, folders)])
     assert (told.exit_code, told.stderr) == (2, "Error: a report of several runs needs --out\n")
+
+
+def test_columns_of_another_stage_are_empty_and_drawn_where_they_are(tmp_path):
+    folder = make_run(tmp_path / "run")
+    lines = ["step,epoch,seconds,early,late", *(f"{n},0,{n},{n / 10}," for n in range(6)), "6,0,6,,9", "7,0,7,,8"]
+    (folder / "training.csv").write_text("\n".join(lines) + "\n")
+    curves = training_curves(open_runs([folder])[0])
+    assert curves["early"].at.tolist() == [0, 1, 2, 3, 4, 5]
+    assert (curves["late"].at.tolist(), curves["late"].value.tolist()) == ([6, 7], [9, 8])
+    assert write_report([folder], tmp_path / "report").exists()
+
+
+def test_a_training_of_no_steps_leaves_empty_files_and_has_a_report(tmp_path):
+    folder = make_run(tmp_path / "run")
+    for name in ("training.csv", "validation.csv"):
+        (folder / name).write_text("")
+    assert open_runs([folder])[0].validation is None
+    assert write_report([folder], tmp_path / "report").exists()
+
+
+def test_a_folder_that_holds_no_run_is_not_called_damaged(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    for read in (open_run, lambda folder: compare(folder, folder)):
+        with pytest.raises(InputError, match=r"holds no run: it has no config\.json"):
+            read(tmp_path / "thesis")
