@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -95,8 +94,26 @@ def run(
     from benchmark.run import run as run_job
     from benchmark.training import Diverged
 
-    job = Job(model, protocol, preset, data, out, samples, steps, seed, device, settings, mnist_root, metrics, weights)
-    job = replace(job, eval_every=eval_every, tensorboard=tensorboard, devices=devices, nodes=nodes, trained=trained)
+    job = Job(
+        model=model,
+        protocol=protocol,
+        preset=preset,
+        data=data,
+        out=out,
+        samples=samples,
+        steps=steps,
+        seed=seed,
+        device=device,
+        settings=settings,
+        mnist_root=mnist_root,
+        metrics=metrics,
+        weights=weights,
+        eval_every=eval_every,
+        tensorboard=tensorboard,
+        devices=devices,
+        nodes=nodes,
+        trained=trained,
+    )
     try:
         rows, folder = run_job(job)
     except Diverged as error:
@@ -289,11 +306,11 @@ def protocols() -> None:
 )
 def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
     """Draw the figures and movies of finished RUNS of one protocol and dataset, and one HTML page with all of them."""
-    from benchmark.report import write_report
+    from benchmark.report import renew_report, write_report
 
     if out is None and len(runs) > 1:
         raise InputError("a report of several runs needs --out")
-    click.echo(f"report: {write_report(runs, out or runs[0] / 'report')}")
+    click.echo(f"report: {write_report(runs, out) if out else renew_report(runs[0])}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Where a result comes from: code version, machine, libraries, precision."""
 
 import ctypes
+import hashlib
 import os
 import platform
 import subprocess
@@ -19,17 +20,18 @@ LIBRARIES = ("torch", "numpy", "pandas", "safetensors")
 
 
 def code_version() -> str:
-    """The package's version, with the commit where it runs from a checkout: "0.1.0+g1a2b3c4", ".dirty" if changed."""
+    """The package's version; in a checkout with the commit, "0.1.0+g1a2b3c4", and a hash of what has changed since."""
     here = Path(__file__).parent
     git = ("git", "-C", str(here))
     try:
         if not Path(_output(*git, "rev-parse", "--show-toplevel")).samefile(here.parent):
             return __version__
         commit = _output(*git, "rev-parse", "--short=12", "HEAD")
-        changed = _output(*git, "status", "--porcelain", "--untracked-files=no")
+        changes = _output(*git, "diff", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return __version__
-    return f"{__version__}+g{commit}{'.dirty' if changed else ''}"
+    dirty = f".dirty{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
+    return f"{__version__}+g{commit}{dirty}"
 
 
 def _output(*command: str) -> str:

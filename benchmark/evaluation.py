@@ -21,6 +21,7 @@ from benchmark.setting import Practice, Setting
 from benchmark.targets import TrueClips
 from benchmark.training import Compute, load_clips
 from mmnist_av.clips import StoredClips
+from mmnist_av.errors import InputError
 
 NO_SHAPE = ClipShape((0, 0, 0), (0, 0))  # floors fit every clip
 
@@ -39,6 +40,8 @@ def evaluate(
     contenders = [contender, *floors(clips, compute, besides=contender.name)]
     setting = Setting(compute.device, clips.count, clips.dataset.spec.digits_per_clip, weights, seed=facts["seed"] or 0)
     scores = score_all(contenders, metrics, clips, setting, folder)
+    if not scores[contender.name]:
+        raise InputError(f"none of {', '.join(metrics)} can be had of {contender.name}: ask for other --metrics")
     rows = tabulate(scores, clips.protocol, facts, made, read_json(folder / "environment.json"))
     results.write_rows(rows, folder / "results.csv")
     if not (folder / "examples.npz").exists():

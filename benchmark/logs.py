@@ -32,7 +32,10 @@ class TrainingLog:
             raise InputError(f"{path} lacks steps before {first}: delete {path.parent} to run again")
         self._path = path
         self._columns = kept[0].strip().split(",") if kept else []
-        self._started = time.monotonic() - (float(kept[-1].split(",")[2]) if kept else 0.0)
+        try:
+            self._started = time.monotonic() - (float(kept[-1].split(",")[2]) if kept else 0.0)
+        except ValueError:
+            raise InputError(f"{path} is damaged at step {first - 1}: delete {path.parent} to run again") from None
         self._rewrite("".join(kept))
 
     def write(self, step: int, epoch: int, losses: Mapping[str, Loss]) -> dict[str, float]:
@@ -87,7 +90,10 @@ class ValidationLog:
         lines = path.read_text().splitlines() if first and path.exists() else []
         header = lines[0].split(",") if lines else []
         rows = [(line, fields) for line in lines[1:] if len(fields := next(csv.reader([line]))) == len(header)]
-        kept = [(line, int(fields[header.index("step")])) for line, fields in rows]
+        try:
+            kept = [(line, int(fields[header.index("step")])) for line, fields in rows]
+        except ValueError:
+            raise InputError(f"{path} is damaged: delete {path.parent} to run again") from None
         kept = [(line, step) for line, step in kept if step <= first]
         found, wanted = Counter(step for _, step in kept), {step for step in range(1, first + 1) if due(step)}
         if found.keys() != wanted or len(set(found.values())) > 1:

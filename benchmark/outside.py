@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ class Predictions:
     futures: NDArray[Any]  # (clips, K, predicted, C, H, W) uint8, or float in [0, 1]; mapped into memory
     flow: NDArray[Any] | None  # (clips, K, predicted, 2, H, W) float, px; mapped into memory
     folder: Path
+    device: torch.device  # where they are scored
 
     def __call__(self, index: int) -> Prediction:
         """The futures of a clip, float32. Raises InputError for values outside [0, 1] and flow that is not finite."""
@@ -47,7 +49,8 @@ class Predictions:
         if self.flow is not None:
             flow = self._checked(FLOW, self.flow, index, np.isfinite, "must be finite")
         if self.futures.dtype == np.uint8:
-            return Prediction(torch.from_numpy(np.array(self.futures[index]))[None].float() / 255, flow)
+            levels = torch.from_numpy(np.array(self.futures[index])).to(self.device)
+            return Prediction(levels[None].float() / 255, flow)
         frames = self._checked(FUTURES, self.futures, index, _within_0_and_1, "must be within 0 and 1")
         return Prediction(frames, flow)
 
@@ -61,7 +64,7 @@ class Predictions:
             sample, frame = wrong[0, :2]
             where = f"clip {index}, sample {sample}, predicted frame {frame + 1}"
             raise InputError(f"{self.folder / name}: {where}: values {rule}, {found[tuple(wrong[0])]:g} is not")
-        return torch.from_numpy(found.astype(np.float32))[None]
+        return torch.from_numpy(found.astype(np.float32)).to(self.device)[None]
 
 
 def _within_0_and_1(values: NDArray[Any]) -> NDArray[Any]:
@@ -69,7 +72,9 @@ def _within_0_and_1(values: NDArray[Any]) -> NDArray[Any]:
     return inside
 
 
-def open_predictions(folder: Path, dataset: Dataset, protocol: Protocol) -> Predictions:
+def open_predictions(
+    folder: Path, dataset: Dataset, protocol: Protocol, device: torch.device | str = "cpu"
+) -> Predictions:
     """The predictions in `folder`, of the dataset's test clips under the protocol.
 
     Raises InputError for files missing or unreadable, another dataset, a name of ours, another shape or type.
@@ -91,7 +96,7 @@ def open_predictions(folder: Path, dataset: Dataset, protocol: Protocol) -> Pred
         raise InputError(f"{path} has {futures.shape[0]} clips, the test split has {clips}: {wanted} is wanted")
     if futures.dtype != np.uint8 and not np.issubdtype(futures.dtype, np.floating):
         raise InputError(f"{path} holds {futures.dtype}: uint8, or floats within 0 and 1, are wanted")
-    return Predictions(about["model"], futures, _open_flow(folder / FLOW, futures), folder)
+    return Predictions(about["model"], futures, _open_flow(folder / FLOW, futures), folder, torch.device(device))
 
 
 def _open_flow(path: Path, futures: NDArray[Any]) -> NDArray[Any] | None:
@@ -106,9 +111,11 @@ def _open_flow(path: Path, futures: NDArray[Any]) -> NDArray[Any] | None:
 
 def _mapped(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} holds several arrays (numpy.savez): one is wanted, as numpy.save writes it")
     return array
 
 
@@ -143,7 +150,7 @@ def score_predictions(
     chosen = choose(metrics, protocol.metrics)
     dataset = open_dataset(data)
     check_dataset(dataset, protocol)
-    predictions = open_predictions(folder, dataset, protocol)
+    predictions = open_predictions(folder, dataset, protocol, compute.device)
     clips = TrueClips(dataset, "test", protocol, len(predictions.futures), compute.device)
     facts = {
         "model": predictions.model,
@@ -162,7 +169,7 @@ def score_predictions(
     }
     unknown = {"seed": "", "steps": "", "batch": "", "settings": "", "trained": ""}
     with sole_writer(out):
-        claim(out, facts, environment.describe(compute))
+        claim(out, facts, environment.describe(compute) | {"precision": ""})  # the futures', which nobody knows
         contender = Contender(predictions.model, predictions)
         rows = evaluate(contender, chosen, clips, weights, facts, unknown, compute, out)
     return rows, out

@@ -71,6 +71,16 @@ class Ranks:
         if told[0] is not None:
             raise InputError(told[0])
 
+    def agree(self, value: str, difference: Callable[[str, str], str]) -> None:
+        """Raise InputError, on all, where a rank has another value than rank 0; `difference` says in what."""
+        if self.count == 1:
+            return
+        found: list[str] = [""] * self.count
+        distributed.all_gather_object(found, value)
+        for rank, own in enumerate(found):
+            if own != found[0]:
+                raise InputError(f"process {rank} would do another run than the first: {difference(own, found[0])}")
+
     def in_turn(self, action: Callable[[], T]) -> T:
         """What the action gives: first to rank 0, which may have to make it, then to the others, which find it."""
         given: list[T] = []

@@ -87,14 +87,15 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
     facts = describe(job, protocol, preset, dataset, config, plan, compute)
     if job.trained is not None:
         facts |= facts_of_training(job.trained, facts)
+    identity = checkpoint.identity(facts)
+    ranks.agree(identity, checkpoint.difference)
+    validate = validation_of(job, model, protocol, dataset, plan, compute)
     with ExitStack() as held:
         ranks.first(lambda: take_up(held, folder, facts, compute))
         if job.trained is not None:
             load_trained(job.trained, model)
         elif model.players():
             batches = training_batches(job, protocol, preset, dataset, plan, ranks)
-            validate = validation_of(job, model, protocol, dataset, plan, compute)
-            identity = checkpoint.identity(facts)
             train(model, batches, protocol, plan, compute, folder, identity, validate, job.tensorboard)
         if ranks.rank:
             return pd.DataFrame()
@@ -130,12 +131,14 @@ def validation_of(
     job: Job, model: Predictor, protocol: Protocol, dataset: Dataset, plan: TrainingPlan, compute: Compute
 ) -> validation.Validation | None:
     """What validates the model in training; None where the plan has no validation."""
-    if not plan.eval_every:
+    if not plan.eval_every or job.trained is not None:
         return None
     clips = min(validation.CLIPS, len(dataset.split("val")))
     if not clips:
         raise InputError(f"{dataset.path}: the val split is empty, so there is nothing to validate on: --eval-every 0")
     origin = {"seed": job.seed, "settings": changed(job), "fingerprint": dataset.fingerprint}
+    place = environment.describe(compute)
+    origin |= {name: place[name] for name in ("device", "precision", "code_version", "machine")}
     val = TrueClips(dataset, "val", protocol.matched, clips, compute.device)
     return validation.Validation(model, job.model, val, job.preset, job.seed, compute, origin)
 
@@ -186,7 +189,8 @@ def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
         spec = Spec(obstacle=protocol.obstacle)
         dataset = generate(folder, spec, sizes, seed=0, digits=preset.digits, mnist_root=job.mnist_root)
     check_dataset(dataset, protocol)
-    for split in ("test",) if job.data == STREAM or job.trained is not None else ("train", "test"):
+    learns = registry.is_trained(job.model) and job.data != STREAM and job.trained is None
+    for split in ("train", "test") if learns else ("test",):
         if not len(dataset.split(split)):
             raise InputError(f"{dataset.path}: the {split} split is empty, so there is nothing to {split} on")
     if protocol.mismatched and len(dataset.split("test")) < 2:

@@ -105,4 +105,3 @@ TARGETS: dict[str, Callable[[TrueClip], Any]] = {
     "flow": flow,
     "clip": clip,
 }
-ONE_DIGIT = ("label", "bounces")  # targets that a clip of several digits does not have

@@ -164,7 +164,7 @@ METRICS: dict[str, Metric] = {
             standard=False,
         ),
         Metric(
-            *("aepe", always(aepe), "lower", (0, INFINITE), "px", "all", "flow"),
+            *("aepe", of_one_digit(aepe), "lower", (0, INFINITE), "px", "all", "flow"),
             "mean end-point error of the flow that a model predicts",
         ),
         Metric(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from baselines.sound2sight import FAKE, REAL, Discriminator, Sound2SightConfig, label_loss, windows
+from benchmark.networks.inference import float32
 from benchmark.setting import Measure, Practice, Setting, Unavailable
 from mmnist_av.progress import track
 
@@ -33,8 +34,9 @@ def train_judge(setting: Setting) -> Measure:
     def fooled(clip: Any, prediction: Tensor) -> Tensor:
         samples, given = prediction.shape[1], slice(clip.seen - HISTORY, clip.seen)
         frames = torch.cat([clip.frames[:, given].expand(samples, -1, -1, -1, -1), prediction[0]], 1)
-        audio = judge.encode_audio(clip.audio[:, given.start :]).expand(samples, -1, -1)
-        logits = judge_windows(judge, judge.encode_frames(frames), audio)
+        with float32(frames.device):
+            audio = judge.encode_audio(clip.audio[:, given.start :]).expand(samples, -1, -1)
+            logits = judge_windows(judge, judge.encode_frames(frames), audio)
         return (logits.argmax(1) == REAL).double().view(1, samples, -1)
 
     return fooled
@@ -44,7 +46,7 @@ def trained(practice: Practice, setting: Setting) -> Discriminator:
     """A judge that has learnt from the training split; the same for the same seed."""
     config = Sound2SightConfig()
     chosen = torch.Generator().manual_seed(setting.seed)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), float32(setting.device):
         torch.manual_seed(setting.seed)
         judge = Discriminator(config, practice.shape).to(setting.device)
         optimizer = torch.optim.Adam(judge.parameters(), lr=config.disc_learning_rate)

@@ -42,6 +42,8 @@ def _factor(features: Tensor) -> Tensor:
 
 
 def _checked(features: Features, name: str) -> Tensor:
+    if isinstance(features, np.ndarray):
+        features = features.astype(np.float64)  # a copy: torch warns of arrays that are mapped to be read only
     values = torch.as_tensor(features, dtype=torch.float64, device="cpu").detach()
     if values.ndim != 2 or values.shape[1] == 0:
         raise InputError(f"{name}: features (N, D) wanted, not {tuple(values.shape)}")

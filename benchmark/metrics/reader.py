@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from benchmark.networks.inference import float32
 from mmnist_av.errors import InputError
 
 WEIGHTS = "reader.safetensors"  # beside this file; made by `python -m benchmark.metrics.train_reader`
@@ -67,7 +68,7 @@ def read_digits(frames: Tensor) -> Tensor:
     reader = _reader(frames.device)
     found = torch.empty(len(frames), dtype=torch.int64, device=frames.device)
     group = frames.new_zeros(AT_ONCE, 1, *frames.shape[-2:], dtype=torch.float32)
-    with torch.autocast(frames.device.type, enabled=False):
+    with float32(frames.device):
         for start in range(0, len(frames), AT_ONCE):
             some = frames[start : start + AT_ONCE].float().mean(1, keepdim=True)
             group[: len(some)] = some

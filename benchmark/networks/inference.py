@@ -29,13 +29,20 @@ def levels(frames: Tensor) -> Tensor:
 
 
 @contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Networks run in float32 in this block, whatever autocast or TF32 training was left with; no gradients."""
+def float32(device: torch.device) -> Iterator[None]:
+    """Networks run in float32 in this block, whatever autocast or TF32 training was left with."""
     cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32
     cudnn.allow_tf32 = False
     try:
-        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False):
             yield
     finally:
         cudnn.allow_tf32 = before
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """The same, without gradients."""
+    with torch.inference_mode(), float32(device):
+        yield

@@ -13,6 +13,7 @@ from benchmark.report import figures, movies, page, strips
 from benchmark.report.curves import POINTS
 from benchmark.report.page import Item, Section
 from benchmark.report.runs import RunFolder, open_runs
+from benchmark.seal import SEAL, seal
 from mmnist_av.errors import InputError
 from mmnist_av.files import LOCK, sole_writer
 
@@ -35,6 +36,17 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
         ]
         (folder / PAGE).write_text(page.render(opened, sections), encoding="utf-8")
     return out / PAGE
+
+
+def renew_report(run: Path) -> Path:
+    """Write a run's own report anew; a finished run is sealed again with it. Raises InputError as write_report does."""
+    open_runs([run])
+    with sole_writer(run):
+        sealed = (run / SEAL).exists()
+        page = write_report([run], run / "report")
+        if sealed:
+            seal(run)
+    return page
 
 
 @contextmanager

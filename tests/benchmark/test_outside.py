@@ -40,7 +40,9 @@ def copied(dataset, samples=1, dtype=np.uint8):
 
 
 def figures(rows, model):
-    return rows[rows["model"] == model].drop(columns=["model", "seed", "steps", "batch", "settings", "preset"])
+    return rows[rows["model"] == model].drop(
+        columns=["model", "seed", "steps", "batch", "settings", "preset", "precision"]
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
@@ -134,4 +136,12 @@ def test_other_predictions_do_not_go_into_the_same_folder(dataset, tmp_path):
     score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
     np.save(theirs / "predictions.npy", 255 - copied(dataset))
     with pytest.raises(InputError, match="holds another run"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+
+
+def test_an_npz_in_an_npys_place_is_refused(dataset, tmp_path):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    with (theirs / "predictions.npy").open("wb") as file:
+        np.savez(file, futures=np.zeros(3))
+    with pytest.raises(InputError, match="holds several arrays"):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")

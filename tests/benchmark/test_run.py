@@ -16,9 +16,11 @@ from benchmark import scoring, training
 from benchmark.compare import compare
 from benchmark.metrics import fooling
 from benchmark.presets import PRESETS
-from benchmark.report import write_report
+from benchmark.report import renew_report, write_report
+from benchmark.report.runs import open_runs
 from benchmark.results import read_rows
 from benchmark.run import STREAM, Job, run
+from benchmark.seal import check_seal, unsealed
 from benchmark.trained import facts_of_training
 from mmnist_av.errors import InputError
 from mmnist_av.files import sha256, sole_writer
@@ -418,3 +420,63 @@ def test_a_model_that_a_stream_trained_is_scored_under_another_protocol(tmp_path
     _, trained = run(streamed)
     rows, _ = run(replace(streamed, protocol="m3so-nb-av-mismatch", trained=trained.resolve(), steps=None))
     assert set(rows["dataset"]) == {"M3SO-NB stream"}
+
+
+def test_the_metric_that_is_scored_first_does_not_decide_how_many_futures_there_were(finished, nb_dataset, tmp_path):
+    shutil.copytree(finished[1], tmp_path / "copy")
+    unsealed(tmp_path / "copy")
+    for name in ("scores.npz", "results.csv", "examples.npz"):
+        (tmp_path / "copy" / name).unlink()
+    for metrics in ("self_similarity", "standard"):
+        _, folder = run(job(nb_dataset, tmp_path / "copy", metrics=metrics))
+        assert open_runs([folder])[0].samples == 3
+
+
+def test_metrics_of_which_the_model_has_none_are_refused(finished, nb_dataset, tmp_path):
+    asked = job(nb_dataset, tmp_path / "run", trained=finished[1], steps=None, metrics="aepe")
+    with pytest.raises(InputError, match="none of aepe can be had of puq"):
+        run(asked)
+    assert set(run(replace(asked, metrics="psnr,aepe"))[0]["metric"]) == {"psnr", "aepe"}
+
+
+def test_several_digits_a_clip_are_scored_by_what_they_allow(tmp_path):
+    several = generate(tmp_path / "two", Spec(digits_per_clip=2), {"train": 2, "test": 2}, seed=2)
+    rows, _ = run(job(several, tmp_path / "run", model="black", settings={}))
+    assert {"psnr", "ssim"} <= set(rows["metric"])
+    assert not {"aepe", "digit_accuracy"} & set(rows["metric"])
+
+
+def test_what_was_asked_in_vain_can_be_asked_otherwise(tmp_path):
+    no_val = generate(tmp_path / "no-val", Spec(), {"train": 16, "test": 2}, seed=2)
+    with pytest.raises(InputError, match="the val split is empty, so there is nothing to validate on: --eval-every 0"):
+        run(job(no_val, tmp_path / "run", eval_every=1))
+    with pytest.raises(InputError, match="history 30 leaves no frame to judge"):
+        run(job(no_val, tmp_path / "run", settings={**THIN, "history": "30"}))
+    assert (tmp_path / "run/config.json").exists()
+    run(job(no_val, tmp_path / "run"))
+
+
+def test_floors_and_ceilings_need_no_training_clips(tmp_path):
+    only = generate(tmp_path / "only", Spec(), {"test": 2}, seed=2)
+    assert len(run(job(only, tmp_path / "run", model="black", settings={}))[0])
+
+
+def test_a_run_that_goes_on_elsewhere_says_both_places(finished, nb_dataset, tmp_path, monkeypatch):
+    shutil.copytree(finished[1], tmp_path / "copy")
+    here = json.loads((tmp_path / "copy/environment.json").read_text())["machine"]
+    monkeypatch.setattr(run_module.environment, "machine", lambda device: "another machine")
+    for _ in range(2):
+        rows, _ = run(job(nb_dataset, tmp_path / "copy", metrics="standard"))
+        assert set(rows["machine"]) == {f"{here}, then another machine"}
+
+
+def test_a_finished_runs_report_is_drawn_anew_and_sealed(finished, tmp_path):
+    shutil.copytree(finished[1], tmp_path / "copy")
+    page = tmp_path / "copy/report/index.html"
+    page.write_text(page.read_text() + " ")
+    with pytest.raises(InputError, match=r"report/index\.html has changed"):
+        renew_report(tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy/report")
+    assert renew_report(tmp_path / "copy") == page
+    check_seal(tmp_path / "copy")
+    assert "report/index.html" in (tmp_path / "copy/files.json").read_text()

@@ -9,7 +9,8 @@ from benchmark.metrics import METRICS, Metric
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.image import psnr, ssim
 from benchmark.protocols import PROTOCOLS
-from benchmark.scoring import Contender, read_all, samplings, score_all
+from benchmark.results import make_rows
+from benchmark.scoring import Contender, read_all, samplings, score_all, score_clip
 from benchmark.setting import Setting, Unavailable
 from benchmark.targets import TrueClips
 from mmnist_av.errors import InputError
@@ -137,3 +138,29 @@ def test_a_damaged_file_of_scores_is_named(clips, tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"scores\.npz is damaged"):
         read_all(path)
+
+
+def test_a_metric_of_the_first_futures_gets_no_others_and_its_rows_say_how_many(small_dataset):
+    clip = TrueClips(small_dataset, "test", PROTOCOLS["m3so"], 1, torch.device("cpu"))(0)
+    futures = torch.rand(1, 12, *clip.unseen.shape[2:])
+    handed = []
+
+    def measure(target, what):
+        handed.append(what)
+        return torch.zeros(what.shape[:3], dtype=torch.float64)
+
+    scores = score_clip({"digit_accuracy": measure}, clip, Prediction(futures))
+    assert torch.equal(handed[0], futures[:, :10])
+    assert scores["digit_accuracy"].shape == (10, 40)
+    rows = make_rows(
+        {"digit_accuracy": {"mean": np.zeros((1, 40))}},
+        model="a",
+        protocol="m3so",
+        preset="small",
+        samples=100,
+        clips=1,
+        frames=range(31, 71),
+        report=(31,),
+        provenance={},
+    )
+    assert set(rows["k"]) == {10}

@@ -61,7 +61,7 @@ def test_black_futures_fool_nobody_and_true_ones_are_taken_for_real():
     assert rate(measure, lambda frames: frames) == 1
 
 
-def test_it_learns_from_all_training_clips_and_from_the_models_own_futures():
+def test_it_asks_for_all_training_clips():
     asked = []
     trained(practice(torch.zeros_like, asked), setting(torch.zeros_like))
     assert set(asked) == set(range(CLIPS))
