@@ -1,6 +1,6 @@
 """The interface between a model and the harness: losses by player, and futures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -67,6 +67,7 @@ class Player:
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float | None = None  # gradients are scaled down to this norm where given
     schedule: Callable[[Progress], float] = constant  # what multiplies the learning rate
+    scaled: Mapping[float, Sequence[nn.Parameter]] = field(default_factory=dict)  # what multiplies it for some of them
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class PUQ(Sound2Sight):
         """Sound2Sight's players; the nested network moves with the generator."""
         players = super().players()
         generator = [*self.generator.parameters(), *self.precision.parameters()]
-        players["generator"] = Player(generator, self.config.learning_rate, clip_norm=self.config.clip_norm)
+        players["generator"] = self.generator_player(generator, self.config.clip_norm)
         return players
 
     def variational(self, made: Reconstruction, truth: Tensor) -> tuple[dict[str, Tensor], Tensor]:

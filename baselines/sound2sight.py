@@ -44,6 +44,7 @@ class Sound2SightConfig:
     history: int = 2  # R: real frames before the judged one that the discriminator sees (paper); k = 1, no look-ahead
     learning_rate: float = 2e-3  # Adam, generator (paper)
     disc_learning_rate: float = 2e-3  # Adam, discriminator (paper); released: 2.5e-3
+    transformer_rate: float = 0.1  # of learning_rate, what transformers learn at (ours: see README.md); 1: the paper
     beta: float = 1e-4  # weight of the KL (paper), against a mean over pixels and a sum over z
     gamma: float = 1e-4  # weight of the adversarial loss (paper)
     gamma_epochs: int = 300  # gamma grows tenfold every so many epochs (paper)
@@ -419,12 +420,19 @@ class Sound2Sight(Predictor):
 
     def players(self) -> dict[str, Player]:
         """The generator, and the discriminator against it, if there is one."""
-        players = {"generator": Player(list(self.generator.parameters()), self.config.learning_rate)}
+        players = {"generator": self.generator_player(list(self.generator.parameters()))}
         if self.config.discriminator != "none":
             learn = self.config.train_disc_encoders
             judged = [p for name, p in self.discriminator.named_parameters() if learn or "encoder" not in name]
             players["discriminator"] = Player(judged, self.config.disc_learning_rate)
         return players
+
+    def generator_player(self, parameters: list[nn.Parameter], clip_norm: float | None = None) -> Player:
+        """Who moves the generator: at the paper's rate, its transformers at `transformer_rate` of that."""
+        transformers = [each for each in self.generator.modules() if isinstance(each, CausalTransformer)]
+        slower = [parameter for each in transformers for parameter in each.parameters()]
+        scaled = {self.config.transformer_rate: slower} if slower else {}
+        return Player(parameters, self.config.learning_rate, clip_norm=clip_norm, scaled=scaled)
 
     def gamma(self, epoch: int) -> float:
         """The weight of the adversarial loss: none in the warm start, then tenfold every `gamma_epochs` epochs."""

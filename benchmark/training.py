@@ -167,7 +167,7 @@ def train(
             for name in losses:
                 rate = players[name].learning_rate * players[name].schedule(progress) * rate_factor(plan, span, step)
                 for group in optimizers[name].param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group["factor"]
                 optimizers[name].step()
             if log is not None:
                 log.write(step, epoch, shown)
@@ -215,7 +215,13 @@ def save(
 
 def adam(player: Player) -> torch.optim.Adam:
     """The optimizer of a player."""
-    return torch.optim.Adam(player.parameters, lr=player.learning_rate, betas=player.betas, fused=True)
+    scaled = {id(parameter) for some in player.scaled.values() for parameter in some}
+    usual = [parameter for parameter in player.parameters if id(parameter) not in scaled]
+    groups = [
+        {"params": list(some), "lr": player.learning_rate * factor, "factor": factor}
+        for factor, some in [(1.0, usual), *player.scaled.items()]
+    ]
+    return torch.optim.Adam(groups, betas=player.betas, fused=True)
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:

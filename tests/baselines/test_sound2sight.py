@@ -487,6 +487,16 @@ def test_each_players_loss_moves_all_its_weights(player):
     assert weights_moved_by(network, player) == own
 
 
+def test_transformers_and_nothing_else_learn_at_a_rate_of_their_own():
+    network = model(transformer_rate=0.3)
+    ((factor, slower),) = network.players()["generator"].scaled.items()
+    names = {name for name, value in network.named_parameters() if any(value is each for each in slower)}
+    assert factor == 0.3
+    assert names == {name for name, _ in network.named_parameters() if "_transformer." in name}
+    assert not model(encoder="lstm").players()["generator"].scaled
+    assert not network.players()["discriminator"].scaled
+
+
 def test_players_share_no_weight_and_leave_none_out():
     network = model()
     players = [{id(p) for p in player.parameters} for player in network.players().values()]

@@ -170,6 +170,30 @@ def test_a_stage_moves_its_players_only_and_rates_follow_schedule_and_stage(clip
     assert halfway.late.item() == pytest.approx(2.0 - 0.1 - 0.5 * 0.05, abs=1e-3)  # falls anew in every stage
 
 
+class TwoRates(Predictor):
+    """One player whose second weight learns at half the first's rate."""
+
+    def __init__(self):
+        super().__init__()
+        self.usual, self.slow = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(1.0))
+
+    def players(self):
+        return {"only": Player([self.usual, self.slow], 0.1, schedule=half_way, scaled={0.5: [self.slow]})}
+
+    def losses(self, batch, progress):
+        return {"only": Loss(self.usual + self.slow)}
+
+
+def test_some_of_a_players_weights_may_learn_at_a_rate_of_their_own(clips, tmp_path):
+    model = TwoRates()
+    train_on(clips, model, TrainingPlan(4, 2, 0), tmp_path)
+    assert model.usual.item() == pytest.approx(1 - 0.1 - 0.1 - 0.05 - 0.05, abs=1e-4)  # Adam's steps are its rate
+    assert model.slow.item() == pytest.approx(1 - (0.1 + 0.1 + 0.05 + 0.05) / 2, abs=1e-4)
+    again = TwoRates()  # from the checkpoint
+    train_on(clips, again, TrainingPlan(4, 2, 0), tmp_path)
+    assert (again.usual.item(), again.slow.item()) == (model.usual.item(), model.slow.item())
+
+
 def test_a_training_killed_on_either_side_of_a_stages_border_ends_as_an_unbroken_one(clips, tmp_path, monkeypatch):
     plan = TrainingPlan(8, 2, 0, annealed=0.5)
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 3)
