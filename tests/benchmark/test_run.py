@@ -11,8 +11,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from benchmark import evaluation, scoring, training
 from benchmark import run as run_module
-from benchmark import scoring, training
 from benchmark.compare import compare
 from benchmark.metrics import fooling
 from benchmark.presets import PRESETS
@@ -45,6 +45,18 @@ def job(dataset, out: Path, **changes) -> Job:
 def finished(nb_dataset, tmp_path_factory):
     """A finished run of puq: its rows and folder; to be read only."""
     return run(job(nb_dataset, tmp_path_factory.mktemp("runs") / "puq"))
+
+
+@pytest.fixture(autouse=True)
+def without_report(request, monkeypatch):
+    """Reports take most of a small run's time: only tests that ask for `drawn` have them (and `finished` has one)."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(evaluation, "write_report", lambda runs, out: out)
+
+
+@pytest.fixture
+def drawn():
+    """Runs of this test draw their reports."""
 
 
 def test_a_run_leaves_its_config_environment_log_checkpoint_scores_and_rows(finished, nb_dataset):
@@ -306,7 +318,7 @@ def test_a_run_killed_before_its_config_was_written_starts_again(nb_dataset, tmp
     assert not list(out.glob(".*"))
 
 
-def test_what_can_be_made_again_is_made_again(finished, nb_dataset, tmp_path):
+def test_what_can_be_made_again_is_made_again(finished, nb_dataset, tmp_path, drawn):
     shutil.copytree(finished[1], tmp_path / "copy")
     for name in ("scores.npz", "results.csv", "examples.npz"):
         (tmp_path / "copy" / name).unlink()
