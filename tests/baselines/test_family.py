@@ -59,7 +59,7 @@ def test_futures_have_the_shape_and_range_of_frames_at_every_size(name, size):
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_losses_of_every_player_are_finite_and_move_all_its_weights_and_no_others(name):
+def test_losses_of_every_player_are_finite_and_move_all_its_weights(name):
     network = build(name)
     losses = network.losses(batch(), Progress(1, 1))
     players = network.players()

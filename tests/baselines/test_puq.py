@@ -21,6 +21,16 @@ def model(**settings):
     return PUQ(SMALL, replace(PUQConfig(), **settings))
 
 
+def telling(network):
+    """The network, made to tell variances of z well apart: a young one's answers are all but constant."""
+    with torch.no_grad():
+        for name, parameter in network.precision.named_parameters():
+            if "weight" in name:
+                parameter.mul_(12)
+        network.precision.delta[-1].bias[0] = 6.0
+    return network
+
+
 def batch(clips=2):
     generator = torch.Generator().manual_seed(0)
     frames = torch.rand(clips, TOTAL, *SMALL.frame, generator=generator)
@@ -81,15 +91,8 @@ def test_kl_far_from_the_cut_is_the_gaussians():
     assert ours.kl_to_normal(torch.tensor(27.0), torch.tensor(2.0)).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_best_precision_is_one_over_the_error():
-    error = torch.tensor(0.02, dtype=torch.float64)
-    log_precision = torch.tensor(math.log(1 / 0.02), dtype=torch.float64, requires_grad=True)
-    (0.5 * (log_precision.exp() * error - log_precision)).backward()
-    assert log_precision.grad.item() == pytest.approx(0, abs=1e-12)
-
-
 def test_loss_is_equation_4_term_by_term():
-    network, given = model().eval(), batch()
+    network, given = telling(model(eta2=0.5)).eval(), batch()
     progress = Progress(10, 1)
     torch.manual_seed(3)
     losses = network.losses(given, progress)["generator"]
@@ -104,7 +107,7 @@ def test_loss_is_equation_4_term_by_term():
         for t in range(TOTAL - SEEN):
             error = ((made.frames[b, t] - given.frames[b, t + SEEN]) ** 2).mean()
             kl = made.posterior.kl(made.prior)[b, t]
-            expected = expected + 0.5 * (m[b, t] * error - m[b, t].log()) + 1e-3 * kl + 1e-3 * nested[b, t].float()
+            expected = expected + 0.5 * (m[b, t] * error - m[b, t].log()) + 1e-3 * kl + 0.5 * nested[b, t].float()
     expected = expected / 2 + network.gamma(1) * losses.terms["adversarial"]
     torch.testing.assert_close(losses.total, expected, rtol=1e-4, atol=1e-6)
 
@@ -203,13 +206,16 @@ def test_precision_learns_which_frames_are_predictable():
 
 
 def test_uncertainty_is_that_of_the_prior_and_no_future_frame_is_needed_for_it():
-    network, given = model().eval(), batch()
+    network, given = telling(model()).eval(), batch()
     predicted = network.predict(given.frames[:, :SEEN], given.audio, 3, Noise(0, [0, 1], 3))
     assert predicted.variance.shape == predicted.frames.shape[:3]
     assert ((predicted.variance > math.exp(-10.1)) & (predicted.variance < math.exp(10.1))).all()
     # the first predicted frame's prior depends on what was seen and heard alone, so all samples agree there
     assert torch.equal(predicted.variance[:, :1, 0].expand(-1, 3), predicted.variance[:, :, 0])
-    _, sigma = network.foresee(given.frames[:, :SEEN], given.audio, 3, Noise(0, [0, 1], 3))
-    prior, _ = network.precision.prior(sigma)
-    expected = 1 / torch.exp(network.precision.tau(prior.clamp(min=0)[..., None].float())[..., 0])
-    torch.testing.assert_close(predicted.variance, expected)
+    assert predicted.variance.std() > 1e-3 * predicted.variance.mean()  # or the next lines could not tell
+    heard = network.generator.encode_audio(given.audio)[:, 1:]
+    for sample in range(3):
+        before = torch.cat([given.frames[:, :SEEN], predicted.frames[:, sample, :-1]], 1)
+        prior, _ = network.generator.infer_prior(network.generator.encode_frames(before)[0], heard)
+        s = network.precision.delta(prior.log_variance[:, SEEN - 1 :])[..., 0].clamp(min=0)
+        torch.testing.assert_close(predicted.variance[:, sample], 1 / network.precision.tau(s[..., None])[..., 0].exp())
