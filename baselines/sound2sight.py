@@ -1,8 +1,9 @@
 """Sound2Sight: audio and a few seen frames to future frames.
 
 M. Chatterjee and A. Cherian, "Sound2Sight: Generating Visual Dynamics from Sound and Context", ECCV 2020.
-Equations and sections below are that paper's. Where the released code departs from it, the paper is the default; the
-departures that are settings say "released". Errors are means over pixels, as released, where eq. 5 has a sum: the
+Equations 4 to 7 and Tables 1 and 2 are numbered as in its arXiv preprint, figure 5 as in ECCV's version, section E.5,
+figure 9 and Table 11 are the supplement's. Where the released code departs from the paper, the paper is the default;
+the departures that are settings say "released". Errors are means over pixels, as released, where eq. 5 has a sum: the
 paper's beta and gamma only make sense against a mean.
 
 Indices: t counts frames from 0; frames 0 .. F-1 are seen. Position t-1 of a sequence of "steps" is about frame t.
@@ -53,7 +54,7 @@ class Sound2SightConfig:
     score_seen: bool = False  # eq. 5 also over seen frames (released, which judges them too); the paper: unseen only
     adversarial: str = "paper"  # paper: eq. 6 and 7; released: weighted terms, non-saturating generator
     mismatched_audio: str = "time"  # time: another moment of the clip (eq. 6); clip: another clip's audio (released)
-    init: str = "balanced"  # of the generator's linear layers and LSTMs (see initialise); released; the paper is silent
+    init: str = "balanced"  # of the generator, and of z's variance (see balance); released; the paper is silent
     train_disc_encoders: bool = True  # False: the discriminator's encoders never learn (released)
     # what the paper's ablations take away; each is a model of its own name, too (see the end of this file)
     hears: bool = True  # False: neither the generator nor the discriminator has any sound
@@ -265,20 +266,21 @@ class Generator(nn.Module):
 
         See Reconstruction. The posterior always sees the true frames.
         """
-        frames, skips = self.encode_frames(batch.frames)
         heard = self.encode_audio(batch.audio)[:, 1:]
-        halves = self.frame_decoder.of_steps(skips, first_scored, frames.shape[1] - 1, batch.seen - 1)
-        posterior = self.infer_posterior(frames, heard)
-        noise = torch.randn(*heard.shape[:2], self.config.latent, device=frames.device)
-        drawn = posterior.sample(noise) if posterior is not None and self.config.z_train == "posterior" else None
-        if feed_back:
-            with gently(self, heard.shape[1] - batch.seen + 1):
+        unseen = batch.frames.shape[1] - batch.seen
+        with gently(self, passes=unseen if feed_back else 1):  # of the frame encoder, and of the decoder
+            frames, skips = self.encode_frames(batch.frames)
+            halves = self.frame_decoder.of_steps(skips, first_scored, frames.shape[1] - 1, batch.seen - 1)
+            posterior = self.infer_posterior(frames, heard)
+            noise = torch.randn(*heard.shape[:2], self.config.latent, device=frames.device)
+            drawn = posterior.sample(noise) if posterior is not None and self.config.z_train == "posterior" else None
+            if feed_back:
                 decoded, prior = self.roll_out(frames[:, : batch.seen], heard, halves, noise, drawn)
-        else:
-            prior, _ = self.infer_prior(frames[:, :-1], heard)
-            z = prior.sample(noise) if drawn is None else drawn
-            hidden, _ = self.predictor(torch.cat([frames[:, :-1], z], -1))
-            decoded = self.decode(hidden[:, first_scored - 1 :], halves)
+            else:
+                prior, _ = self.infer_prior(frames[:, :-1], heard)
+                z = prior.sample(noise) if drawn is None else drawn
+                hidden, _ = self.predictor(torch.cat([frames[:, :-1], z], -1))
+                decoded = self.decode(hidden[:, first_scored - 1 :], halves)
         scored = slice(first_scored - 1, None)
         return Reconstruction(decoded, prior[:, scored], None if posterior is None else posterior[:, scored])
 

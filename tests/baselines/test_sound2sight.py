@@ -394,15 +394,16 @@ def test_predictions_are_fed_back_in_half_the_batches_once_it_is_time():
 def test_feeding_back_trains_all_weights_and_moves_running_statistics_as_much_as_one_batch_does():
     network, given = model(feed_back_from=1), batch()
     step = next(step for step in range(100) if network.feeds_back(given, Progress(step, 1)))
-    norm = network.generator.frame_decoder.norms[0][0]
-    before = norm.running_var.clone()
+    norms = network.generator.frame_decoder.norms[0][0], network.generator.frame_encoder.halvings[0][1]
+    before = [norm.running_var.clone() for norm in norms]
     losses = network.losses(given, Progress(step, 1))
     gradients = torch.autograd.grad(losses["generator"].total, network.players()["generator"].parameters)
     names = [name for name, _ in network.generator.named_parameters()]
     assert not [name for name, g in zip(names, gradients, strict=True) if not g.any() and "bias" not in name]
-    assert norm.momentum == 0.1
-    assert norm.num_batches_tracked == TOTAL - SEEN
-    assert (norm.running_var > 0.9 * before).all()  # what one batch leaves of them; 4 batches leave 0.66
+    for norm, variance in zip(norms, before, strict=True):
+        assert norm.momentum == 0.1
+        assert norm.num_batches_tracked == TOTAL - SEEN
+        assert (norm.running_var > 0.9 * variance).all()  # what one batch leaves of them; 4 batches leave 0.66
 
 
 @pytest.mark.parametrize("changed", range(1, SEEN + 1))
