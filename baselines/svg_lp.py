@@ -1,7 +1,7 @@
 """SVG-LP: seen frames to future frames, by a latent a frame from a learned prior; it hears nothing.
 
-E. Denton and R. Fergus, "Stochastic Video Generation with a Learned Prior", ICML 2018. At 48 px the encoder and decoder
-are those that Sound2Sight's comparison used. Where released code and paper part, settings say "released".
+E. Denton and R. Fergus, "Stochastic Video Generation with a Learned Prior", ICML 2018. That paper has no 48 px: there
+the encoder and decoder are Sound2Sight's. Where released code and paper part, settings say "released".
 
 Indices: t counts frames from 0; frames 0 .. F-1 are seen. Position t-1 of a sequence of "steps" is about frame t.
 """
@@ -22,7 +22,7 @@ from mmnist_av.errors import InputError
 
 @dataclass(frozen=True)
 class SVGLPConfig:
-    """The values for Moving MNIST, which Sound2Sight's comparison kept (paper and released code)."""
+    """The values for Moving MNIST (paper and released code), here for every dataset (ours)."""
 
     embedding: int = 128  # size of a frame's embedding
     latent: int = 10  # size of z
@@ -30,7 +30,7 @@ class SVGLPConfig:
     learning_rate: float = 2e-3  # Adam
     beta: float = 1e-4  # weight of the KL, against a mean over pixels and a sum over z
     skips: str = "last"  # from the last seen frame; released: from the one before it
-    init: str = "balanced"  # of linear layers and LSTMs, as Sound2Sight's here (see layers.initialisation); or released
+    init: str = "balanced"  # of weights and of z's variance, as Sound2Sight's (see layers.initialisation); or released
 
     def __post_init__(self) -> None:
         for name, valid in {"skips": ("last", "released"), "init": ("balanced", "released")}.items():
