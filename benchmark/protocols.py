@@ -57,7 +57,7 @@ class Protocol:
             raise InputError(f"protocol {self.name} needs clips of {asked} frames, this dataset's have {spec.frames}")
 
 
-IMAGE_METRICS = ("psnr", "ssim", "ssim_uniform", "lpips", "fid", "fvd", "fooling_rate", "aepe")
+IMAGE_METRICS = ("psnr", "ssim", "ssim_uniform", "lpips", "fid", "fvd", "fooling_rate", "aepe", "uncertainty_rank")
 DIVERSITY_METRICS = ("self_similarity", "self_similarity_flow")
 M3SO_METRICS = (*IMAGE_METRICS, *DIVERSITY_METRICS, "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.predictor import Prediction
-from benchmark.metrics import METRICS
+from benchmark.metrics import METRICS, Metric
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.records import CHECKSUM, record_all
 from benchmark.sampling import Futures
@@ -65,7 +66,7 @@ def measures_of(contender: Contender, names: Iterable[str], setting: Setting, to
     left_out: dict[str, list[str]] = {}
     for name in names:
         try:
-            if METRICS[name].target == "flow" and contender.futures(0).flow is None:
+            if METRICS[name].judges != "frames" and judged(METRICS[name], contender.futures(0)) is None:
                 continue
             measures[name] = METRICS[name].get(replace(setting, practice=contender.practice))
         except Unavailable as reason:
@@ -100,19 +101,30 @@ def score_clip(measures: Mapping[str, Measure], clip: TrueClip, predicted: Predi
     """The scores of a clip: of each future, of their pixelwise mean, of their pairs; and its features for sets."""
     scores: Scores = {}
     for name, measure in measures.items():
-        metric, frames = METRICS[name], predicted.frames
+        metric, what = METRICS[name], judged(METRICS[name], predicted)
+        if what is None:
+            continue
         if metric.of == "set":
-            scores[name] = as_array(measure(None, frames[:, :1]))
+            scores[name] = as_array(measure(None, what[:, :1]))
             continue
-        target = TARGETS[metric.target](clip)
-        what = predicted.flow if metric.target == "flow" else frames
-        if what is None:  # no flow is predicted
-            continue
-        what = what[:, : metric.futures]
+        target, what = TARGETS[metric.target](clip), what[:, : metric.futures]
         scores[name] = as_array(measure(target, what)[0])
-        if metric.of == "future" and frames.shape[1] > 1:
+        if metric.of == "future" and predicted.frames.shape[1] > 1:
             scores[f"{name}/mean_frame"] = as_array(measure(target, what.mean(1, keepdim=True))[0, 0])
     return scores
+
+
+def judged(metric: Metric, predicted: Prediction) -> Tensor | None:
+    """What of a prediction the metric looks at, (B, K, T, ...); None where the model does not predict it."""
+    if metric.judges == "flow":
+        return predicted.flow
+    if metric.judges == "frames":
+        return predicted.frames
+    if predicted.variance is None:
+        return None
+    one_channel = (*predicted.frames.shape[:3], 1, *predicted.frames.shape[4:])
+    expected = predicted.variance[..., None, None, None].expand(one_channel)
+    return torch.cat([predicted.frames, expected], 3)
 
 
 def as_array(values: Tensor) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from benchmark.metrics.frechet import FEW, LEAST
 from benchmark.metrics.image import psnr, ssim, ssim_uniform
 from benchmark.metrics.reader import digit_accuracy
 from benchmark.metrics.track import position_error
+from benchmark.metrics.uncertainty import uncertainty_rank
 from benchmark.setting import Measure, Setting, Unavailable
 from mmnist_av.errors import InputError, unknown_name
 
@@ -38,6 +39,8 @@ class Metric:
     frames: Literal["all", "last", "clip"]  # which predicted frames have a score; clip: one for all of them
     target: str  # what it compares with: a key of benchmark.targets.TARGETS
     source: str  # what it is, and where it comes from
+    # What of a prediction it looks at; with error: frames, and as one more channel the error that is expected of each.
+    judges: Literal["frames", "flow", "frames with error"] = "frames"
     # What has a score: each future; a clip's futures, by pairs; or all clips' first futures as one set, and then what
     # `get` gives measures the features of a clip.
     of: Literal["future", "pairs", "set"] = "future"
@@ -166,6 +169,12 @@ METRICS: dict[str, Metric] = {
         Metric(
             *("aepe", of_one_digit(aepe), "lower", (0, INFINITE), "px", "all", "flow"),
             "mean end-point error of the flow that a model predicts",
+            judges="flow",
+        ),
+        Metric(
+            *("uncertainty_rank", always(uncertainty_rank), "higher", (-1, 1), "", "clip", "frames"),
+            "rank correlation, over frames, of the error that a model expects (PUQ's 1/m_t) with that which it makes",
+            judges="frames with error",
         ),
         Metric(
             *("lpips", lpips, "lower", (0, INFINITE), "", "all", "frames"),

@@ -87,7 +87,7 @@ def test_rows_hold_model_and_floors_under_each_sampling_and_reported_frame(finis
     assert set(rows["model"]) == {"puq", "black", "copy-last", "mean-seen"}
     assert len(read_rows(folder / "results.csv")) == len(rows)
     each = {"psnr", "ssim", "ssim_uniform", "position_error", "digit_accuracy"}
-    assert set(rows["metric"]) == each | {"bounce_f1", "sync_lag", "self_similarity", "aepe"}
+    assert set(rows["metric"]) == each | {"bounce_f1", "sync_lag", "self_similarity", "aepe", "uncertainty_rank"}
     rows = rows[rows["metric"].isin(each)]
     assert set(rows["frame"]) == {"6", "15", "25", "mean"}
     assert set(rows[rows["model"] == "puq"]["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame"}

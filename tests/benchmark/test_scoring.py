@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from baselines.predictor import Prediction
 from benchmark.metrics import METRICS, Metric
@@ -105,6 +106,20 @@ def test_flow_is_scored_where_a_model_predicts_it(clips, tmp_path):
 
     expected = np.stack([flow(clips(index))[0, 0].norm(dim=1).mean((1, 2)) for index in range(CLIPS)])
     np.testing.assert_allclose(found["flowing"]["aepe"][:, 1], expected, rtol=1e-5)
+
+
+def test_expected_errors_are_ranked_where_a_model_has_them(clips, tmp_path):
+    def growing(index):
+        return Prediction(futures(index).frames, variance=torch.arange(1.0, 21).expand(1, SAMPLES, 20))
+
+    contenders = [Contender("knowing", growing), Contender("theirs", futures)]
+    found = score_all(contenders, ["uncertainty_rank"], clips, SETTING, tmp_path)
+    assert set(found["theirs"]) == set()
+    assert set(found["knowing"]) == {"uncertainty_rank", "uncertainty_rank/mean_frame"}
+    for index in range(CLIPS):
+        made = (futures(index).frames[0] - clips(index).unseen[0]).double().square().mean((2, 3, 4))
+        expected = [spearmanr(range(20), each.tolist()).statistic for each in made]
+        np.testing.assert_allclose(found["knowing"]["uncertainty_rank"][index, :, 0], expected, atol=1e-6)
 
 
 def test_distances_are_between_the_true_clips_and_the_first_futures(clips, tmp_path, monkeypatch):
