@@ -5,8 +5,11 @@ model's and whose object is a Predictor class.
 """
 
 import dataclasses
+import hashlib
+import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from baselines.audio_only import AudioOnly
@@ -62,9 +65,33 @@ def load(entry: EntryPoint) -> type[Predictor]:
     if entry.name in MODELS:
         raise InputError(f"the package that offers '{entry.value}' calls it {entry.name}, a name that is taken")
     try:
-        return entry.load()
+        model = entry.load()
     except Exception as error:  # whatever that package does
         raise InputError(f"model '{entry.name}' ({entry.value}) cannot be loaded: {error!r}") from error
+    if not (isinstance(model, type) and issubclass(model, Predictor)):
+        raise InputError(f"model '{entry.name}' ({entry.value}) is no class that derives from Predictor")
+    missing = [name for name in ("modality", "stochastic", "paper") if not hasattr(model, name)]
+    if missing:
+        raise InputError(f"model '{entry.name}' ({entry.value}) does not say its {', '.join(missing)}: see Predictor")
+    return model
+
+
+def names() -> set[str]:
+    """The names of all models, third parties' included, loaded or not."""
+    return {*MODELS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}
+
+
+def code_of(name: str) -> str:
+    """A third party's code: "package 1a2b3c4d", a hash of its package's source; "" for ours."""
+    if name in MODELS:
+        return ""
+    package = find(name).__module__.partition(".")[0]
+    place = Path(str(sys.modules[package].__file__))
+    sources = sorted(place.parent.rglob("*.py")) if place.stem == "__init__" else [place]
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.relative_to(place.parent).as_posix().encode() + source.read_bytes())
+    return f"{package} {digest.hexdigest()[:8]}"
 
 
 def find(name: str) -> type[Predictor]:
@@ -92,8 +119,12 @@ def configure(name: str, settings: Mapping[str, str]) -> Any:
         if key not in fields:
             raise unknown_name(f"setting of {name}", key, fields)
         if key in model.ablated:
-            raise InputError(f"--set {key}={text}: {name} is the model of which {key} is {model.ablated[key]}")
-        values[key] = parse(key, text, type(fields[key].default))
+            fixed = str(model.ablated[key]).lower()
+            raise InputError(f"--set {key}={text}: {name} is the model whose {key} is {fixed}: take another --model")
+        kind = type(fields[key].default)
+        if kind not in (bool, int, float, str):
+            raise InputError(f"--set {key}={text}: {name}'s {key} is no number, word, true or false by default")
+        values[key] = parse(key, text, kind)
     return None if config_type is None else config_type(**{**values, **model.ablated})
 
 

@@ -33,6 +33,7 @@ WEIGHTS = "Folder of published weights for lpips, fid and fvd, or `download`: fr
 scored_by = click.option("--metrics", default="standard", show_default=True, help=METRICS)
 weighed_by = click.option("--weights", type=click.Path(path_type=Path), help=WEIGHTS)
 
+MNIST = "MMNIST_AV_MNIST_ROOT"
 DATA = "Dataset's folder, or `stream`: training on endless clips.  [default: made once under data/]"
 
 
@@ -52,7 +53,8 @@ DATA = "Dataset's folder, or `stream`: training on endless clips.  [default: mad
 @click.option(
     "--mnist-root",
     type=click.Path(path_type=Path),
-    envvar="MMNIST_AV_MNIST_ROOT",
+    envvar=MNIST,
+    show_envvar=True,
     help="Folder of the MNIST files, where the preset's dataset is made of them.",
 )
 @click.option(
@@ -86,8 +88,9 @@ def run(
 ) -> None:
     """Train a model, draw its futures, score them beside the floors, and write the rows.
 
-    A run that was broken off goes on where it was when the same command is given again. --trained takes the model of a
-    finished run of the same model, dataset and seed, for a protocol that trains as that run's did.
+    A run that was broken off goes on where it was when the same command is given again, with the same code. --trained
+    takes the model of a finished run of the same model, settings, preset, dataset and seed, for a protocol that trains
+    as that run's did.
     """
     from benchmark.results import print_table
     from benchmark.run import Job
@@ -203,7 +206,7 @@ PLACES = "A protocol's dataset; any number of times.  [default: made once under 
 @click.option("--engine", default="local", show_default=True, help="local, or ray: the cluster at RAY_ADDRESS.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Runs at a time.")
 @click.option("--gpus", type=float, default=0.0, show_default=True, help="Of a Ray cluster, that each run is given.")
-@click.option("--mnist-root", type=click.Path(path_type=Path), envvar="MMNIST_AV_MNIST_ROOT", help="As in `run`.")
+@click.option("--mnist-root", type=click.Path(path_type=Path), envvar=MNIST, show_envvar=True, help="As in `run`.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def sweep_command(
     models: list[str],
@@ -273,7 +276,8 @@ def models() -> None:
     table = Table("model", "looks at", "futures", "paper", box=None)
     for name, model in registry.models().items():
         futures = "differ" if model.stochastic else "agree"
-        table.add_row(name, model.modality, futures, model.paper or ("floor" if name in registry.FLOORS else "ceiling"))
+        unpublished = "floor" if name in registry.FLOORS else "ceiling" if name in registry.MODELS else ""
+        table.add_row(name, model.modality, futures, model.paper or unpublished)
     wide_console().print(table)
 
 

@@ -16,22 +16,35 @@ from mmnist_av import __version__
 from mmnist_av.errors import InputError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
+PACKAGES = ("mmnist_av", "benchmark", "baselines")  # what a result comes from; papers of words and tests are not
 LIBRARIES = ("torch", "numpy", "pandas", "safetensors")
 
 
-def code_version() -> str:
-    """The package's version; in a checkout with the commit, "0.1.0+g1a2b3c4", and a hash of what has changed since."""
-    here = Path(__file__).parent
-    git = ("git", "-C", str(here))
+def code_version(beside: str = "") -> str:
+    """The package's version; in a checkout with the last commit that changed PACKAGES, "0.1.0+g1a2b3c4".
+
+    With a hash of what is not committed in them; `beside` is what else took part, a third party's model.
+    """
+    return "; ".join(filter(None, (version_of(Path(__file__).parent.parent), beside)))
+
+
+def version_of(root: Path) -> str:
+    """The version of the packages in the folder `root`; see code_version."""
+    git = ("git", "-C", str(root))
     try:
-        if not Path(_output(*git, "rev-parse", "--show-toplevel")).samefile(here.parent):
+        if not Path(_output(*git, "rev-parse", "--show-toplevel")).samefile(root):
             return __version__
-        commit = _output(*git, "rev-parse", "--short=12", "HEAD")
-        changes = _output(*git, "diff", "HEAD")
+        commit = _output(*git, "log", "-1", "--format=%h", "--abbrev=12", "--", *PACKAGES)
+        changes = _output(*git, "diff", "HEAD", "--", *PACKAGES)
+        new = _output(*git, "ls-files", "--others", "--exclude-standard", "--", *PACKAGES).splitlines()
     except (OSError, subprocess.CalledProcessError):
         return __version__
-    dirty = f".dirty{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
-    return f"{__version__}+g{commit}{dirty}"
+    if not changes and not new:
+        return f"{__version__}+g{commit}"
+    digest = hashlib.sha256(changes.encode())
+    for name in new:
+        digest.update(name.encode() + (root / name).read_bytes())
+    return f"{__version__}+g{commit}.dirty{digest.hexdigest()[:8]}"
 
 
 def _output(*command: str) -> str:
@@ -81,10 +94,10 @@ def keep_freed_memory() -> None:
         mallopt(parameter, value)
 
 
-def describe(compute: Compute) -> dict[str, object]:
-    """What environment.json holds."""
+def describe(compute: Compute, beside: str = "") -> dict[str, object]:
+    """What environment.json holds; `beside` as for code_version."""
     return {
-        "code_version": code_version(),
+        "code_version": code_version(beside),
         "machine": machine(compute.device),
         "device": str(compute.device),
         "precision": "bfloat16" if compute.bfloat16 else "float32",

@@ -25,7 +25,10 @@ def claim(folder: Path, facts: Mapping[str, Any], described: Mapping[str, Any]) 
         differ = [name for name in {**asked, **found} if asked.get(name) != found.get(name)]
         if differ and any((folder / name).exists() for name in WORK):
             told = ", ".join(f"{name} {found.get(name)} there, {asked.get(name)} asked" for name in differ[:3])
-            raise InputError(f"{folder} holds another run ({told}): choose another --out")
+            remedy = "choose another --out"
+            if differ == ["code_version"]:
+                remedy += ", or go back to that code; --trained scores a finished run's model with today's"
+            raise InputError(f"{folder} holds another run ({told}): {remedy}")
     unsealed(folder)
     remove_leftovers(folder)
     if not any((folder / name).exists() for name in WORK):

@@ -83,7 +83,7 @@ def open_predictions(
     if about["fingerprint"] != dataset.fingerprint:
         told = f"they are of the dataset {about['fingerprint']}, {dataset.path} is {dataset.fingerprint}"
         raise InputError(f"{folder / ABOUT}: {told}: predict the test clips of this one")
-    if about["model"] in registry.models():
+    if about["model"] in registry.names():
         raise InputError(f"{folder / ABOUT}: '{about['model']}' is a model of this package: choose another name")
     if not NAME.fullmatch(about["model"]):
         raise InputError(f"{folder / ABOUT}: a name has letters, digits, '.', '_' and '-', not {about['model']!r}")

@@ -22,6 +22,7 @@ from benchmark.protocols import Protocol
 from benchmark.ranks import ALONE, Ranks
 from benchmark.sampling import futures_of
 from benchmark.scoring import Contender
+from benchmark.setting import DOWNLOAD
 from benchmark.targets import TrueClips
 from benchmark.trained import facts_of_training, load_trained, told_of
 from benchmark.training import Compute, StoredBatches, StreamedBatches, TrainingPlan, train
@@ -91,7 +92,7 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
     ranks.agree(identity, checkpoint.difference)
     validate = validation_of(job, model, protocol, dataset, plan, compute)
     with ExitStack() as held:
-        ranks.first(lambda: take_up(held, folder, facts, compute))
+        ranks.first(lambda: take_up(held, folder, facts, environment.describe(compute, registry.code_of(job.model))))
         if job.trained is not None:
             load_trained(job.trained, model)
         elif model.players():
@@ -106,10 +107,10 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
         return evaluate(contender, metrics, clips, job.weights, facts, made, compute, folder)
 
 
-def take_up(held: ExitStack, folder: Path, facts: Mapping[str, Any], compute: Compute) -> None:
+def take_up(held: ExitStack, folder: Path, facts: Mapping[str, Any], described: Mapping[str, Any]) -> None:
     """Be the folder's sole writer for as long as it is held, and make it this run's."""
     held.enter_context(sole_writer(folder))
-    claim(folder, facts, environment.describe(compute))
+    claim(folder, facts, described)
 
 
 def folder_of(job: Job) -> Path:
@@ -137,7 +138,7 @@ def validation_of(
     if not clips:
         raise InputError(f"{dataset.path}: the val split is empty, so there is nothing to validate on: --eval-every 0")
     origin = {"seed": job.seed, "settings": changed(job), "fingerprint": dataset.fingerprint}
-    place = environment.describe(compute)
+    place = environment.describe(compute, registry.code_of(job.model))
     origin |= {name: place[name] for name in ("device", "precision", "code_version", "machine")}
     val = TrueClips(dataset, "val", protocol.matched, clips, compute.device)
     return validation.Validation(model, job.model, val, job.preset, job.seed, compute, origin)
@@ -158,6 +159,8 @@ def check(job: Job, folder: Path) -> None:
         raise InputError(f"--eval-every {job.eval_every}: cannot be negative; 0 is for none")
     if job.tensorboard:
         logs.find_tensorboard()
+    if job.weights not in (None, DOWNLOAD) and not job.weights.is_dir():
+        raise InputError(f"--weights {job.weights}: there is no such folder")
     if not 0 <= job.seed < 2**32:
         raise InputError(f"--seed {job.seed}: must be within 0 .. {2**32 - 1}")
     files = list(folder.iterdir()) if folder.is_dir() else []
@@ -175,6 +178,9 @@ def check_trained(job: Job, trained: Path, folder: Path) -> None:
         )
     if trained.resolve() == folder.resolve():
         raise InputError(f"--trained {trained} is the folder of this run: choose another --out")
+    config = registry.configure(job.model, job.settings)
+    asked = {"model": job.model, "protocol": job.protocol, "preset": job.preset, "seed": job.seed}
+    facts_of_training(trained, asked | {"settings": settings_of(config)})
 
 
 def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
@@ -239,7 +245,7 @@ def describe(
     """What config.json holds: all that decides the results."""
     return {
         "model": job.model,
-        "settings": {} if config is None else dataclasses.asdict(config),
+        "settings": settings_of(config),
         "protocol": protocol.name,
         "preset": preset.name,
         "fingerprint": dataset.fingerprint,
@@ -255,8 +261,13 @@ def describe(
         "test_clips": min(preset.test_clips, len(dataset.split("test"))),
         "device": compute.device.type,
         "precision": "bfloat16" if compute.bfloat16 else "float32",
-        "code_version": environment.code_version(),
+        "code_version": environment.code_version(registry.code_of(job.model)),
     }
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """A model's settings; none where it has no config."""
+    return {} if config is None else dataclasses.asdict(config)
 
 
 def contender_of(
@@ -274,5 +285,5 @@ def contender_of(
 def changed(job: Job) -> str:
     """The model's settings that are not its defaults: "beta=0.1;latent=4"."""
     default, config = registry.configure(job.model, {}), registry.configure(job.model, job.settings)
-    defaults, settings = ({} if each is None else dataclasses.asdict(each) for each in (default, config))
+    defaults, settings = settings_of(default), settings_of(config)
     return ";".join(f"{name}={value}" for name, value in settings.items() if value != defaults[name])

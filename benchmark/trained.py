@@ -20,18 +20,20 @@ WHERE = ("code_version", "machine", "device", "precision")
 
 
 def facts_of_training(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What the finished run in `folder` says of its training, for config.json: `asked` is what this run would do.
+    """What the finished run in `folder` says of its training, for config.json.
 
-    Raises InputError where the folder holds no finished run, a damaged one, one without a training of its own, one of
-    another model, settings, preset, dataset or seed, or one that a protocol with another training made.
+    asked: what this run would do, or as much of it as is known by then. Raises InputError where the folder holds no
+    finished run, a damaged one, one without a training of its own, one of another model, settings, preset, dataset or
+    seed, or one that a protocol with another training made.
     """
     if not (folder / SEAL).exists():
-        raise InputError(f"--trained {folder}: no finished run there: it has no {SEAL}")
+        remedy = "name the folder of a finished `avbench run`; one that was broken off is ended by its own command"
+        raise InputError(f"--trained {folder}: no finished run there, it has no {SEAL}: {remedy}")
     check_seal(folder)
     if not (folder / CHECKPOINT).exists():
         raise InputError(f"--trained {folder}: nothing was trained there: it has no {CHECKPOINT}")
     found, wanted = read_facts(folder), json.loads(json.dumps(asked))
-    pairs = [(name, found.get(name), wanted[name]) for name in SAME]
+    pairs = [(name, found.get(name), wanted[name]) for name in SAME if name in wanted]
     pairs += [(f"the setting {name}", found["settings"].get(name), value) for name, value in wanted["settings"].items()]
     for name, there, here in pairs:
         if there != here:

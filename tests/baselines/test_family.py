@@ -152,7 +152,7 @@ def test_every_seen_frame_counts(name, seen, lively):
 def test_what_an_ablations_name_says_cannot_be_changed(name):
     for setting, value in registry.MODELS[name].ablated.items():
         text = str(value).lower()
-        with pytest.raises(InputError, match=f"--set {setting}={text}: {name} is the model of which {setting} is"):
+        with pytest.raises(InputError, match=f"--set {setting}={text}: {name} is the model whose {setting} is {text}"):
             registry.configure(name, {setting: text})
 
 

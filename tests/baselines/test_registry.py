@@ -1,3 +1,5 @@
+import sys
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -61,3 +63,54 @@ def test_a_third_party_cannot_take_a_name_of_ours(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
     with pytest.raises(InputError, match="a name that is taken"):
         registry.models()
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("Model = 3", "is no class that derives from Predictor"),
+        (
+            "from baselines.predictor import Predictor\nclass Model(Predictor): modality, paper = 'AV', ''",
+            "does not say its stochastic",
+        ),
+    ],
+)
+def test_what_is_no_whole_model_is_refused(source, told, tmp_path, monkeypatch):
+    (tmp_path / "their_module.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "their_module", raising=False)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("theirs", "their_module:Model", group)])
+    assert "theirs" in registry.names()
+    with pytest.raises(InputError, match=told):
+        registry.find("theirs")
+
+
+def test_a_third_partys_code_has_a_hash_of_all_its_package(tmp_path, monkeypatch):
+    package = tmp_path / "their_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "model.py").write_text("from baselines.floors import Black\nclass Model(Black): pass")
+    (package / "part.py").write_text("a = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("theirs", "their_package.model:Model", "avbench.models")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    first = registry.code_of("theirs")
+    assert first.startswith("their_package ")
+    assert registry.code_of("theirs") == first
+    (package / "part.py").write_text("a = 2")
+    assert registry.code_of("theirs") != first
+    assert registry.code_of("puq") == ""
+
+
+def test_a_setting_without_a_simple_default_cannot_be_set(monkeypatch):
+    @dataclass(frozen=True)
+    class Config:
+        size: int | None = None
+
+    class Theirs(Black):
+        pass
+
+    Theirs.Config = Config
+    monkeypatch.setitem(registry.MODELS, "theirs", Theirs)
+    with pytest.raises(InputError, match="theirs's size is no number, word, true or false by default"):
+        registry.configure("theirs", {"size": "3"})

@@ -306,8 +306,8 @@ def test_a_dataset_with_a_flipped_byte_is_refused_and_the_file_named(nb_dataset,
 
 def test_a_run_of_other_code_is_not_taken_up(finished, nb_dataset, tmp_path, monkeypatch):
     shutil.copytree(finished[1], tmp_path / "copy")
-    monkeypatch.setattr(run_module.environment, "code_version", lambda: "9.9.9")
-    refused("holds another run .code_version", nb_dataset, tmp_path / "copy")
+    monkeypatch.setattr(run_module.environment, "code_version", lambda beside: "9.9.9")
+    refused("holds another run .code_version .* go back to that code; --trained", nb_dataset, tmp_path / "copy")
 
 
 def test_a_run_killed_before_its_config_was_written_starts_again(nb_dataset, tmp_path):
@@ -442,6 +442,18 @@ def test_the_metric_that_is_scored_first_does_not_decide_how_many_futures_there_
     for metrics in ("self_similarity", "standard"):
         _, folder = run(job(nb_dataset, tmp_path / "copy", metrics=metrics))
         assert open_runs([folder])[0].samples == 3
+
+
+def test_what_cannot_be_is_said_before_a_dataset_is_made(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for changes, told in (
+        ({"trained": tmp_path / "nowhere", "steps": None}, "no finished run there"),
+        ({"trained": finished[1], "steps": None, "seed": 5}, "seed is 0 there, 5 here"),
+        ({"weights": tmp_path / "nowhere"}, "there is no such folder"),
+    ):
+        with pytest.raises(InputError, match=told):
+            run(replace(Job("puq", out=tmp_path / "run", settings=THIN), **changes))
+    assert not any(tmp_path.iterdir())
 
 
 def test_metrics_of_which_the_model_has_none_are_refused(finished, nb_dataset, tmp_path):
