@@ -50,6 +50,10 @@ def draw_futures(
     noise = Noise(seed, indices, samples, compute.device)
     with compute.autocast():
         predicted = model.predict(frames[:, : protocol.seen].clone(), audio, samples, noise)
+    wanted = (len(frames), samples, frames.shape[1] - protocol.seen, *frames.shape[2:])
+    if predicted.frames.shape != wanted:
+        found = tuple(predicted.frames.shape)
+        raise InputError(f"{type(model).__name__}.predict must return futures of the shape {wanted}, not {found}")
     flow, variance = (None if each is None else each.float() for each in (predicted.flow, predicted.variance))
     return replace(predicted, frames=predicted.frames.float(), flow=flow, variance=variance)
 

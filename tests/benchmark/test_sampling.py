@@ -59,6 +59,16 @@ def test_a_model_is_handed_the_seen_frames_and_the_sound_and_nothing_else():
     assert seen.untyped_storage().nbytes() == seen.nbytes  # no view through which the future could be read
 
 
+@pytest.mark.parametrize("made", [(3, 1, 4, 1, 48, 48), (3, 2, 3, 1, 48, 48), (2, 3, 4, 1, 48, 48), (3, 2, 4, 48, 48)])
+def test_futures_of_another_shape_are_refused(made):
+    class Careless(Predictor):
+        def predict(self, seen, audio, samples, noise):
+            return Prediction(seen.new_zeros(made))
+
+    with pytest.raises(InputError, match=r"Careless.predict must return futures of the shape \(3, 2, 4, 1, 48, 48\)"):
+        draw_futures(Careless(), *clips(), PROTOCOL, 2, 0, [0, 1, 2], CPU)
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_futures_of_a_clip_do_not_depend_on_its_neighbours_or_their_order(name, lively):
     model, (frames, audio) = lively(network(name)), clips()
