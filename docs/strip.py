@@ -21,7 +21,9 @@ from mmnist_av.store import open_dataset
 
 def load_model(run: Path, facts: dict) -> torch.nn.Module:
     """The trained model of a run for 48x48 frames and M3SO's sound."""
-    config = registry.configure(facts["model"], {name: str(value) for name, value in facts["settings"].items()})
+    fixed = registry.find(facts["model"]).ablated
+    settings = {name: str(value) for name, value in facts["settings"].items() if name not in fixed}
+    config = registry.configure(facts["model"], settings)
     model = registry.build(facts["model"], ClipShape((1, 48, 48), (41, 21)), config)
     checkpoint.load(run / "checkpoint.safetensors", checkpoint.identity(facts), model, {})
     return model.eval()

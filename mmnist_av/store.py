@@ -163,7 +163,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         text = file.read_bytes().decode()
     except FileNotFoundError as error:
-        raise InputError(f"{path} is not a dataset: it has no {MANIFEST}") from error
+        found = f"it has no {MANIFEST}" if path.exists() else "there is no such folder"
+        raise InputError(f"{path} is not a dataset: {found}; `mmnist-av generate` makes one") from error
     except OSError as error:
         raise InputError(f"{path} is not a dataset that can be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -13,10 +13,11 @@ from mmnist_av.errors import InputError
 def frame_widths(size: int) -> list[int]:
     """Channels after each halving of a DCGAN encoder for `size` x `size` frames: 48 -> 64-128-256, 64 -> ...-512."""
     widths: list[int] = []
-    while size > 7:
-        if size % 2:
-            raise InputError(f"frames must halve evenly down to at most 7 px; {size} does not")
-        size //= 2
+    left = size
+    while left > 7:
+        if left % 2:
+            raise InputError(f"frames of {size} px do not halve evenly down to 7 px or less, as those of 48, 64, 96 do")
+        left //= 2
         widths.append(64 * 2 ** min(len(widths), 3))
     return widths
 

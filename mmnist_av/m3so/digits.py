@@ -79,7 +79,10 @@ def load_pool(source: str, mnist_root: Path | None = None, download: bool = Fals
     if download:
         mnist_root = _download(mnist_root)
     if mnist_root is None:
-        raise InputError("the digits 'mnist' need --mnist-root DIR (a folder with the MNIST files) or --download")
+        raise InputError(
+            "the digits 'mnist' need --mnist-root DIR, a folder with the MNIST files; or let `mmnist-av generate` "
+            "fetch them (--digits mnist --download), and name its folder with --data"
+        )
     return _mnist(mnist_root)
 
 
