@@ -5,11 +5,8 @@ model's and whose object is a Predictor class.
 """
 
 import dataclasses
-import hashlib
-import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 from baselines.audio_only import AudioOnly
@@ -79,19 +76,6 @@ def load(entry: EntryPoint) -> type[Predictor]:
 def names() -> set[str]:
     """The names of all models, third parties' included, loaded or not."""
     return {*MODELS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}
-
-
-def code_of(name: str) -> str:
-    """A third party's code: "package 1a2b3c4d", a hash of its package's source; "" for ours."""
-    if name in MODELS:
-        return ""
-    package = find(name).__module__.partition(".")[0]
-    place = Path(str(sys.modules[package].__file__))
-    sources = sorted(place.parent.rglob("*.py")) if place.stem == "__init__" else [place]
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(source.relative_to(place.parent).as_posix().encode() + source.read_bytes())
-    return f"{package} {digest.hexdigest()[:8]}"
 
 
 def find(name: str) -> type[Predictor]:

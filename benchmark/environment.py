@@ -5,8 +5,10 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -16,20 +18,33 @@ from mmnist_av import __version__
 from mmnist_av.errors import InputError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
-PACKAGES = ("mmnist_av", "benchmark", "baselines")  # what a result comes from; papers of words and tests are not
+PACKAGES = ("mmnist_av", "benchmark", "baselines")  # what a result comes from, which documents and tests are not
 LIBRARIES = ("torch", "numpy", "pandas", "safetensors")
 
 
-def code_version(beside: str = "") -> str:
-    """The package's version; in a checkout with the last commit that changed PACKAGES, "0.1.0+g1a2b3c4".
+def code_version(model: type | None = None) -> str:
+    """Our version; of a third party's model also its package, with a hash of it: "0.1.0+g1a2b3c4; theirs 5d6e7f8"."""
+    own = version_of(Path(__file__).parent.parent)
+    package = PACKAGES[0] if model is None else model.__module__.partition(".")[0]
+    return own if package in PACKAGES else f"{own}; {package} {_hash_of_sources(sys.modules[package])}"
 
-    With a hash of what is not committed in them; `beside` is what else took part, a third party's model.
-    """
-    return "; ".join(filter(None, (version_of(Path(__file__).parent.parent), beside)))
+
+def _hash_of_sources(package: ModuleType) -> str:
+    folders = [Path(folder) for folder in getattr(package, "__path__", ())]
+    digest = hashlib.sha256()
+    if not folders:
+        digest.update(Path(str(package.__file__)).read_bytes())
+    for folder in folders:
+        for source in sorted(folder.rglob("*.py")):
+            digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def version_of(root: Path) -> str:
-    """The version of the packages in the folder `root`; see code_version."""
+    """The version of the packages in the folder `root`: in a checkout with the last commit that changed them.
+
+    Behind it a hash of what is not committed in them: "0.1.0+g1a2b3c4.dirty9a8b7c6d".
+    """
     git = ("git", "-C", str(root))
     try:
         if not Path(_output(*git, "rev-parse", "--show-toplevel")).samefile(root):
@@ -94,10 +109,10 @@ def keep_freed_memory() -> None:
         mallopt(parameter, value)
 
 
-def describe(compute: Compute, beside: str = "") -> dict[str, object]:
-    """What environment.json holds; `beside` as for code_version."""
+def describe(compute: Compute, code: str) -> dict[str, object]:
+    """What environment.json holds; code: the code_version."""
     return {
-        "code_version": code_version(beside),
+        "code_version": code,
         "machine": machine(compute.device),
         "device": str(compute.device),
         "precision": "bfloat16" if compute.bfloat16 else "float32",

@@ -169,7 +169,9 @@ def score_predictions(
     }
     unknown = {"seed": "", "steps": "", "batch": "", "settings": "", "trained": ""}
     with sole_writer(out):
-        claim(out, facts, environment.describe(compute) | {"precision": ""})  # the futures', which nobody knows
+        claim(
+            out, facts, environment.describe(compute, facts["code_version"]) | {"precision": ""}
+        )  # the futures', which nobody knows
         contender = Contender(predictions.model, predictions)
         rows = evaluate(contender, chosen, clips, weights, facts, unknown, compute, out)
     return rows, out

@@ -90,9 +90,10 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
         facts |= facts_of_training(job.trained, facts)
     identity = checkpoint.identity(facts)
     ranks.agree(identity, checkpoint.difference)
-    validate = validation_of(job, model, protocol, dataset, plan, compute)
+    place = environment.describe(compute, facts["code_version"])
+    validate = validation_of(job, model, protocol, dataset, plan, compute, place)
     with ExitStack() as held:
-        ranks.first(lambda: take_up(held, folder, facts, environment.describe(compute, registry.code_of(job.model))))
+        ranks.first(lambda: take_up(held, folder, facts, place))
         if job.trained is not None:
             load_trained(job.trained, model)
         elif model.players():
@@ -129,7 +130,13 @@ def plan_of(job: Job, preset: Preset, model: Predictor) -> TrainingPlan:
 
 
 def validation_of(
-    job: Job, model: Predictor, protocol: Protocol, dataset: Dataset, plan: TrainingPlan, compute: Compute
+    job: Job,
+    model: Predictor,
+    protocol: Protocol,
+    dataset: Dataset,
+    plan: TrainingPlan,
+    compute: Compute,
+    place: Mapping[str, Any],
 ) -> validation.Validation | None:
     """What validates the model in training; None where the plan has no validation."""
     if not plan.eval_every or job.trained is not None:
@@ -138,7 +145,6 @@ def validation_of(
     if not clips:
         raise InputError(f"{dataset.path}: the val split is empty, so there is nothing to validate on: --eval-every 0")
     origin = {"seed": job.seed, "settings": changed(job), "fingerprint": dataset.fingerprint}
-    place = environment.describe(compute, registry.code_of(job.model))
     origin |= {name: place[name] for name in ("device", "precision", "code_version", "machine")}
     val = TrueClips(dataset, "val", protocol.matched, clips, compute.device)
     return validation.Validation(model, job.model, val, job.preset, job.seed, compute, origin)
@@ -261,7 +267,7 @@ def describe(
         "test_clips": min(preset.test_clips, len(dataset.split("test"))),
         "device": compute.device.type,
         "precision": "bfloat16" if compute.bfloat16 else "float32",
-        "code_version": environment.code_version(registry.code_of(job.model)),
+        "code_version": environment.code_version(registry.find(job.model)),
     }
 
 

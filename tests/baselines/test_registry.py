@@ -85,23 +85,6 @@ def test_what_is_no_whole_model_is_refused(source, told, tmp_path, monkeypatch):
         registry.find("theirs")
 
 
-def test_a_third_partys_code_has_a_hash_of_all_its_package(tmp_path, monkeypatch):
-    package = tmp_path / "their_package"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "model.py").write_text("from baselines.floors import Black\nclass Model(Black): pass")
-    (package / "part.py").write_text("a = 1")
-    monkeypatch.syspath_prepend(tmp_path)
-    entry = EntryPoint("theirs", "their_package.model:Model", "avbench.models")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
-    first = registry.code_of("theirs")
-    assert first.startswith("their_package ")
-    assert registry.code_of("theirs") == first
-    (package / "part.py").write_text("a = 2")
-    assert registry.code_of("theirs") != first
-    assert registry.code_of("puq") == ""
-
-
 def test_a_setting_without_a_simple_default_cannot_be_set(monkeypatch):
     @dataclass(frozen=True)
     class Config:

@@ -1,9 +1,11 @@
 """Code versions change with the code that results come from, and with nothing else."""
 
+import importlib
 import subprocess
 
 import pytest
 
+from baselines.puq import PUQ
 from benchmark.environment import PACKAGES, code_version, version_of
 from mmnist_av import __version__
 
@@ -57,5 +59,30 @@ def test_outside_a_checkout_it_is_the_packages_version(tmp_path):
     assert version_of(tmp_path) == __version__
 
 
-def test_what_else_took_part_stands_beside_it():
-    assert code_version("theirs 1a2b3c4d") == f"{code_version()}; theirs 1a2b3c4d"
+@pytest.mark.parametrize("files", [("__init__.py", "model.py", "part.py"), ("model.py", "part.py")])
+def test_a_third_partys_package_stands_beside_it_with_a_hash_of_all_of_it(files, tmp_path, monkeypatch):
+    name = f"theirs_{len(files)}"
+    package = tmp_path / name
+    package.mkdir()
+    for file in files:
+        (package / file).write_text("")
+    (package / "model.py").write_text("class Model: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = importlib.import_module(f"{name}.model").Model
+    first = code_version(model)
+    assert first.startswith(f"{code_version()}; {name} ")
+    assert code_version(model) == first
+    (package / "part.py").write_text("a = 2")
+    assert code_version(model) != first
+
+
+def test_a_third_partys_only_module_is_hashed_and_ours_are_not_twice(tmp_path, monkeypatch):
+    place = tmp_path / "their_only_module.py"
+    place.write_text("class Model: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = importlib.import_module("their_only_module").Model
+    first = code_version(model)
+    assert "; their_only_module " in first
+    place.write_text("class Model: a = 2")
+    assert code_version(model) != first
+    assert code_version(PUQ) == code_version()

@@ -306,7 +306,7 @@ def test_a_dataset_with_a_flipped_byte_is_refused_and_the_file_named(nb_dataset,
 
 def test_a_run_of_other_code_is_not_taken_up(finished, nb_dataset, tmp_path, monkeypatch):
     shutil.copytree(finished[1], tmp_path / "copy")
-    monkeypatch.setattr(run_module.environment, "code_version", lambda beside: "9.9.9")
+    monkeypatch.setattr(run_module.environment, "code_version", lambda model: "9.9.9")
     refused("holds another run .code_version .* go back to that code; --trained", nb_dataset, tmp_path / "copy")
 
 
