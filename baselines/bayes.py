@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.predictor import ClipShape, Noise, Prediction, Predictor
-from mmnist_av.errors import InputError
+from mmnist_av.audio_features import M3SO_AUDIO
 from mmnist_av.m3so.sound import keys_in_order, tones
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.spectrogram import M3SO_AUDIO
+from mmnist_av.system.errors import InputError
 
 WORLD = Spec(obstacle=True)
 Floats = NDArray[np.float64]

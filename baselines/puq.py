@@ -15,7 +15,7 @@ from baselines.layers.initialisation import initialise
 from baselines.layers.recurrent import Gaussian
 from baselines.predictor import ClipShape, Noise, Player, Prediction
 from baselines.sound2sight import Reconstruction, Sound2Sight, Sound2SightConfig
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from baselines.sound2sight import (
     WithLSTMNoDiscriminator,
 )
 from baselines.svg_lp import SVGLP
-from mmnist_av.errors import InputError, unknown_name
+from mmnist_av.system.errors import InputError, unknown_name
 
 MODELS: dict[str, type[Predictor]] = {
     "black": Black,

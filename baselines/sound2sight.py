@@ -24,7 +24,7 @@ from baselines.layers.normalisation import gently
 from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent
 from baselines.layers.sound import AudioEncoder
 from baselines.predictor import Batch, ClipShape, Loss, Noise, Player, Prediction, Predictor, Progress
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 REAL, FAKE = 1, 0
 Past = tuple[Any, Any]  # what a causal encoder and an LSTM need to go on: a pair of tensors each, or None

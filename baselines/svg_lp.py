@@ -17,7 +17,7 @@ from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.initialisation import balance, initialise
 from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent
 from baselines.predictor import Batch, ClipShape, Loss, Noise, Player, Prediction, Predictor, Progress
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 @dataclass(frozen=True)

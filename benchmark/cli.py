@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mmnist_av import __version__
-from mmnist_av.errors import InputError, OneLineErrors
+from mmnist_av.system.errors import InputError, OneLineErrors
 
 
 @click.group(cls=OneLineErrors)
@@ -92,10 +92,10 @@ def run(
     takes the model of a finished run of the same model, settings, preset, dataset and seed, for a protocol that trains
     as that run's did.
     """
-    from benchmark.results import print_table
     from benchmark.run import Job
     from benchmark.run import run as run_job
-    from benchmark.training import Diverged
+    from benchmark.scoring.rows import print_table
+    from benchmark.training.loop import Diverged
 
     job = Job(
         model=model,
@@ -145,8 +145,8 @@ def score_command(
     predictions.json: {"model": "a-name-of-yours", "fingerprint": "the dataset's"}. A model that predicts flow may add
     flow.npy, (test clips, K, predicted, 2, H, W), for aepe.
     """
-    from benchmark.outside import score_predictions
-    from benchmark.results import print_table
+    from benchmark.external import score_predictions
+    from benchmark.scoring.rows import print_table
 
     rows, folder = score_predictions(predictions, protocol, data, out, device, metrics, weights)
     print_table(rows)
@@ -161,7 +161,7 @@ def compare_command(one: Path, other: Path) -> None:
     from rich.table import Table
 
     from benchmark.compare import compare
-    from benchmark.results import wide_console
+    from benchmark.scoring.rows import wide_console
 
     table = Table("metric", "sampling", "frame", "one", "other", "one - other", "95% interval", "better", box=None)
     for _, row in compare(one, other).iterrows():
@@ -241,7 +241,7 @@ def sweep_command(
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 def verify_command(runs: tuple[Path, ...]) -> None:
     """Check every file of finished runs against their seals; exit code 2 and the files' names if any has changed."""
-    from benchmark.seal import SEAL, check_seal
+    from benchmark.runs.seal import SEAL, check_seal
 
     for folder in runs:
         if not (folder / SEAL).exists():
@@ -256,7 +256,7 @@ def metrics() -> None:
     from rich.table import Table
 
     from benchmark.metrics import METRICS
-    from benchmark.results import wide_console
+    from benchmark.scoring.rows import wide_console
 
     table = Table("metric", "unit", "better", "computed", "what it is", box=None)
     for metric in METRICS.values():
@@ -271,7 +271,7 @@ def models() -> None:
     from rich.table import Table
 
     from baselines import registry
-    from benchmark.results import wide_console
+    from benchmark.scoring.rows import wide_console
 
     table = Table("model", "looks at", "futures", "paper", box=None)
     for name, model in registry.models().items():
@@ -287,7 +287,7 @@ def protocols() -> None:
     from rich.table import Table
 
     from benchmark.protocols import PROTOCOLS
-    from benchmark.results import wide_console
+    from benchmark.scoring.rows import wide_console
 
     table = Table("protocol", "dataset", "seen", "train", "test", "reported frames", "metrics", box=None)
     for protocol in PROTOCOLS.values():

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from baselines import registry
-from benchmark import protocols, scoring
-from benchmark.folder import check_same, read_facts
+from benchmark import protocols
 from benchmark.metrics import METRICS
-from benchmark.results import Floats, reported
-from benchmark.seal import check_seal
-from benchmark.statistics import mean_over_clips, paired_interval
-from mmnist_av.errors import InputError
+from benchmark.runs.folder import check_same, read_facts
+from benchmark.runs.seal import check_seal
+from benchmark.scoring import scores as scoring
+from benchmark.scoring.rows import Floats, reported
+from benchmark.scoring.statistics import mean_over_clips, paired_interval
+from mmnist_av.system.errors import InputError
 
 
 def compare(one: Path, other: Path) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mmnist_av.errors import unknown_name
+from mmnist_av.system.errors import unknown_name
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from mmnist_av.errors import InputError, unknown_name
+from mmnist_av.audio_features import M3SO_AUDIO, Spectrogram
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.spectrogram import M3SO_AUDIO, Spectrogram
+from mmnist_av.system.errors import InputError, unknown_name
 
 MISMATCH = "-av-mismatch"  # how the names of mismatched protocols end
 

@@ -12,27 +12,31 @@ import torch
 
 from baselines import registry
 from baselines.predictor import Predictor
-from benchmark import checkpoint, environment, logs, presets, protocols, results, validation
-from benchmark.evaluation import evaluate, practice_of, shape_of
-from benchmark.folder import claim
-from benchmark.launch import launch
+from benchmark import presets, protocols
+from benchmark.compute import Compute, choose_compute, keep_freed_memory
 from benchmark.metrics import choose
+from benchmark.metrics.resources import DOWNLOAD
 from benchmark.presets import Preset
 from benchmark.protocols import Protocol
-from benchmark.ranks import ALONE, Ranks
-from benchmark.sampling import futures_of
-from benchmark.scoring import Contender
-from benchmark.setting import DOWNLOAD
-from benchmark.targets import TrueClips
-from benchmark.trained import facts_of_training, load_trained, told_of
-from benchmark.training import Compute, StoredBatches, StreamedBatches, TrainingPlan, train
+from benchmark.runs import environment
+from benchmark.runs.folder import claim
+from benchmark.runs.pretrained import facts_of_training, load_trained, told_of
+from benchmark.scoring import rows as results
+from benchmark.scoring.evaluate import evaluate, practice_of, shape_of
+from benchmark.scoring.ground_truth import TrueClips
+from benchmark.scoring.samples import futures_of
+from benchmark.scoring.scores import Contender
+from benchmark.training import checkpoint, logs, validation
+from benchmark.training.launch import launch
+from benchmark.training.loop import StoredBatches, StreamedBatches, TrainingPlan, train
+from benchmark.training.processes import ALONE, Ranks
 from mmnist_av.clips import M3SOStream, StoredClips
-from mmnist_av.errors import InputError
-from mmnist_av.files import is_leftover, sole_writer
+from mmnist_av.dataset import REMEDY, Dataset, open_dataset, verify
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.store import REMEDY, Dataset, open_dataset, verify
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import is_leftover, sole_writer
 
 STREAM = Path("stream")  # what --data says for clips rendered as they are asked for
 
@@ -80,8 +84,8 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
     metrics = choose(job.metrics, protocol.metrics)
     config = registry.configure(job.model, job.settings)
     folder = job.out or folder_of(job)
-    environment.keep_freed_memory()
-    compute = environment.choose_compute(job.device, ranks)
+    keep_freed_memory()
+    compute = choose_compute(job.device, ranks)
     dataset = ranks.in_turn(lambda: open_or_make(job, protocol, preset))
     model = build(job, protocol, StoredClips(dataset.split("test")), config).to(compute.device)
     plan = plan_of(job, preset, model)

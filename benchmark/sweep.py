@@ -11,16 +11,17 @@ from pathlib import Path
 import pandas as pd
 
 from baselines import registry
-from benchmark import environment, presets, protocols
-from benchmark.folder import read_json
-from benchmark.results import COLUMNS, read_rows, wide_console
+from benchmark import presets, protocols
 from benchmark.run import Job, folder_of, open_or_make
-from benchmark.seal import SEAL, is_whole
-from mmnist_av.engine import in_order, open_engine
-from mmnist_av.errors import InputError
-from mmnist_av.files import written_whole
-from mmnist_av.progress import track
-from mmnist_av.store import open_dataset
+from benchmark.runs import environment
+from benchmark.runs.folder import read_json
+from benchmark.runs.seal import SEAL, is_whole
+from benchmark.scoring.rows import COLUMNS, read_rows, wide_console
+from mmnist_av.dataset import open_dataset
+from mmnist_av.system.engine import in_order, open_engine
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import written_whole
+from mmnist_av.system.progress import track
 
 LINE = ("protocol", "preset", "fingerprint", "metric", "sampling", "k", "frame")  # with the model: one line of a sum
 GIVEN = ("model", "protocol", "preset", "seed", "data", "out")  # options of a run that the sweep gives

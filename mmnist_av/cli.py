@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmnist_av import __version__
-from mmnist_av.errors import OneLineErrors
 from mmnist_av.m3so.spec import SPLIT_IDS, Spec
+from mmnist_av.system.errors import OneLineErrors
 
 if TYPE_CHECKING:
-    from mmnist_av.store import Dataset
+    from mmnist_av.dataset import Dataset
 
 
 # The options that choose a world, by field of Spec
@@ -117,7 +117,7 @@ def merge_command(shards: tuple[Path, ...], out: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def info(folder: Path) -> None:
     """Say what the dataset in FOLDER is."""
-    from mmnist_av.store import open_dataset
+    from mmnist_av.dataset import open_dataset
 
     dataset = open_dataset(folder)
     spec, manifest = dataset.spec, dataset.manifest
@@ -140,8 +140,8 @@ def info(folder: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("preview"), help="Folder for pictures and movies.")
 def preview_command(folder: Path, clips: tuple[int, ...], split: str, out: Path) -> None:
     """Show clips of the dataset in FOLDER: movies with sound, GIFs, figures that explain them, a sheet of many."""
-    from mmnist_av.preview import preview
-    from mmnist_av.store import open_dataset
+    from mmnist_av.dataset import open_dataset
+    from mmnist_av.preview.pictures import preview
 
     for path in preview(open_dataset(folder), split, clips or (0,), out):
         click.echo(path)
@@ -156,8 +156,8 @@ def export_command(folder: Path, form: str, out: Path) -> None:
 
     Nothing is lost: mmnist-av import brings the same dataset back.
     """
-    from mmnist_av.exchange import export
-    from mmnist_av.store import open_dataset
+    from mmnist_av.dataset import open_dataset
+    from mmnist_av.exchange.convert import export
 
     export(open_dataset(folder), form, out)
     click.echo(out)
@@ -168,7 +168,7 @@ def export_command(folder: Path, form: str, out: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write; new or empty.")
 def import_command(folder: Path, out: Path) -> None:
     """Make the dataset again that mmnist-av export wrote to FOLDER: the same bytes, or an error."""
-    from mmnist_av.exchange import import_
+    from mmnist_av.exchange.convert import import_
 
     click.echo(f"{out}: {_summary(import_(folder, out))}")
 
@@ -177,7 +177,7 @@ def import_command(folder: Path, out: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def verify_command(folder: Path) -> None:
     """Read every byte of the dataset in FOLDER and compare it with what was written."""
-    from mmnist_av.store import refuse_damaged
+    from mmnist_av.dataset import refuse_damaged
 
     refuse_damaged(folder)
     click.echo(f"{folder}: every file is as it was written")

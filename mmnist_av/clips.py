@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from mmnist_av.errors import InputError, unknown_name
+from mmnist_av.dataset import Split
 from mmnist_av.m3so.digits import Digits, load_pool
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import render_audio
 from mmnist_av.m3so.spec import MOST_CLIPS, SEEDS, SPLIT_IDS, Spec
 from mmnist_av.m3so.world import simulate
-from mmnist_av.store import Split
+from mmnist_av.system.errors import InputError, unknown_name
 
 
 class Clip(TypedDict):

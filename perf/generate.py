@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmnist_av.files import sync_folder
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import simulate
+from mmnist_av.system.files import sync_folder
 
 ARRAYS = "train/frames.npy", "train/audio.npy"
 

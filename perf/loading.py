@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 
 from baselines.predictor import Batch, ClipShape
 from baselines.sound2sight import Sound2Sight
-from benchmark import environment, protocols, training
-from benchmark.training import Compute
+from benchmark import inputs, protocols
+from benchmark.compute import Compute, keep_freed_memory
+from benchmark.training import loop as training
 from mmnist_av.clips import M3SOStream, StoredClips
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that load beside this one")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    environment.keep_freed_memory()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         split = generate(Path(folder) / "data", Spec(), {"train": options.clips}, seed=0).split("train")
         stored = DataLoader(
@@ -63,12 +64,12 @@ def clips_a_second(action, items) -> float:
 
 
 def deliver(clips) -> None:
-    training.as_seen_and_heard(clips, PROTOCOL, CPU.device)
+    inputs.as_seen_and_heard(clips, PROTOCOL, CPU.device)
 
 
 def one_batch(split) -> Batch:
     clips = StoredClips(split, PROTOCOL.train_frames)
-    return Batch(*training.load_clips(clips, range(BATCH), PROTOCOL, CPU.device), PROTOCOL.seen)
+    return Batch(*inputs.load_clips(clips, range(BATCH), PROTOCOL, CPU.device), PROTOCOL.seen)
 
 
 def train_on(batch):

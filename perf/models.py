@@ -15,7 +15,10 @@ import torch
 
 from baselines import registry
 from baselines.predictor import Batch, ClipShape, Noise, Progress
-from benchmark import environment, protocols, training
+from benchmark import protocols
+from benchmark.compute import choose_compute, keep_freed_memory
+from benchmark.runs import environment
+from benchmark.training import loop as training
 
 PEER = "sound2sight"
 SHAPE = ClipShape((1, 48, 48), (41, 21))
@@ -75,8 +78,8 @@ def main():
     parser.add_argument("--float32", action="store_true")
     parser.add_argument("--repeats", type=int, default=7)
     asked = parser.parse_args()
-    environment.keep_freed_memory()
-    compute, protocol = environment.choose_compute(asked.device), protocols.find(asked.protocol)
+    keep_freed_memory()
+    compute, protocol = choose_compute(asked.device), protocols.find(asked.protocol)
     device, clips = compute.device, CLIPS[asked.protocol]
     frames = torch.rand(clips, protocol.train_frames, *SHAPE.frame, device=device)
     given = Batch(frames, torch.rand(*frames.shape[:2], *SHAPE.audio, device=device), protocol.seen)

@@ -9,9 +9,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: pytes
 import pytest
 import torch
 
+from mmnist_av.dataset import Dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.store import Dataset
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layers.convolutions import UnfoldingConvTranspose2d, normed, summary
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 def frame_widths(size: int) -> list[int]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layers.convolutions import HalvingConv2d, normed, summary
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 def extent_after(extent: int, kernel: int, stride: int, padding: int) -> int:

@@ -8,7 +8,6 @@ from typing import Literal
 
 from torch import Tensor
 
-from benchmark import weights
 from benchmark.metrics.block import block_iou
 from benchmark.metrics.bounces import bounce_f1, sync_lag
 from benchmark.metrics.diversity import self_similarity, self_similarity_flow
@@ -17,10 +16,11 @@ from benchmark.metrics.fooling import train_judge
 from benchmark.metrics.frechet import FEW, LEAST
 from benchmark.metrics.image import psnr, ssim, ssim_uniform
 from benchmark.metrics.reader import digit_accuracy
+from benchmark.metrics.resources import Measure, Setting, Unavailable
 from benchmark.metrics.track import position_error
 from benchmark.metrics.uncertainty import uncertainty_rank
-from benchmark.setting import Measure, Setting, Unavailable
-from mmnist_av.errors import InputError, unknown_name
+from benchmark.networks import weights
+from mmnist_av.system.errors import InputError, unknown_name
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Metric:
     range: tuple[float, float]
     unit: str  # "" for a pure number
     frames: Literal["all", "last", "clip"]  # which predicted frames have a score; clip: one for all of them
-    target: str  # what it compares with: a key of benchmark.targets.TARGETS
+    target: str  # what it compares with: a key of benchmark.scoring.ground_truth.TARGETS
     source: str  # what it is, and where it comes from
     # What of a prediction it looks at; with error: frames, and as one more channel the error that is expected of each.
     judges: Literal["frames", "flow", "frames with error"] = "frames"

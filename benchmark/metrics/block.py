@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 BRIGHTNESS_UNITS = 255 * 2**14  # in 1.0: a level k / 255 of an 8-bit picture, rounded to float32, is whole again
 

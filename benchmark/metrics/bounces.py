@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from benchmark.metrics.track import LEAST_INK, centroids, moments
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 # Of the change of velocity that is a bounce, px a frame. Digits stand on whole px, so that in straight motion velocity
 # changes by up to 1 px along each axis, sqrt(2) in all.

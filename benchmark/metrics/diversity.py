@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.metrics.flow import tvl1
 from benchmark.metrics.image import ssim
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 PAIRS = 50  # of a clip's samples
 FLOW_SAMPLES = 4  # a clip's first, and all their pairs: TV-L1 takes some 20 ms a frame

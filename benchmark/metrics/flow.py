@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 @torch.no_grad()

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from baselines.sound2sight import FAKE, REAL, Discriminator, Sound2SightConfig, label_loss, windows
+from benchmark.metrics.resources import Measure, Practice, Setting, Unavailable
 from benchmark.networks.inference import float32
-from benchmark.setting import Measure, Practice, Setting, Unavailable
-from mmnist_av.progress import track
+from mmnist_av.system.progress import track
 
 STEPS, BATCH = 300, 16  # of the judge's training (this benchmark's)
 HISTORY = Sound2SightConfig.history

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 LEAST = 16  # rows a side below which the distance is refused
 FEW = 256  # rows a side below which it is mostly sampling error, and must not be read without their number

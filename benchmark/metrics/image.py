@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 PSNR_FLOOR = 1e-6  # of the mean squared error: 60 dB at most
 K1, K2 = 0.01, 0.03  # Wang et al. 2004, section III.B

@@ -8,9 +8,9 @@ import lpips
 import torch
 from torch import Tensor
 
-from benchmark import weights
+from benchmark.networks import weights
 from benchmark.networks.inference import full_precision, rgb
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 LINEAR = Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth"  # the package brings it along
 LINEAR_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
@@ -23,7 +23,7 @@ Comparison = Callable[[Tensor, Tensor], Tensor]
 def load_lpips(backbone: Mapping[str, Tensor], device: torch.device) -> Comparison:
     """LPIPS of the `lpips` package, AlexNet, v0.1, as a function of (target, prediction).
 
-    backbone: the state dict of torchvision's AlexNet (benchmark.weights, "alexnet").
+    backbone: the state dict of torchvision's AlexNet (benchmark.networks.weights, "alexnet").
 
     The function: target (B, 1, T, C, H, W), prediction (B, K, T, C, H, W), float in [0, 1], C 1 (repeated) or 3, H and
     W at least LEAST_SIDE. Returns (B, K, T) float64 on `device`, 0 for equal frames. Raises InputError for others.

@@ -9,7 +9,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from benchmark.networks.inference import float32
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 WEIGHTS = "reader.safetensors"  # beside this file; made by `python -m benchmark.metrics.train_reader`
 WEIGHTS_SHA256 = "990117ab60a4f51ec4a96b3855e862d4f0e008db5463d4e4b435e8a6cacc0f08"

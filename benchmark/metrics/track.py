@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 LEAST_INK = 1.0  # white pixels' worth that a frame must show to have a centre; this benchmark's
 

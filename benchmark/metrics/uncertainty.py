@@ -5,7 +5,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 @torch.no_grad()

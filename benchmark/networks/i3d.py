@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.networks.inference import full_precision, levels, rgb
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 CLASSES = 400
 SIDE = 224  # px of the frames it was trained on
@@ -38,7 +38,7 @@ MIXED = {
 def load_i3d(state: Mapping[str, Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
     """The logits of whole clips: a function of (N, T, C, H, W) float in [0, 1], C 1 (repeated) or 3, T at least 9.
 
-    state: the state dict of TF Hub's i3d-kinetics-400 (benchmark.weights, "i3d").
+    state: the state dict of TF Hub's i3d-kinetics-400 (benchmark.networks.weights, "i3d").
 
     The function returns (N, 400) float32 on the CPU. Frames are rounded to 8 bits, resized to 224x224 (bilinear,
     half-pixel centres, no antialiasing: as PyTorch's ports of FVD do, where the original had TensorFlow 1's resizing)

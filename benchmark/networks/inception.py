@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_fidelity import FeatureExtractorInceptionV3
 
 from benchmark.networks.inference import full_precision, levels, rgb
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 FEATURES = 2048
 FRAMES_AT_ONCE = 16  # bounds memory: some 0.3 GB of activations
@@ -17,7 +17,7 @@ FRAMES_AT_ONCE = 16  # bounds memory: some 0.3 GB of activations
 def load_inception(state: Mapping[str, Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
     """The pool features of frames: a function of (N, C, H, W) float in [0, 1], C 1 (repeated) or 3.
 
-    state: the state dict of torch-fidelity's weights (benchmark.weights, "inception").
+    state: the state dict of torch-fidelity's weights (benchmark.networks.weights, "inception").
 
     The function returns (N, 2048) float32 on the CPU. Frames are rounded to 8 bits and resized to 299x299 as TensorFlow
     1 did. Raises InputError for other frames. Source: Heusel et al. 2017; torch-fidelity, with which it agrees.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 def rgb(frames: Tensor, name: str) -> Tensor:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from benchmark.metrics import METRICS
 from benchmark.report.runs import RunFolder, futures_of
-from benchmark.scoring import samplings
-from benchmark.statistics import best_of_k, bootstrap_interval, mean_over_clips
+from benchmark.scoring.scores import samplings
+from benchmark.scoring.statistics import best_of_k, bootstrap_interval, mean_over_clips
 
 Floats = NDArray[np.floating]
 

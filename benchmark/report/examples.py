@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.protocols import Protocol
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 NUMBERS = ("seen", "fps", "sample_rate")
 ARRAYS = ("clips", "truth", "mean", "best", "random", "audio")

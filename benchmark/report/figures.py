@@ -20,7 +20,7 @@ from benchmark.report.curves import (
     validation_curves,
 )
 from benchmark.report.runs import RunFolder
-from benchmark.statistics import SAMPLINGS
+from benchmark.scoring.statistics import SAMPLINGS
 
 COLUMN = 3.4  # inches
 LETTER = 0.06  # inches, about

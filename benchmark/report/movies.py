@@ -9,8 +9,8 @@ import soundfile
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.report.examples import Examples, Frames
-from mmnist_av.movie import write_movie
-from mmnist_av.preview import PLAYABLE, enlarge
+from mmnist_av.preview.movie import write_movie
+from mmnist_av.preview.pictures import PLAYABLE, enlarge
 
 SIDE = 192  # px that a picture is enlarged to, at least
 GAP = 8  # px between pictures

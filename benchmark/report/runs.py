@@ -12,15 +12,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from baselines import registry
-from benchmark import protocols, results, scoring
-from benchmark.folder import check_same, read_facts, read_json
+from benchmark import protocols
 from benchmark.metrics import METRICS
 from benchmark.protocols import Protocol
 from benchmark.report.examples import Examples, read_examples
-from benchmark.scoring import Scores
-from benchmark.seal import check_seal
-from benchmark.statistics import SAMPLINGS, mean_over_clips
-from mmnist_av.errors import InputError
+from benchmark.runs.folder import check_same, read_facts, read_json
+from benchmark.runs.seal import check_seal
+from benchmark.scoring import rows as results
+from benchmark.scoring import scores as scoring
+from benchmark.scoring.scores import Scores
+from benchmark.scoring.statistics import SAMPLINGS, mean_over_clips
+from mmnist_av.system.errors import InputError
 
 CURVE = ("step", "epoch", "seconds")  # the first columns of training.csv
 FLOOR_TOLERANCE = 1e-3  # relative: floors' means over clips differ by no more where the same clips were scored alike

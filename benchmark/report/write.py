@@ -13,9 +13,9 @@ from benchmark.report import figures, movies, page, strips
 from benchmark.report.curves import POINTS
 from benchmark.report.page import Item, Section
 from benchmark.report.runs import RunFolder, open_runs
-from benchmark.seal import SEAL, seal
-from mmnist_av.errors import InputError
-from mmnist_av.files import LOCK, sole_writer
+from benchmark.runs.seal import SEAL, seal
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import LOCK, sole_writer
 
 PAGE = "index.html"
 

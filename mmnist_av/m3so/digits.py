@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmnist_av.errors import InputError, unknown_name
+from mmnist_av.system.errors import InputError, unknown_name
 
 INK = 20  # px, the most an ink box measures on a side
 

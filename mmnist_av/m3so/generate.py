@@ -13,18 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmnist_av import __version__
-from mmnist_av.card import write_card
-from mmnist_av.engine import Engine, ahead, in_order, open_engine
-from mmnist_av.errors import InputError, unknown_name
-from mmnist_av.files import GrowingArray, remove_leftovers, sole_writer
-from mmnist_av.m3so.digits import POOL_SHA256, Digits, check_source, load_pool
-from mmnist_av.m3so.journal import JOURNAL, Journal, open_journal, refuse_another
-from mmnist_av.m3so.picture import render_frames
-from mmnist_av.m3so.sound import render_audio
-from mmnist_av.m3so.spec import MOST_CLIPS, SEEDS, SPLIT_IDS, Spec, spec_from_dict
-from mmnist_av.m3so.world import Truth, simulate
-from mmnist_av.progress import progress_bar
-from mmnist_av.store import (
+from mmnist_av.dataset import (
     MANIFEST,
     Dataset,
     clips_of,
@@ -34,6 +23,17 @@ from mmnist_av.store import (
     write_manifest,
     write_truth,
 )
+from mmnist_av.exchange.card import write_card
+from mmnist_av.journal import JOURNAL, Journal, open_journal, refuse_another
+from mmnist_av.m3so.digits import POOL_SHA256, Digits, check_source, load_pool
+from mmnist_av.m3so.picture import render_frames
+from mmnist_av.m3so.sound import render_audio
+from mmnist_av.m3so.spec import MOST_CLIPS, SEEDS, SPLIT_IDS, Spec, spec_from_dict
+from mmnist_av.m3so.world import Truth, simulate
+from mmnist_av.system.engine import Engine, ahead, in_order, open_engine
+from mmnist_av.system.errors import InputError, unknown_name
+from mmnist_av.system.files import GrowingArray, remove_leftovers, sole_writer
+from mmnist_av.system.progress import progress_bar
 
 Rendered = tuple[NDArray[np.uint8], NDArray[np.int16]]  # frames and sound of the same clips
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmnist_av.errors import InputError
+from mmnist_av.dataset import Dataset, Split, open_dataset, read_manifest, refuse_damaged
 from mmnist_av.m3so.generate import Rendered, asked_of, clips_at_once, write_once
 from mmnist_av.m3so.spec import Spec, spec_from_dict
-from mmnist_av.store import Dataset, Split, open_dataset, read_manifest, refuse_damaged
+from mmnist_av.system.errors import InputError
 
 
 def merge(out: Path, parts: Sequence[Path]) -> Dataset:

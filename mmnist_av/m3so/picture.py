@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mmnist_av.errors import InputError
 from mmnist_av.m3so.digits import Digits
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import Truth
+from mmnist_av.system.errors import InputError
 
 _AT_ONCE = 2_000_000  # pixels, those of 8 clips of M3SO: they stay in the processor's cache while they are drawn
 _WHITE = 255

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmnist_av.errors import InputError, unknown_name
+from mmnist_av.system.errors import InputError, unknown_name
 
 SPLIT_IDS = {"train": 0, "val": 1, "test": 2}  # part of the random key, so the numbers are for ever
 

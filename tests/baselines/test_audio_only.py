@@ -7,7 +7,7 @@ import torch
 
 from baselines.audio_only import AudioOnly, AudioOnlyConfig
 from baselines.predictor import Batch, ClipShape, Progress
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 SMALL = ClipShape((1, 16, 16), (11, 11))
 TOTAL = 6

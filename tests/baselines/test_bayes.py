@@ -8,13 +8,13 @@ from baselines.bayes import WORLD, BayesAV, BayesConfig, BayesV, Filter, read_fr
 from baselines.predictor import ClipShape, Noise
 from benchmark.metrics.block import block_iou
 from benchmark.metrics.image import psnr
-from mmnist_av.errors import InputError
+from mmnist_av.audio_features import M3SO_AUDIO
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import keys_pressed, render_audio
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import simulate
-from mmnist_av.spectrogram import M3SO_AUDIO
+from mmnist_av.system.errors import InputError
 
 SHAPE = ClipShape((1, 48, 48), (41, 21))
 POOL = load_pool("embedded")["test"]

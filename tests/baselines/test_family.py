@@ -8,9 +8,8 @@ from torch import nn
 
 from baselines import registry
 from baselines.predictor import Batch, ClipShape, Noise, Progress
-from benchmark import checkpoint
-from benchmark.training import adam
-from mmnist_av.errors import InputError
+from benchmark.training.loop import adam, checkpoint
+from mmnist_av.system.errors import InputError
 
 SMALL = ClipShape((1, 16, 16), (11, 11))
 SEEN, TOTAL = 3, 7

@@ -7,7 +7,7 @@ import pytest
 from baselines import registry
 from baselines.floors import Black
 from baselines.predictor import ClipShape
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 def test_unknown_model_is_told_the_nearest_names():

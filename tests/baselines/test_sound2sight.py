@@ -21,7 +21,7 @@ from baselines.sound2sight import (
     adversarial_loss,
     discriminator_loss,
 )
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 SMALL = ClipShape((1, 16, 16), (11, 11))
 SEEN, TOTAL = 3, 7

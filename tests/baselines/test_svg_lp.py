@@ -8,7 +8,7 @@ import torch
 from baselines.layers.recurrent import Gaussian
 from baselines.predictor import Batch, ClipShape, Noise, Progress
 from baselines.svg_lp import SVGLP, SVGLPConfig
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 SMALL = ClipShape((1, 16, 16), (11, 11))
 SEEN, TOTAL = 3, 7

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmark import training
 from benchmark.cli import main
 from benchmark.metrics import METRICS
-from benchmark.training import Diverged
+from benchmark.training import loop as training
+from benchmark.training.loop import Diverged
 
 
 def avbench(*arguments):

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from benchmark.cli import main
 from benchmark.compare import compare, differences
 from benchmark.run import Job, run
-from benchmark.seal import unsealed
-from benchmark.statistics import paired_interval
-from mmnist_av.errors import InputError
+from benchmark.runs.seal import unsealed
+from benchmark.scoring.statistics import paired_interval
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
 
 EACH = ("psnr", "ssim", "ssim_uniform", "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
 THIN = {"hidden": "16", "transformer_width": "16", "feedforward": "16", "embedding": "16"}

@@ -6,8 +6,8 @@ from benchmark.metrics import METRICS
 from benchmark.presets import PRESETS
 from benchmark.presets import find as find_preset
 from benchmark.protocols import PROTOCOLS, find
-from mmnist_av.errors import InputError
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
 
 
 def test_m3so_protocols_are_the_papers():

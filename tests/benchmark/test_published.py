@@ -6,16 +6,17 @@ import torch
 from torchvision.models import alexnet, inception_v3
 
 from baselines.predictor import Prediction
-from benchmark import metrics, weights
+from benchmark import metrics
 from benchmark.metrics import frechet
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.perceptual import load_lpips
+from benchmark.metrics.resources import Setting
+from benchmark.networks import weights
 from benchmark.networks.i3d import i3d, load_i3d
 from benchmark.networks.inception import load_inception
 from benchmark.protocols import PROTOCOLS
-from benchmark.scoring import Contender, score_all
-from benchmark.setting import Setting
-from benchmark.targets import TrueClips
+from benchmark.scoring.ground_truth import TrueClips
+from benchmark.scoring.scores import Contender, score_all
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 

@@ -11,22 +11,24 @@ import pytest
 import safetensors.torch
 import torch
 
-from benchmark import evaluation, scoring, training
 from benchmark import run as run_module
 from benchmark.compare import compare
 from benchmark.metrics import fooling
 from benchmark.presets import PRESETS
 from benchmark.report import renew_report, write_report
 from benchmark.report.runs import open_runs
-from benchmark.results import read_rows
 from benchmark.run import STREAM, Job, run
-from benchmark.seal import check_seal, unsealed
-from benchmark.trained import facts_of_training
-from mmnist_av.errors import InputError
-from mmnist_av.files import sha256, sole_writer
+from benchmark.runs.pretrained import facts_of_training
+from benchmark.runs.seal import check_seal, unsealed
+from benchmark.scoring import evaluate as evaluation
+from benchmark.scoring import scores as scoring
+from benchmark.scoring.rows import read_rows
+from benchmark.training import loop as training
+from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.store import open_dataset
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import sha256, sole_writer
 
 THIN = {"hidden": "16", "transformer_width": "16", "feedforward": "16", "embedding": "16"}
 

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from benchmark import sweep as sweep_module
 from benchmark.cli import main
-from benchmark.results import read_rows
+from benchmark.scoring.rows import read_rows
 from benchmark.sweep import Sweep, over_seeds, rows_of, sweep
-from mmnist_av.errors import InputError
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from mmnist_av.cli import main
+from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.store import open_dataset
 
 SMALL = ["--train", "2", "--val", "1", "--test", "1"]
 
@@ -109,6 +109,6 @@ def test_help_waits_for_no_array_library():
 
 
 def test_only_what_needs_torch_brings_it():
-    modules = "mmnist_av.cli, mmnist_av.store, mmnist_av.m3so.generate"
+    modules = "mmnist_av.cli, mmnist_av.dataset, mmnist_av.m3so.generate"
     check = f"import sys, {modules}; sys.exit(bool({{'torch', 'pandas', 'rich'}} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", check], check=True)

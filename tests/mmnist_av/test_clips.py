@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmnist_av.clips import M3SOStream, StoredClips
-from mmnist_av.errors import InputError
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
 
 
 @pytest.mark.parametrize("frames", [None, 1, 30, 100])

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from scipy.signal import resample_poly
 
-from mmnist_av.exchange import export
+from mmnist_av.exchange.convert import export
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.sound import keys_pressed
 from mmnist_av.m3so.spec import Spec

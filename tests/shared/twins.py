@@ -8,12 +8,13 @@ from torch import nn
 from baselines.predictor import ClipShape, Loss, Player, Predictor
 from baselines.puq import PUQ
 from baselines.sound2sight import Sound2Sight
+from benchmark.compute import Compute
 from benchmark.protocols import Protocol
-from benchmark.ranks import ALONE, Ranks
-from benchmark.training import Compute, StoredBatches, TrainingPlan, train
+from benchmark.training.loop import StoredBatches, TrainingPlan, train
+from benchmark.training.processes import ALONE, Ranks
 from mmnist_av.clips import StoredClips
-from mmnist_av.errors import InputError
-from mmnist_av.store import open_dataset
+from mmnist_av.dataset import open_dataset
+from mmnist_av.system.errors import InputError
 
 
 class Rivals(Predictor):

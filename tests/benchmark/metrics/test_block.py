@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.metrics.block import block_iou, brightest_window
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 def square(x, y, height=48, width=48, size=16, brightness=1.0):

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.metrics.bounces import LONGEST_LAG, Bounces, bounce_f1, bounces, matched, sync_lag
-from mmnist_av.errors import InputError
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import block_mask, render_frames
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import simulate
+from mmnist_av.system.errors import InputError
 
 CLIPS = 60
 

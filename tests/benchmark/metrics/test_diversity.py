@@ -16,7 +16,7 @@ from benchmark.metrics.diversity import (
 )
 from benchmark.metrics.flow import tvl1
 from benchmark.metrics.image import ssim
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 def futures(*shape, seed=0):

@@ -8,11 +8,11 @@ import torch
 from skimage.registration import optical_flow_tvl1
 
 from benchmark.metrics.flow import aepe, tvl1
-from mmnist_av.errors import InputError
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import backward_flow, render_frames
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import simulate
+from mmnist_av.system.errors import InputError
 
 SPEC = Spec(frames=6)
 

@@ -6,8 +6,8 @@ import torch
 from baselines.predictor import ClipShape
 from benchmark.metrics import fooling
 from benchmark.metrics.fooling import HISTORY, telling_apart, train_judge, trained
-from benchmark.setting import Practice, Setting, Unavailable
-from benchmark.targets import TrueClip
+from benchmark.metrics.resources import Practice, Setting, Unavailable
+from benchmark.scoring.ground_truth import TrueClip
 
 SHAPE = ClipShape((1, 16, 16), (11, 11))
 SEEN, LENGTH, CLIPS = 3, 7, 6

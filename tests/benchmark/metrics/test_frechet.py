@@ -9,7 +9,7 @@ from scipy.linalg import sqrtm
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from benchmark.metrics.frechet import LEAST, frechet_distance
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 def normal(*shape, seed=0):

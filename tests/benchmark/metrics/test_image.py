@@ -14,7 +14,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 
 from benchmark.metrics import image
 from benchmark.metrics.image import psnr, ssim, ssim_uniform
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 METRICS = [psnr, ssim, ssim_uniform]
 SEED = np.random.default_rng(0)

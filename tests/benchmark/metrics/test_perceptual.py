@@ -11,7 +11,7 @@ from torchvision.models import alexnet
 
 from benchmark.metrics import perceptual
 from benchmark.metrics.perceptual import load_lpips
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 CPU = torch.device("cpu")
 

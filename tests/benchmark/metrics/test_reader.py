@@ -10,11 +10,11 @@ from torch import nn
 
 from benchmark.metrics import reader, train_reader
 from benchmark.metrics.reader import Reader, digit_accuracy, read_digits
-from mmnist_av.errors import InputError
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import simulate
+from mmnist_av.system.errors import InputError
 
 
 def clips(spec, count, split="test"):

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from benchmark.metrics import METRICS, choose, find
+from benchmark.metrics.resources import Setting, Unavailable
 from benchmark.protocols import PROTOCOLS
-from benchmark.setting import Setting, Unavailable
-from benchmark.targets import TARGETS
-from mmnist_av.errors import InputError
+from benchmark.scoring.ground_truth import TARGETS
+from mmnist_av.system.errors import InputError
 
 SETTING = Setting(torch.device("cpu"), 16, 1)
 COMPARED = [metric for metric in METRICS.values() if metric.name in ("psnr", "ssim", "ssim_uniform", "position_error")]

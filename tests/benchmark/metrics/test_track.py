@@ -7,7 +7,7 @@ import torch
 
 from benchmark.metrics import METRICS
 from benchmark.metrics.track import position_error
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 
 def frames(*shape, seed=0):

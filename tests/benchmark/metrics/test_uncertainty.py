@@ -5,7 +5,7 @@ import torch
 from scipy.stats import spearmanr
 
 from benchmark.metrics.uncertainty import uncertainty_rank
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 CLIPS, SAMPLES, FRAMES = 2, 3, 7
 

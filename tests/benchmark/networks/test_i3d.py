@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from benchmark.networks import i3d as module
 from benchmark.networks.i3d import i3d, load_i3d, same
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from torchvision.models import inception_v3
 
 from benchmark.networks import inception
 from benchmark.networks.inception import load_inception
-from mmnist_av.errors import InputError
+from mmnist_av.system.errors import InputError
 
 CPU = torch.device("cpu")
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from mmnist_av.errors import InputError
 from mmnist_av.m3so import digits
 from mmnist_av.m3so.digits import cut_out, load_pool
+from mmnist_av.system.errors import InputError
 
 
 def enlarged(image):

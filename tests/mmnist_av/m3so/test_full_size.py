@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.merge import merge
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.store import open_dataset
 
 pytestmark = pytest.mark.slow
 

@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmnist_av.card import CARD, CROISSANT
-from mmnist_av.errors import InputError
-from mmnist_av.files import GrowingArray, sha256, sole_writer
+from mmnist_av.dataset import MANIFEST, open_dataset
+from mmnist_av.exchange.card import CARD, CROISSANT
+from mmnist_av.journal import JOURNAL, Journal
 from mmnist_av.m3so import generate as module
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.generate import generate
-from mmnist_av.m3so.journal import JOURNAL, Journal
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import render_audio
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import simulate
-from mmnist_av.store import MANIFEST, open_dataset
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import GrowingArray, sha256, sole_writer
 
 SPEC, SIZES = Spec(obstacle=True), {"train": 11, "val": 0, "test": 4}
 

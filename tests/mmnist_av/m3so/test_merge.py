@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mmnist_av.errors import InputError
-from mmnist_av.files import sha256
+from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so import generate as generate_module
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.merge import merge
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.store import open_dataset
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import sha256
 
 SPEC, SIZES = Spec(obstacle=True), {"train": 11, "val": 0, "test": 4}
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from mmnist_av.errors import InputError
 from mmnist_av.m3so.spec import Spec, spec_from_dict
+from mmnist_av.system.errors import InputError
 
 SPECS = [
     Spec(),

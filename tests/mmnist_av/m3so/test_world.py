@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmnist_av.errors import InputError
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import backward_flow, block_mask, ink_masks, render_frames
 from mmnist_av.m3so.sound import gains, keys_pressed, render_audio
 from mmnist_av.m3so.spec import BLOCK, NONE, WALL, Spec
 from mmnist_av.m3so.world import simulate
+from mmnist_av.system.errors import InputError
 from worlds import ROW_COLUMN, worlds
 
 POOL = load_pool("embedded")["test"]

@@ -1,0 +1,53 @@
+"""Which device computes, and how precisely."""
+
+import ctypes
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from benchmark.training.processes import ALONE, Ranks
+from mmnist_av.system.errors import InputError
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how precisely tensors are computed."""
+
+    device: torch.device
+    bfloat16: bool  # autocast of the networks; losses, statistics and metrics stay float32
+    ranks: Ranks = ALONE  # the processes that train together
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which networks run."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+
+def choose_compute(device: str, ranks: Ranks = ALONE) -> Compute:
+    """The device called "auto" (CUDA if there is one), "cpu" or "cuda"; bfloat16 where its hardware multiplies it.
+
+    Of several ranks each gets a CUDA device of its own.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise InputError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+    if device == "cuda" or (device == "auto" and available):
+        own = torch.device("cuda") if ranks.count == 1 else torch.device("cuda", ranks.local)
+        return Compute(own, torch.cuda.is_bf16_supported(including_emulation=False), ranks)
+    return Compute(torch.device("cpu"), torch.cpu._is_avx512_bf16_supported(), ranks)
+
+
+def keep_freed_memory() -> None:
+    """Let the process keep the memory it frees, on Linux with glibc; elsewhere nothing happens.
+
+    A training step frees and takes again hundreds of megabytes. Handed back to the system and faulted in again, they
+    cost up to a fifth of the step.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, TypeError, OSError):
+        return
+    for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28)):
+        mallopt(parameter, value)

@@ -1,0 +1,92 @@
+"""Where a result comes from: code version, machine, libraries, precision."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from benchmark.compute import Compute
+from mmnist_av import __version__
+
+PACKAGES = ("mmnist_av", "benchmark", "baselines")  # what a result comes from, which documents and tests are not
+LIBRARIES = ("torch", "numpy", "pandas", "safetensors")
+
+
+def code_version(model: type | None = None) -> str:
+    """Our version; of a third party's model also its package, with a hash of it: "0.1.0+g1a2b3c4; theirs 5d6e7f8"."""
+    own = version_of(Path(__file__).parent.parent)
+    package = PACKAGES[0] if model is None else model.__module__.partition(".")[0]
+    return own if package in PACKAGES else f"{own}; {package} {_hash_of_sources(sys.modules[package])}"
+
+
+def _hash_of_sources(package: ModuleType) -> str:
+    folders = [Path(folder) for folder in getattr(package, "__path__", ())]
+    digest = hashlib.sha256()
+    if not folders:
+        digest.update(Path(str(package.__file__)).read_bytes())
+    for folder in folders:
+        for source in sorted(folder.rglob("*.py")):
+            digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def version_of(root: Path) -> str:
+    """The version of the packages in the folder `root`: in a checkout with the last commit that changed them.
+
+    Behind it a hash of what is not committed in them: "0.1.0+g1a2b3c4.dirty9a8b7c6d".
+    """
+    git = ("git", "-C", str(root))
+    try:
+        if not Path(_output(*git, "rev-parse", "--show-toplevel")).samefile(root):
+            return __version__
+        commit = _output(*git, "log", "-1", "--format=%h", "--abbrev=12", "--", *PACKAGES)
+        changes = _output(*git, "diff", "HEAD", "--", *PACKAGES)
+        new = _output(*git, "ls-files", "--others", "--exclude-standard", "--", *PACKAGES).splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    if not changes and not new:
+        return f"{__version__}+g{commit}"
+    digest = hashlib.sha256(changes.encode())
+    for name in new:
+        digest.update(name.encode() + (root / name).read_bytes())
+    return f"{__version__}+g{commit}.dirty{digest.hexdigest()[:8]}"
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def machine(device: torch.device) -> str:
+    """Processor, cores and accelerator, in words."""
+    words = f"{_processor()}, {os.cpu_count()} cores"
+    return f"{words}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else words
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe(compute: Compute, code: str) -> dict[str, object]:
+    """What environment.json holds; code: the code_version."""
+    return {
+        "code_version": code,
+        "machine": machine(compute.device),
+        "device": str(compute.device),
+        "precision": "bfloat16" if compute.bfloat16 else "float32",
+        "threads": torch.get_num_threads(),
+        "ranks": compute.ranks.count,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        **{library: version(library) for library in LIBRARIES},
+    }

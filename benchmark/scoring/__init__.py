@@ -1,0 +1,1 @@
+"""Samples drawn from a model, ground truth, scores per (clip, sample, frame), statistics, rows."""

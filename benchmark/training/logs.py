@@ -1,0 +1,169 @@
+"""What training leaves to read: training.csv, validation.csv, and the same for TensorBoard."""
+
+import csv
+import io
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from baselines.predictor import Loss
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import written_whole
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class TrainingLog:
+    """training.csv: one row a step. Opened again at step `first`, it keeps the rows before and drops the rest.
+
+    Columns that turn up later, those of a later stage's players, are empty in the rows before.
+    Raises InputError where rows before `first` are missing.
+    """
+
+    def __init__(self, path: Path, first: int) -> None:
+        kept = path.read_text().splitlines(keepends=True)[: first + 1] if first else []
+        if first and (len(kept) <= first or not kept[-1].startswith(f"{first - 1},")):
+            raise InputError(f"{path} lacks steps before {first}: delete {path.parent} to run again")
+        self._path = path
+        self._columns = kept[0].strip().split(",") if kept else []
+        try:
+            self._started = time.monotonic() - (float(kept[-1].split(",")[2]) if kept else 0.0)
+        except ValueError:
+            raise InputError(f"{path} is damaged at step {first - 1}: delete {path.parent} to run again") from None
+        self._rewrite("".join(kept))
+
+    def write(self, step: int, epoch: int, losses: Mapping[str, Loss]) -> dict[str, float]:
+        """Add a row: every player's loss and its terms; returns them by column."""
+        row: dict[str, float] = {"step": step, "epoch": epoch, "seconds": round(time.monotonic() - self._started, 3)}
+        found = scalars(losses)
+        row.update(found)
+        if not row.keys() <= set(self._columns):
+            self._widen([column for column in row if column not in self._columns])
+        csv.DictWriter(self._file, self._columns, lineterminator="\n").writerow(row)
+        self._file.flush()
+        return found
+
+    def _widen(self, columns: Sequence[str]) -> None:
+        """Give the rows so far more columns, empty ones."""
+        self._file.close()
+        self._columns += columns
+        rows = [f"{row}{',' * len(columns)}" for row in self._path.read_text().splitlines()[1:]]
+        self._rewrite("".join(f"{line}\n" for line in (",".join(self._columns), *rows)))
+
+    def _rewrite(self, text: str) -> None:
+        with written_whole(self._path) as part:
+            part.write_text(text)
+        self._file = self._path.open("a", newline="")
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def scalars(losses: Mapping[str, Loss]) -> dict[str, float]:
+    """Every player's loss, "player", and its terms, "player/term"."""
+    found = {}
+    for player, loss in losses.items():
+        found[player] = loss.total.item()
+        found.update({f"{player}/{term}": value.item() for term, value in loss.terms.items()})
+    return found
+
+
+class ValidationLog:
+    """validation.csv: the rows of every validation (`training.validation`), which say after how many steps it was.
+
+    Opened again after `first` steps, it keeps the validations up to there and drops the rest. `due` says after which
+    steps there is one: InputError where one of those kept is missing or not whole.
+    """
+
+    def __init__(self, path: Path, first: int, due: Callable[[int], bool]) -> None:
+        lines = path.read_text().splitlines() if first and path.exists() else []
+        header = lines[0].split(",") if lines else []
+        rows = [(line, fields) for line in lines[1:] if len(fields := next(csv.reader([line]))) == len(header)]
+        try:
+            kept = [(line, int(fields[header.index("step")])) for line, fields in rows]
+        except ValueError:
+            raise InputError(f"{path} is damaged: delete {path.parent} to run again") from None
+        kept = [(line, step) for line, step in kept if step <= first]
+        found, wanted = Counter(step for _, step in kept), {step for step in range(1, first + 1) if due(step)}
+        if found.keys() != wanted or len(set(found.values())) > 1:
+            raise InputError(f"{path} lacks validations before step {first}: delete {path.parent} to run again")
+        with written_whole(path) as part:
+            part.write_text("".join(f"{line}\n" for line in (*lines[:1], *(line for line, _ in kept))) if kept else "")
+        self._file = path.open("a", newline="")
+
+    def write(self, rows: pd.DataFrame) -> None:
+        """Add the rows of a validation, durably."""
+        text = io.StringIO()
+        fresh = self._file.tell() == 0
+        rows.to_csv(text, header=fresh, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
+        self._file.write(text.getvalue())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def open_board(folder: Path, first: int) -> "SummaryWriter":
+    """TensorBoard's log in `folder`, on the axis of steps taken; what is behind `first` steps is purged."""
+    return find_tensorboard()(str(folder), purge_step=first + 1)
+
+
+def find_tensorboard() -> "type[SummaryWriter]":
+    """The class that writes for TensorBoard; InputError where the package is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError("--tensorboard needs a package: pip install tensorboard") from error
+    return SummaryWriter
+
+
+class Logs:
+    """All logs of a training, gone on with after `first` steps. `due`: after which steps it is validated."""
+
+    def __init__(self, folder: Path, first: int, due: Callable[[int], bool] | None, tensorboard: bool) -> None:
+        self._training = TrainingLog(folder / "training.csv", first)
+        self._validation = None if due is None else ValidationLog(folder / "validation.csv", first, due)
+        self._board = open_board(folder / "tensorboard", first) if tensorboard else None
+
+    def write(self, step: int, epoch: int, losses: Mapping[str, Loss]) -> None:
+        """Add a step's losses."""
+        found = self._training.write(step, epoch, losses)
+        if self._board is not None:
+            for name, value in found.items():
+                self._board.add_scalar(name, value, step + 1)
+
+    def validated(self, steps: int, rows: pd.DataFrame) -> None:
+        """Add the rows of a validation after `steps` steps."""
+        if self._validation is not None:
+            self._validation.write(rows)
+        if self._board is not None:
+            for name, value in zip(zip(*(rows[c] for c in TAG), strict=True), rows["value"], strict=True):
+                self._board.add_scalar("/".join(("validation", *map(str, name))), value, steps)
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut."""
+        self._training.sync()
+        if self._board is not None:
+            self._board.flush()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for log in (self._training, self._validation, self._board):
+            if log is not None:
+                log.close()
+
+
+TAG = ("metric", "sampling", "frame")  # what names a validation's number for TensorBoard

@@ -1,0 +1,1 @@
+"""Movies with sound, strips and contact sheets of clips."""

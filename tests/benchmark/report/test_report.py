@@ -1,0 +1,530 @@
+"""Reports from run folders: what is drawn is what was scored, every file is whole, and what does not fit is refused."""
+
+import itertools
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import imageio.v3 as imageio
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmark import protocols
+from benchmark.cli import main
+from benchmark.compare import compare
+from benchmark.metrics import METRICS
+from benchmark.report import figures, movies, strips, write, write_report
+from benchmark.report.curves import best_of_k_curve, frame_curves, training_curves, uncertainty_curve, validation_curves
+from benchmark.report.runs import open_run, open_runs
+from benchmark.scoring import rows as results
+from benchmark.scoring.evaluate import tabulate
+from benchmark.scoring.scores import read_all
+from benchmark.scoring.statistics import bootstrap_interval
+from mmnist_av.system.errors import InputError
+
+CLIPS, K = 6, 4
+FACTS = {"preset": "demo", "fingerprint": "f" * 64, "dataset": "M3SO", "digits": "embedded", "test_clips": CLIPS}
+WHERE = {"device": "cpu", "precision": "float32", "code_version": "0.1.0", "machine": "a <fast> one"}
+FLOORS = ("black", "copy-last", "mean-seen")
+
+
+def names_of(protocol, frames=("all", "last", "clip"), of=("future", "pairs", "set")):
+    """The protocol's metrics of these kinds."""
+    return [
+        name for name in protocols.find(protocol).metrics if METRICS[name].frames in frames and METRICS[name].of in of
+    ]
+
+
+def scores_of(protocol, model, samples, seed):
+    """Scores of a model and the floors; the floors' do not depend on the seed."""
+    scores = {}
+    for number, (name, futures) in enumerate([(model, samples), *((floor, 1) for floor in FLOORS if floor != model)]):
+        rng = np.random.default_rng([seed if name == model else 0, number])
+        for metric in protocol.metrics:
+            facts = METRICS[metric]
+            frames = protocol.test_predicted if facts.frames == "all" else 1
+            if facts.of == "set":
+                scores[f"{name}/{metric}"] = rng.random(())
+                continue
+            values = rng.random((CLIPS, 1 if facts.of == "pairs" else min(futures, facts.futures or futures), frames))
+            if metric == "block_iou":
+                values[0] = np.nan
+            if facts.of == "pairs" and futures == 1:
+                values[:] = np.nan
+            scores[f"{name}/{metric}"] = values.astype(np.float32)
+            if futures > 1 and facts.of == "future":
+                scores[f"{name}/{metric}/mean_frame"] = rng.random((CLIPS, frames), np.float32)
+    return scores
+
+
+def make_run(folder, model="puq", protocol="m3so-nb", samples=K, seed=0, **changes):
+    """A run's folder as benchmark.run leaves it, without training and examples."""
+    folder.mkdir(parents=True)
+    facts = FACTS | {"model": model, "protocol": protocol, "samples": samples, "seed": seed} | changes
+    (folder / "config.json").write_text(json.dumps(facts))
+    (folder / "environment.json").write_text(json.dumps(WHERE))
+    found = protocols.find(protocol)
+    np.savez(folder / "scores.npz", **scores_of(found, model, samples, seed))
+    made = {"seed": seed, "steps": 8, "batch": 2, "settings": "", "trained": ""}
+    rows = tabulate(read_all(folder / "scores.npz"), found, facts, made, WHERE)
+    results.write_rows(rows, folder / "results.csv")
+    return folder
+
+
+def add_training(folder, steps=450):
+    losses = np.random.default_rng(1).normal(size=steps)
+    lines = [f"{step},{step // 100},{step / 10},{loss},{loss**2}" for step, loss in enumerate(losses)]
+    (folder / "training.csv").write_text("\n".join(["step,epoch,seconds,generator,generator/mse", *lines]) + "\n")
+    return losses
+
+
+VALIDATION = """step,epoch,metric,sampling,k,frame,value,low,high
+200,1,psnr,mean,4,6,18,17,19
+200,1,psnr,mean,4,mean,14,13,15
+100,0,psnr,mean,4,mean,12,11,13
+100,0,psnr,best_frame,4,mean,20,19,21
+"""
+
+
+def examples_of(protocol, channels=1, variance=None, side=48):
+    """Two examples, the second without a block."""
+    rng, frames, predicted = np.random.default_rng(2), protocol.test_frames, protocol.test_predicted
+    picture = (channels, side, side)
+    found = {
+        "clips": np.array([0, 5]),
+        "seen": protocol.seen,
+        "fps": 10,
+        "sample_rate": 8000,
+        "truth": rng.integers(0, 256, (2, frames, *picture), np.uint8),
+        "mean": rng.integers(0, 256, (2, predicted, *picture), np.uint8),
+        "best": rng.integers(0, 256, (2, predicted, *picture), np.uint8),
+        "random": rng.integers(0, 256, (2, 3, predicted, *picture), np.uint8),
+        "audio": rng.integers(-9000, 9000, (2, 800 * frames), np.int16),
+    }
+    if variance:
+        found["variance"] = rng.random((2, predicted, *variance), np.float32)
+    if protocol.obstacle:
+        found |= {"block": np.array([[3, 5], [-1, -1]]), "block_side": 16, "windows": rng.integers(0, 32, (2, K, 2))}
+    return found
+
+
+def full_run(folder, protocol="m3so", **changes):
+    make_run(folder, protocol=protocol, **changes)
+    add_training(folder)
+    (folder / "validation.csv").write_text(VALIDATION)
+    np.savez(folder / "examples.npz", **examples_of(protocols.find(protocol), variance=(1, 48, 48)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of M3SO with all that a run may leave; to be read only."""
+    return full_run(tmp_path_factory.mktemp("runs") / "puq")
+
+
+@pytest.fixture(scope="module")
+def report(run, tmp_path_factory):
+    return write_report([run], tmp_path_factory.mktemp("reports") / "report")
+
+
+class References(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [value for name, value in attributes if name in ("src", "href")]
+
+
+def test_every_picture_can_be_read_and_every_reference_leads_to_a_file(report):
+    there = {path.name for path in report.parent.iterdir()}
+    drawn, sampled = names_of("m3so", frames=("all", "last")), names_of("m3so", ("all", "last"), of="future")
+    names = {f"frames-{metric}" for metric in drawn} | {f"best-of-k-{metric}" for metric in sampled}
+    names |= {"validation-psnr", "training", "uncertainty", "puq-block"}
+    names |= {f"puq-clip-{clip:06d}-strip" for clip in (0, 5)}
+    pictures = {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    assert there == {"index.html", "puq-clip-000000.mp4", "puq-clip-000005.mp4"} | pictures
+    for path in report.parent.glob("*.svg"):
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    for path in report.parent.glob("*.png"):
+        assert imageio.imread(path).std() > 0
+    assert set(References(report.read_text()).found) == there - {"index.html"}
+
+
+def test_the_page_says_what_the_run_is_and_its_rows(report, run):
+    text = report.read_text()
+    assert "f" * 64 in text
+    assert "a &lt;fast&gt; one" in text
+    assert "<fast>" not in text
+    rows = results.read_rows(run / "results.csv")
+    row = rows.query("model == 'puq' and metric == 'psnr' and sampling == 'best_frame' and frame == '42'").iloc[0]
+    assert f"{row['value']:.2f} <small>[{row['low']:.2f}, {row['high']:.2f}]</small>" in text
+    assert text.count(f"best_frame of {K}</td>") == len(names_of("m3so", of="future"))
+    assert not re.search(r"https?://", text)
+
+
+def test_curves_are_the_means_over_clips_and_their_intervals(run):
+    found = frame_curves(open_run(run), "psnr")
+    with np.load(run / "scores.npz") as scores:
+        psnr = scores["puq/psnr"].astype(np.float64)
+        average = scores["puq/psnr/mean_frame"].astype(np.float64)
+    best = psnr[range(CLIPS), psnr.mean(2).argmax(1)]
+    plain = {"mean": psnr.mean(1), "best_sequence": best, "best_frame": psnr.max(1), "mean_frame": average}
+    assert list(found) == [f"{name} of {K}" for name in plain]
+    for name, values in plain.items():
+        curve = found[f"{name} of {K}"]
+        assert curve.at.tolist() == list(range(31, 71))
+        np.testing.assert_allclose(curve.value, values.mean(0), rtol=1e-12)
+        np.testing.assert_array_equal((curve.low, curve.high), bootstrap_interval(values))
+    floor = frame_curves(open_run(run), "psnr", "black")
+    assert list(floor) == ["single"]
+    block = frame_curves(open_run(run), "block_iou")[f"mean of {K}"]
+    assert block.at.tolist() == [70]
+    with np.load(run / "scores.npz") as scores:
+        assert block.value[0] == pytest.approx(scores["puq/block_iou"][1:].mean())
+
+
+def test_every_panel_draws_one_sampling_and_the_floors(run, tmp_path):
+    single = make_run(tmp_path / "sure", model="sure", protocol="m3so", samples=1)
+    runs = open_runs([run, single])
+    own, other = (frame_curves(each, "ssim") for each in runs)
+    panels = figures.by_frame(runs, METRICS["ssim"]).axes
+    assert [panel.get_title() for panel in panels] == list(own)
+    for panel in panels:
+        lines = {line.get_label(): line for line in panel.get_lines() if not line.get_label().startswith("_")}
+        stands_in = panel.get_title().startswith("mean")  # one future beside means, never beside a best of many
+        assert set(lines) == {*(f"{floor} (floor)" for floor in FLOORS), "puq"} | (
+            {"sure (single)"} if stands_in else set()
+        )
+        curve = own[panel.get_title()]
+        np.testing.assert_array_equal(lines["puq"].get_xydata(), np.stack([curve.at, curve.value], 1))
+        band = panel.collections[0].get_paths()[0].vertices[:, 1]
+        assert (band.min(), band.max()) == (curve.low.min(), curve.high.max())
+        if stands_in:
+            np.testing.assert_array_equal(lines["sure (single)"].get_ydata(), other["single"].value)
+        floor = frame_curves(runs[0], "ssim", "black")["single"]
+        np.testing.assert_array_equal(lines["black (floor)"].get_ydata(), floor.value)
+
+
+def test_futures_of_other_numbers_have_panels_of_their_own(run, tmp_path):
+    two = make_run(tmp_path / "two", model="two", protocol="m3so", samples=2)
+    titles = [panel.get_title() for panel in figures.by_frame(open_runs([run, two]), METRICS["psnr"]).axes]
+    rules = ("mean", "best_sequence", "best_frame", "mean_frame")
+    assert titles == [f"{rule} of {samples}" for rule in rules for samples in (K, 2)]
+
+
+@pytest.mark.parametrize("metric", ["psnr", "position_error", "block_iou"])
+def test_best_of_k_is_the_mean_over_all_choices_of_k_futures(run, metric):
+    curve = best_of_k_curve(open_run(run), metric)
+    with np.load(run / "scores.npz") as scores:
+        means = scores[f"puq/{metric}"].astype(np.float64).mean(2)
+    pick = max if METRICS[metric].better == "higher" else min
+    for k in range(1, K + 1):
+        choices = [[pick(chosen) for chosen in itertools.combinations(clip, k)] for clip in means]
+        assert curve.value[k - 1] == pytest.approx(np.nanmean(np.mean(choices, 1)))
+    assert curve.at.tolist() == [1, 2, 3, 4]
+    assert (curve.low < curve.value).all()
+    assert (curve.value < curve.high).all()
+    frames = frame_curves(open_run(run), metric)
+    assert curve.value[-1] == pytest.approx(frames[f"best_sequence of {K}"].value.mean())
+
+
+def test_a_frame_without_a_score_is_left_out_of_best_of_k(tmp_path):
+    folder = make_run(tmp_path / "run")
+    with np.load(folder / "scores.npz") as file:
+        scores = dict(file)
+    scores["puq/psnr"][2, 1, 7] = np.nan
+    np.savez(folder / "scores.npz", **scores)
+    kept = scores["puq/psnr"].astype(np.float64)
+    means = np.array([np.delete(clip, 7, 1).mean(1) if n == 2 else clip.mean(1) for n, clip in enumerate(kept)])
+    curve = best_of_k_curve(open_run(folder), "psnr")
+    assert curve.value[[0, -1]] == pytest.approx([means.mean(), means.max(1).mean()])
+
+
+def test_training_curves_are_means_of_stretches(tmp_path):
+    folder = make_run(tmp_path / "run")
+    losses = add_training(folder, 450)
+    curve = training_curves(open_run(folder))["generator"]
+    assert len(curve.value) == 200
+    np.testing.assert_allclose(curve.value[:50], losses[:150].reshape(50, 3).mean(1))  # 50 of 3 steps, 150 of 2
+    np.testing.assert_allclose(curve.value[50:], losses[150:].reshape(150, 2).mean(1))
+    losses = add_training(folder, 30)
+    curve = training_curves(open_run(folder))["generator/mse"]
+    np.testing.assert_allclose((curve.at, curve.value), (np.arange(30), losses**2))
+    (folder / "training.csv").write_text("")  # 0 steps
+    assert training_curves(open_run(folder)) == {}
+
+
+def test_validation_curves_are_the_rows_of_the_mean_over_frames_by_step(run):
+    found = validation_curves(open_run(run), "psnr")
+    assert {name: [*map(list, curve)] for name, curve in found.items()} == {
+        "mean of 4": [[100, 200], [12, 14], [11, 13], [13, 15]],
+        "best_frame of 4": [[100], [20], [19], [21]],
+    }
+
+
+@pytest.mark.parametrize("shape", [(), (1, 48, 48)])
+def test_uncertainty_is_the_mean_over_pixels_and_clips(tmp_path, shape):
+    folder = make_run(tmp_path / "run")
+    examples = examples_of(protocols.find("m3so-nb"))
+    examples["variance"] = np.random.default_rng(0).random((2, 20, *shape), np.float32)
+    np.savez(folder / "examples.npz", **examples)
+    curve = uncertainty_curve(open_run(folder))
+    each = examples["variance"].astype(np.float64).reshape(2, 20, -1).mean(2)
+    np.testing.assert_allclose(curve.value, each.mean(0))
+    np.testing.assert_allclose((curve.low, curve.high), (each.min(0), each.max(0)))  # two clips: their extremes
+    assert curve.at.tolist() == list(range(6, 26))
+
+
+@pytest.mark.parametrize(("frames", "reported"), [(25, (6, 15, 25)), (70, (31, 42, 70)), (9, (3, 9)), (14, (2, 3, 4))])
+def test_a_strip_shows_the_reported_frames_among_at_most_14(frames, reported):
+    shown = strips.shown_frames(frames, reported)
+    assert set(reported) <= set(shown)
+    assert len(shown) == min(14, frames)
+    assert (shown[0], shown[-1]) == (1, frames)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_strip_shows_the_pixels(tmp_path, channels):
+    folder = make_run(tmp_path / "run")
+    found = examples_of(protocols.find("m3so-nb"), channels)
+    np.savez(folder / "examples.npz", **found)
+    opened = open_run(folder)
+    axes = strips.strip(opened, opened.examples, 1).axes[0]
+    shown = [int(label.get_text()) for label in axes.get_xticklabels()]
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    assert rows == ["truth", f"mean of {K}", "best PSNR", "future 1", "future 2", "future 3"]
+    picture = axes.images[0].get_array()
+    wanted = [found["truth"], found["mean"], found["best"], *found["random"].swapaxes(0, 1)]
+    for row, column in itertools.product(range(6), range(len(shown))):
+        tile = picture[2 + row * 50 : 50 + row * 50, 2 + column * 50 : 50 + column * 50]
+        frame = shown[column] - 1 - (5 if row else 0)
+        if frame < 0:
+            assert (tile == 230).all()
+        else:
+            true = wanted[row][1, frame].transpose(1, 2, 0)
+            np.testing.assert_array_equal(tile, np.broadcast_to(true, tile.shape))
+
+
+def test_the_true_block_is_drawn_where_the_picture_has_it(run):
+    opened = open_run(run)
+    figure = strips.block(opened, opened.examples)
+    assert [panel.get_title() for panel in figure.axes] == ["clip 0", ""]  # the other example has no block
+    for panel in figure.axes:
+        square = panel.patches[-1]
+        assert square.get_bbox().bounds == (2.5, 48 - 5 - 16 - 0.5, 16, 16)  # x 3, y 5 from below
+        windows = [path.get_extents().bounds for path in panel.collections[0].get_paths()]
+        assert windows == [(c - 0.5, r - 0.5, 16, 16) for r, c in opened.examples.windows[0]]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_movie_shows_truth_mean_best_and_a_future_side_by_side(tmp_path, channels):
+    folder = make_run(tmp_path / "run")
+    found = examples_of(protocols.find("m3so-nb"), channels)
+    np.savez(folder / "examples.npz", **found)
+    movie = movies.side_by_side(open_run(folder).examples, 1, "mean of 4")
+    assert movie.shape[:3] == (25, 192 + 2 * 28, 4 * 192 + 3 * 8)
+    predicted = [found["truth"][1, 5:], found["mean"][1], found["best"][1], found["random"][1, 0]]
+    for place, future in enumerate(predicted):
+        picture = movie[:, 28:-28:4, place * 200 : place * 200 + 192 : 4].reshape(25, 48, 48, channels)
+        wanted = np.concatenate([found["truth"][1, :5], future]).transpose(0, 2, 3, 1)
+        np.testing.assert_array_equal(picture, wanted)
+
+
+def test_the_movie_of_an_example_has_sound(report):
+    reader = imageio_ffmpeg.read_frames(str(report.parent / "puq-clip-000005.mp4"))
+    facts = next(reader)
+    assert (facts["fps"], facts["audio_codec"]) == (10, "aac")
+    assert sum(1 for _ in reader) == 70
+
+
+def test_the_same_run_gives_the_same_bytes(run, report, tmp_path):
+    shutil.copytree(run, tmp_path / "puq")
+    again = write_report([tmp_path / "puq"], tmp_path / "again").parent
+    for path in report.parent.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_several_runs_in_one_report(run, tmp_path):
+    other = make_run(tmp_path / "puq", protocol="m3so", seed=1)
+    write_report([run, other], tmp_path / "out")
+    text = (tmp_path / "out/index.html").read_text()
+    names = set(References(text).found)
+    assert {"1-puq-clip-000005.mp4", "1-puq-block.png", "training.svg"} <= names
+    assert all((tmp_path / "out" / name).is_file() for name in names)
+    labels = [each.label for each in open_runs([run, other])]
+    assert labels == [f"puq ({path.parent.name}/puq)" for path in (run, other)]  # folders of one name
+    more = [make_run(tmp_path / name, name[:3], protocol="m3so") for name in ("puq2", "s2s")]
+    assert [each.label for each in open_runs([run, *more])] == ["puq (puq)", "puq (puq2)", "s2s"]
+    for floor in FLOORS:  # once, as they are the same in both
+        assert text.count(f"<td>{floor} (floor)</td>") == len(names_of("m3so", of=("future", "set")))
+
+
+def test_what_a_run_does_not_have_is_left_out(tmp_path):
+    floor = make_run(tmp_path / "black", model="black", samples=1)
+    names = {path.name for path in write_report([floor], floor / "report").parent.iterdir()}
+    metrics = names_of("m3so-nb", ("all", "last"), of="future")
+    assert names == {"index.html"} | {f"frames-{metric}.{kind}" for metric in metrics for kind in ("png", "svg")}
+    for name in ("scores.npz", "results.csv", "environment.json"):
+        (floor / name).unlink()
+    page = write_report([floor], floor / "report")  # replaces the first
+    assert [path.name for path in page.parent.iterdir()] == ["index.html"]
+    assert sorted(path.name for path in floor.iterdir()) == ["config.json", "report"]
+
+
+def rewrite_examples(folder, **changes):
+    with np.load(folder / "examples.npz") as file:
+        found = dict(file)
+    kept = {name: value for name, value in (found | changes).items() if value is not None}
+    np.savez(folder / "examples.npz", **kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("config.json", lambda path: path.write_text("{"), "is damaged"),
+        ("config.json", lambda path: path.write_text("{}"), "names no model"),
+        ("environment.json", lambda path: path.write_text("[]"), "must hold an object"),
+        ("scores.npz", lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged"),
+        (
+            "scores.npz",
+            lambda path: np.savez(path, **{"puq/psnr": np.zeros((5, 4, 40), "f4")}),
+            r"\(6, K, 40\) is want",
+        ),
+        ("scores.npz", lambda path: np.savez(path, **{"puq/pnsr": np.zeros((6, 4, 40), "f4")}), "no metric of this"),
+        ("scores.npz", lambda path: np.savez(path, **{"s2s/psnr": np.zeros((6, 4, 40), "f4")}), "no scores of puq"),
+        ("scores.npz", lambda path: np.savez(path, **{"puq/psnr": np.full((6, 4, 40), np.inf)}), "is no score"),
+        (
+            "scores.npz",
+            lambda path: np.savez(path, **{f"{name}/ssim": np.zeros((6, 4, 40), "f4") for name in ("puq", "black")}),
+            "black is a floor and has one future, not 4",
+        ),
+        ("results.csv", lambda path: path.write_text("model\n"), "line 1: column 2 must be"),
+        ("training.csv", lambda path: path.write_text(path.read_text()[:-30]), "line 451: 5 fields wanted"),
+        ("training.csv", lambda path: path.write_text("step,epoch,seconds,g\n0,0,1,x\n"), "line 2: numbers wanted"),
+        ("training.csv", lambda path: path.write_text("step,epoch,seconds,g\n0,0,1,nan\n"), "losses be finite"),
+        ("training.csv", lambda path: path.write_text("epoch,step\n"), "line 1: the columns step, epoch, sec"),
+        ("validation.csv", lambda path: path.write_text(VALIDATION.replace("18", "?")), "line 2 is damaged"),
+        ("validation.csv", lambda path: path.write_text(VALIDATION.replace("best_", "most_")), "line 5 is damaged"),
+        ("examples.npz", lambda path: path.write_bytes(path.read_bytes()[:5000]), "is damaged"),
+        ("examples.npz", lambda path: rewrite_examples(path.parent, best=None), "it lacks best"),
+        ("examples.npz", lambda path: rewrite_examples(path.parent, windows=None), "it lacks windows"),
+        ("examples.npz", lambda path: rewrite_examples(path.parent, seen=np.array(5)), "wants 30 seen"),
+        ("examples.npz", lambda path: rewrite_examples(path.parent, fps=np.array(0)), "fps must be one whole"),
+        ("examples.npz", lambda path: rewrite_examples(path.parent, audio=np.zeros((2, 9), "i2")), "56000. is wanted"),
+        (
+            "examples.npz",
+            lambda path: rewrite_examples(path.parent, mean=np.zeros((2, 40, 1, 48, 48))),
+            "mean is float",
+        ),
+        ("examples.npz", lambda path: rewrite_examples(path.parent, variance=-np.ones((2, 40), "f4")), "not negative"),
+        (
+            "examples.npz",
+            lambda path: rewrite_examples(path.parent, windows=np.full((2, 4, 2), 33)),
+            "leave the frames",
+        ),
+        ("examples.npz", lambda path: rewrite_examples(path.parent, clips=np.array([None, 1])), "is damaged"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(run, tmp_path, name, damage, message):
+    shutil.copytree(run, tmp_path / "run")
+    damage(tmp_path / "run" / name)
+    with pytest.raises(InputError, match=message) as error:
+        write_report([tmp_path / "run"], tmp_path / "out")
+    assert str(tmp_path / "run" / name) in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("name", ["protocol", "fingerprint", "test_clips"])
+def test_runs_of_other_clips_are_refused_and_the_difference_named(run, tmp_path, name):
+    other = make_run(tmp_path / "other", protocol="m3so-nb" if name == "protocol" else "m3so")
+    facts = json.loads((other / "config.json").read_text())
+    if name == "test_clips":
+        (other / "scores.npz").unlink()
+    if name != "protocol":
+        (other / "config.json").write_text(json.dumps({**facts, name: 7}))
+    with pytest.raises(InputError, match=f"the runs do not compare: {name} is .* in {run}, .* in {other}"):
+        write_report([run, other], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_whose_floors_differ_are_refused(run, tmp_path):
+    other = make_run(tmp_path / "other", protocol="m3so")
+    with np.load(other / "scores.npz") as file:
+        scores = dict(file)
+    scores["black/ssim"] += 0.01
+    np.savez(other / "scores.npz", **scores)
+    with pytest.raises(InputError, match="the ssim of black is not the same"):
+        open_runs([run, other])
+
+
+def test_what_is_no_run_or_given_twice_is_refused(run, tmp_path):
+    for folders, message in (([], "at least one"), ([tmp_path], "holds no run"), ([run, run], "given twice")):
+        with pytest.raises(InputError, match=message):
+            write_report(folders, tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_with_something_else_is_not_touched(run, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/index.html").write_text("<h1>precious</h1>")
+    for out in (tmp_path / "site", run, run / "config.json"):
+        with pytest.raises(InputError, match="holds no report: choose another --out"):
+            write_report([run], out)
+    assert (tmp_path / "site/index.html").read_text() == "<h1>precious</h1>"
+
+
+def test_a_report_that_fails_or_is_killed_leaves_the_one_before(tmp_path, monkeypatch):
+    floor = make_run(tmp_path / "black", model="black", samples=1)
+    page = write_report([floor], floor / "report")
+    before = page.read_text()
+    monkeypatch.setattr(write.page, "render", None)
+    with pytest.raises(TypeError):
+        write_report([floor], floor / "report")
+    assert page.read_text() == before
+    assert not [path for path in floor.iterdir() if path.name.startswith(".")]
+    monkeypatch.undo()
+    left = floor / ".report.new"  # by a report that was killed
+    left.mkdir()
+    (left / "half.png").write_text("")
+    write_report([floor], floor / "report")
+    assert not (floor / "report/half.png").exists()
+    assert page.read_text() == before
+
+
+def test_the_command_says_where_the_page_is(tmp_path):
+    folders = [make_run(tmp_path / model, model=model, samples=1) for model in ("black", "copy-last")]
+    told = CliRunner().invoke(main, ["report", str(folders[0])])
+    assert (told.exit_code, told.output) == (0, f"report: {folders[0] / 'report/index.html'}\n")
+    told = CliRunner().invoke(main, ["report", *map(str, folders)])
+    assert (told.exit_code, told.stderr) == (2, "Error: a report of several runs needs --out\n")
+
+
+def test_columns_of_another_stage_are_empty_and_drawn_where_they_are(tmp_path):
+    folder = make_run(tmp_path / "run")
+    lines = ["step,epoch,seconds,early,late", *(f"{n},0,{n},{n / 10}," for n in range(6)), "6,0,6,,9", "7,0,7,,8"]
+    (folder / "training.csv").write_text("\n".join(lines) + "\n")
+    curves = training_curves(open_runs([folder])[0])
+    assert curves["early"].at.tolist() == [0, 1, 2, 3, 4, 5]
+    assert (curves["late"].at.tolist(), curves["late"].value.tolist()) == ([6, 7], [9, 8])
+    assert write_report([folder], tmp_path / "report").exists()
+
+
+def test_a_training_of_no_steps_leaves_empty_files_and_has_a_report(tmp_path):
+    folder = make_run(tmp_path / "run")
+    for name in ("training.csv", "validation.csv"):
+        (folder / name).write_text("")
+    assert open_runs([folder])[0].validation is None
+    assert write_report([folder], tmp_path / "report").exists()
+
+
+def test_a_folder_that_holds_no_run_is_not_called_damaged(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    for read in (open_run, lambda folder: compare(folder, folder)):
+        with pytest.raises(InputError, match=r"holds no run: it has no config\.json"):
+            read(tmp_path / "thesis")

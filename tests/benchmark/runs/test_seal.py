@@ -1,0 +1,61 @@
+"""No file of a sealed folder changes unnoticed."""
+
+import json
+
+import pytest
+
+from benchmark.runs.seal import SEAL, check_seal, damaged, seal, unsealed
+from mmnist_av.system.errors import InputError
+
+FILES = ("config.json", "checkpoint.safetensors", "scores.npz", "report/report.html")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"content of {name}")
+    seal(tmp_path)
+    return tmp_path
+
+
+def test_a_whole_folder_passes_and_one_without_a_seal_too(folder):
+    check_seal(folder)
+    (folder / ".lock").touch()
+    check_seal(folder)
+    unsealed(folder)
+    (folder / "config.json").write_text("other")
+    check_seal(folder)
+    unsealed(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_file_is_named(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[3] ^= 4
+    (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"not the run it was: {name} has changed"):
+        check_seal(folder)
+
+
+def test_what_training_made_must_be_there_and_what_can_be_made_again_need_not(folder):
+    (folder / "scores.npz").unlink()
+    (folder / "report/report.html").unlink()
+    check_seal(folder)
+    (folder / "checkpoint.safetensors").unlink()
+    with pytest.raises(InputError, match=r"checkpoint.safetensors is missing: restore it, or delete the folder"):
+        check_seal(folder)
+
+
+def test_any_flipped_bit_of_the_seal_is_noticed(folder):
+    whole = (folder / SEAL).read_bytes()
+    spaces = 0
+    for place in range(len(whole)):
+        (folder / SEAL).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            same = json.loads((folder / SEAL).read_text()) == json.loads(whole)
+        except ValueError:
+            same = False
+        spaces += same
+        assert bool(damaged(folder)) != same
+    assert spaces < len(whole) / 4  # JSON may be indented by other blanks

@@ -1,0 +1,46 @@
+"""What is kept of a run for its report is what was drawn, and reads back by the report's own rules."""
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.predictor import Prediction
+from benchmark.protocols import PROTOCOLS
+from benchmark.report.examples import read_examples
+from benchmark.scoring.examples import write_examples
+from benchmark.scoring.ground_truth import TrueClips
+from benchmark.scoring.scores import Contender
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
+
+SAMPLES = 5
+
+
+def futures(index, predicted):
+    generator = torch.Generator().manual_seed(index)
+    drawn = torch.rand(1, SAMPLES, predicted, 1, 48, 48, generator=generator)
+    return Prediction(drawn, variance=torch.rand(1, SAMPLES, predicted, generator=generator))
+
+
+@pytest.mark.parametrize(("name", "clips"), [("m3so-nb", 3), ("m3so", 8)])
+def test_examples_are_what_was_drawn(tmp_path, name, clips):
+    protocol = PROTOCOLS[name]
+    dataset = generate(tmp_path / "data", Spec(obstacle=protocol.obstacle), {"test": clips}, seed=3)
+    true = TrueClips(dataset, "test", protocol, clips, torch.device("cpu"))
+    contender = Contender("theirs", lambda index: futures(index, protocol.test_predicted))
+    write_examples(contender, true, tmp_path / "examples.npz")
+    found = read_examples(tmp_path / "examples.npz", protocol)
+    kept, split = min(clips, 6), dataset.split("test")
+    assert found.clips.tolist() == list(range(kept))
+    np.testing.assert_array_equal(found.truth[:, :, 0], split.frames[:kept, : protocol.test_frames])
+    np.testing.assert_array_equal(found.audio, split.audio[:kept, : protocol.test_frames * 800])
+    for index in range(kept):
+        drawn = futures(index, protocol.test_predicted)
+        errors = ((drawn.frames[0] - true(index).unseen[0]) ** 2).mean((2, 3, 4)).log().mean(1)
+        for array, expected in (
+            (found.mean, drawn.frames[0].mean(0)),
+            (found.best, drawn.frames[0, errors.argmin()]),
+            (found.random, drawn.frames[0, :3]),
+        ):
+            np.testing.assert_array_equal(array[index], (expected * 255).round())
+        np.testing.assert_allclose(found.variance[index], drawn.variance[0].mean(0), rtol=1e-6)

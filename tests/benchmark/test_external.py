@@ -1,0 +1,147 @@
+"""Anyone's predictions are scored as our own are, or refused with the reason."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmark import protocols
+from benchmark.cli import main
+from benchmark.external import score_predictions
+from benchmark.run import Job, run
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
+
+PROTOCOL = protocols.find("m3so-nb")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return generate(tmp_path_factory.mktemp("data") / "nb", Spec(), {"train": 2, "test": 3}, seed=2)
+
+
+def folder(dataset, path, futures, **about):
+    path.mkdir()
+    np.save(path / "predictions.npy", futures)
+    about = {"model": "theirs", "fingerprint": dataset.fingerprint, **about}
+    (path / "predictions.json").write_text(json.dumps(about))
+    return path
+
+
+def copied(dataset, samples=1, dtype=np.uint8):
+    """The last seen frame again and again: what copy-last predicts."""
+    frames = dataset.split("test").frames[:, PROTOCOL.seen - 1]
+    futures = np.broadcast_to(frames[:, None, None, None], (3, samples, 20, 1, 48, 48))
+    return futures.copy() if dtype == np.uint8 else (futures / np.float32(255)).astype(dtype)
+
+
+def figures(rows, model):
+    return rows[rows["model"] == model].drop(
+        columns=["model", "seed", "steps", "batch", "settings", "preset", "precision"]
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_a_copy_of_our_floor_gets_our_floors_figures(dataset, tmp_path, dtype):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset, dtype=dtype))
+    rows, out = score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+    ours, _ = run(Job("copy-last", data=dataset.path, out=tmp_path / "ours", device="cpu"))
+    ours = ours[ours["metric"] != "aepe"]  # our floor predicts flow, too
+    one, other = (figures(each, name).reset_index(drop=True) for each, name in ((rows, "theirs"), (ours, "copy-last")))
+    pd.testing.assert_frame_equal(one, other)
+    assert set(rows["model"]) == {"theirs", "black", "copy-last", "mean-seen"}
+    assert (out / "results.csv").is_file()
+
+
+def test_several_futures_are_sampled_by_every_rule(dataset, tmp_path):
+    futures = torch.rand(3, 4, 20, 1, 48, 48, generator=torch.Generator().manual_seed(0)).numpy()
+    theirs = folder(dataset, tmp_path / "theirs", futures)
+    rows, _ = score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+    found = rows[rows["model"] == "theirs"]
+    assert set(found["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame", "pairs"}
+    assert set(found["k"]) == {4}
+    truth = dataset.split("test").frames[:, 5:25] / 255
+    expected = -10 * np.log10(((futures[:, :, :, 0] - truth[:, None]) ** 2).mean((3, 4)))
+    value = found.query("metric == 'psnr' and sampling == 'best_frame' and frame == '15'")["value"].item()
+    assert value == pytest.approx(expected[:, :, 9].max(1).mean(), abs=1e-4)
+
+
+def spoiled(dataset, index, value):
+    futures = copied(dataset, 2, np.float32)
+    futures[index] = value
+    return futures
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda d: {"futures": copied(d)[:2]}, r"has 2 clips, the test split has 3"),
+        (lambda d: {"futures": np.concatenate([copied(d)] * 2)}, r"has 6 clips, the test split has 3"),
+        (
+            lambda d: {"futures": copied(d)[:, :, :19]},
+            r"has the shape \(3, 1, 19, .*\), \(3 clips, K, 20, 1, 48",
+        ),
+        (lambda d: {"futures": copied(d)[:, :0]}, "has the shape"),
+        (lambda d: {"futures": copied(d).astype(np.int16)}, "holds int16: uint8, or floats within 0 and 1"),
+        (lambda d: {"futures": spoiled(d, (1, 1, 4), np.nan)}, "clip 1, sample 1, predicted frame 5: .* nan is not"),
+        (lambda d: {"futures": spoiled(d, (2, 0, 0, 0, 3, 3), 1.5)}, "clip 2, sample 0, predicted frame 1: .* 1.5 is"),
+        (lambda d: {"futures": spoiled(d, (0, 0, 19, 0, 3, 3), -0.1)}, "predicted frame 20: .* -0.1 is not"),
+        (lambda d: {"fingerprint": "0" * 64}, "they are of the dataset 0000"),
+        (lambda d: {"model": "puq"}, "'puq' is a model of this package: choose another name"),
+        (lambda d: {"model": 3}, "must say"),
+        (lambda d: {"model": "a/b"}, "a name has letters, digits, '.', '_' and '-', not 'a/b'"),
+        (lambda d: {"futures": np.array([object()])}, r"predictions\.npy cannot be read"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(dataset, tmp_path, change, told):
+    changes = {"futures": copied(dataset), **change(dataset)}
+    theirs = folder(dataset, tmp_path / "theirs", **changes)
+    with pytest.raises(InputError, match=told):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_predicted_flow_is_scored(dataset, tmp_path):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    flow = np.zeros((3, 1, 20, 2, 48, 48), np.float32)
+    np.save(theirs / "flow.npy", flow)
+    rows, _ = score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+    found = rows[rows["metric"] == "aepe"].set_index(["model", "frame"])["value"]
+    assert found["theirs", "mean"] == found["copy-last", "mean"] > 0  # that floor's flow is 0, too
+    flow[1, 0, 7, 1, 0, 0] = np.inf
+    np.save(theirs / "flow.npy", flow)
+    with pytest.raises(InputError, match=r"flow\.npy: clip 1, sample 0, predicted frame 8: values must be finite"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "other", "cpu")
+    np.save(theirs / "flow.npy", flow[:, :, 1:])
+    with pytest.raises(InputError, match=r"\(3, 1, 20, 2, 48, 48\) of floats is wanted"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "other", "cpu")
+
+
+def test_missing_files_say_what_is_wanted(dataset, tmp_path):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    (theirs / "predictions.json").unlink()
+    options = ["--predictions", theirs, "--data", dataset.path, "--out", tmp_path / "out"]
+    told = CliRunner().invoke(main, ["score", *map(str, options)])
+    assert told.exit_code == 2
+    assert '{"model": "a-name-of-yours", "fingerprint": "..."} is wanted' in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_other_predictions_do_not_go_into_the_same_folder(dataset, tmp_path):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+    np.save(theirs / "predictions.npy", 255 - copied(dataset))
+    with pytest.raises(InputError, match="holds another run"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+
+
+def test_an_npz_in_an_npys_place_is_refused(dataset, tmp_path):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    with (theirs / "predictions.npy").open("wb") as file:
+        np.savez(file, futures=np.zeros(3))
+    with pytest.raises(InputError, match="holds several arrays"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")

@@ -1,0 +1,47 @@
+"""Logs for TensorBoard: the numbers of the CSV files, on the axis of steps taken, no step twice."""
+
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from baselines.predictor import Loss
+from benchmark.training.logs import Logs
+from mmnist_av.system.errors import InputError
+
+
+def rows(steps):
+    named = {"metric": ["psnr"], "sampling": ["mean"], "frame": ["mean"], "value": [float(steps)], "step": [steps]}
+    return pd.DataFrame(named)
+
+
+def write(folder, first, last, scale):
+    logs = Logs(folder, first, lambda steps: steps % 2 == 0, tensorboard=True)
+    for step in range(first, last):
+        logs.write(step, 0, {"generator": Loss(torch.tensor(scale * step), {"kl": torch.tensor(0.5)})})
+        if step % 2:
+            logs.validated(step + 1, rows(step + 1))
+    logs.sync()
+    logs.close()
+
+
+def test_losses_terms_and_validations_are_there_and_a_resumed_run_takes_its_later_steps_back(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    write(tmp_path, 0, 6, 1.0)
+    write(tmp_path, 2, 4, 10.0)  # after the checkpoint of 2 steps
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert set(board.Tags()["scalars"]) == {"generator", "generator/kl", "validation/psnr/mean/mean"}
+    losses = [(each.step, each.value) for each in board.Scalars("generator")]
+    assert losses == [(1, 0.0), (2, 1.0), (3, 20.0), (4, 30.0)]
+    assert [(each.step, each.value) for each in board.Scalars("validation/psnr/mean/mean")] == [(2, 2.0), (4, 4.0)]
+    assert list(pd.read_csv(tmp_path / "training.csv")["generator"]) == [0.0, 1.0, 20.0, 30.0]
+    assert list(pd.read_csv(tmp_path / "validation.csv")["step"]) == [2, 4]
+
+
+def test_a_package_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        Logs(tmp_path, 0, None, tensorboard=True)

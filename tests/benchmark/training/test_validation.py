@@ -1,0 +1,134 @@
+"""Validation: what it computes, that it changes no weight, and that a resumed run's rows are an unbroken one's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from baselines.floors import CopyLast
+from baselines.predictor import ClipShape
+from baselines.puq import PUQ, PUQConfig
+from benchmark.compute import Compute
+from benchmark.protocols import PROTOCOLS
+from benchmark.scoring.ground_truth import TrueClips
+from benchmark.scoring.rows import read_rows
+from benchmark.training import loop as training
+from benchmark.training.loop import StoredBatches, TrainingPlan, train
+from benchmark.training.validation import Validation
+from mmnist_av.clips import StoredClips
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
+
+CPU = Compute(torch.device("cpu"), bfloat16=False)
+PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2, test_predicted=4, reported=(4, 7))
+PLAN = TrainingPlan(steps=5, batch=4, seed=3, eval_every=2)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return generate(tmp_path_factory.mktemp("data") / "nb", Spec(), {"train": 5, "val": 3, "test": 2}, seed=1)
+
+
+def puq():
+    torch.manual_seed(0)
+    config = PUQConfig(hidden=16, transformer_width=16, feedforward=16, embedding=16)
+    return PUQ(ClipShape((1, 48, 48), (41, 21)), config)
+
+
+def validation_of(model, dataset, split="val"):
+    clips = TrueClips(dataset, split, PROTOCOL, len(dataset.split(split)), CPU.device)
+    return Validation(model, "puq", clips, "demo", 3, CPU, {"seed": 3})
+
+
+def train_on(dataset, folder, plan=PLAN, model=None):
+    folder.mkdir(exist_ok=True)
+    model = model or puq()
+    batches = StoredBatches(StoredClips(dataset.split("train"), PROTOCOL.train_frames), plan)
+    validate = validation_of(model, dataset) if plan.eval_every else None
+    train(model, batches, PROTOCOL, plan, CPU, folder, "run", validate)
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+    """A training with validations: its folder; to be read only."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "CHECKPOINT_EVERY", 2)
+        train_on(dataset, folder)
+    return folder
+
+
+def test_a_deterministic_models_rows_are_its_errors_on_the_val_clips(dataset):
+    rows = validation_of(CopyLast(ClipShape((0, 0, 0), (0, 0))), dataset)(steps=10, epoch=2)
+    true = dataset.split("val").frames[:, :7].astype(np.float64) / 255
+    psnr = 10 * np.log10(1 / np.maximum(((true[:, 3:] - true[:, 2:3]) ** 2).mean((2, 3)), 1e-6))
+    found = rows[rows["metric"] == "psnr"].set_index("frame")["value"]
+    assert found["4"] == pytest.approx(psnr[:, 0].mean(), rel=1e-5)
+    assert found["mean"] == pytest.approx(psnr.mean(), rel=1e-5)
+    assert set(rows["sampling"]) == {"single"}
+    assert set(rows["metric"]) == {"psnr", "ssim", "ssim_uniform"}
+    assert set(zip(rows["split"], rows["step"], rows["epoch"], rows["clips"], strict=True)) == {("val", "10", "2", 3)}
+
+
+def test_modules_stay_in_the_mode_they_were_in(dataset):
+    model = puq().train()
+    model.generator.audio_encoder.eval()
+    modes = [module.training for module in model.modules()]
+    rows = validation_of(model, dataset)(1, 0)
+    assert [module.training for module in model.modules()] == modes
+    model.eval()
+    pd.testing.assert_frame_equal(validation_of(model, dataset)(1, 0), rows)
+
+
+def test_there_are_rows_every_so_many_steps_and_at_the_end(whole):
+    rows = pd.read_csv(whole / "validation.csv")
+    assert len(read_rows(whole / "validation.csv")) == len(rows)
+    assert list(rows["step"].unique()) == [2, 4, 5]
+    assert list(rows["epoch"].unique()) == [1, 3, 4]  # one batch an epoch
+    assert set(rows["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame"}
+    assert set(rows["k"]) == {5}
+    assert set(rows["frame"]) == {"4", "7", "mean"}
+    assert len(rows) == 3 * 3 * 4 * 3
+    curve = rows[(rows["metric"] == "psnr") & (rows["sampling"] == "mean") & (rows["frame"] == "mean")]["value"]
+    assert curve.nunique() == 3
+
+
+def test_weights_are_those_of_a_training_without_validation(whole, dataset, tmp_path):
+    train_on(dataset, tmp_path / "without", replace(PLAN, eval_every=0))
+    assert not (tmp_path / "without/validation.csv").exists()
+    name = "checkpoint.safetensors"
+    assert (tmp_path / "without" / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_resumed_training_has_the_rows_of_an_unbroken_one(whole, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 3)
+    model = puq()
+    losses = model.losses
+
+    def die(batch, progress):
+        if progress.step == 4:  # checkpoint after 3 steps, validations after 2 and 4
+            raise KeyboardInterrupt
+        return losses(batch, progress)
+
+    model.losses = die
+    with pytest.raises(KeyboardInterrupt):
+        train_on(dataset, tmp_path / "broken", model=model)
+    with (tmp_path / "broken/validation.csv").open("a") as file:
+        file.write("puq,m3so")  # torn by the kill
+    train_on(dataset, tmp_path / "broken")
+    assert (tmp_path / "broken/validation.csv").read_bytes() == (whole / "validation.csv").read_bytes()
+
+
+@pytest.mark.parametrize("lost", ["all", "a validation", "a row"])
+def test_rows_that_are_missing_are_not_passed_over(whole, dataset, tmp_path, lost):
+    for name in ("checkpoint.safetensors", "training.csv"):
+        (tmp_path / name).write_bytes((whole / name).read_bytes())
+    lines = (whole / "validation.csv").read_text().splitlines(keepends=True)
+    if lost != "all":
+        kept = lines[:37] + lines[73:] if lost == "a validation" else lines[:-1]
+        (tmp_path / "validation.csv").write_text("".join(kept))
+    with pytest.raises(InputError, match=r"validation\.csv lacks validations before step 5"):
+        train_on(dataset, tmp_path)

@@ -1,0 +1,202 @@
+"""What is exported comes back as it was; what was changed on the way is refused."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from mmnist_av.dataset import open_dataset
+from mmnist_av.exchange import formats as forms
+from mmnist_av.exchange.convert import export, import_
+from mmnist_av.m3so import generate as generate_module
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import sole_writer
+
+SPEC = Spec(obstacle=True, digits_per_clip=2, canvas=51, frames=12, block_frame=4)
+FORMS = ["clips", "clips-png", "webdataset", "hf"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Two digits, short clips, an odd canvas."""
+    return generate(tmp_path_factory.mktemp("data") / "data", SPEC, {"train": 5, "val": 0, "test": 3}, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def small_files(monkeypatch):
+    monkeypatch.setattr(forms, "FILE", 2 * SPEC.clip_bytes)
+    monkeypatch.setattr(generate_module, "SHARD", 2 * SPEC.clip_bytes)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_export_then_import_is_the_same_dataset(dataset, tmp_path, form):
+    export(dataset, form, tmp_path / "out")
+    again = import_(tmp_path / "out", tmp_path / "again")
+    assert again.fingerprint == dataset.fingerprint
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(again.split(split).frames, dataset.split(split).frames)
+        np.testing.assert_array_equal(again.split(split).audio, dataset.split(split).audio)
+        for name, values in dataset.split(split).truth.items():
+            np.testing.assert_array_equal(again.split(split).truth[name], values)
+    assert (tmp_path / "again" / "dataset.json").read_bytes() == (dataset.path / "dataset.json").read_bytes()
+
+
+def test_separate_files_are_what_they_say(dataset, tmp_path):
+    export(dataset, "clips", tmp_path / "out")
+    audio, rate = soundfile.read(tmp_path / "out" / "test" / "000002.wav", dtype="int16")
+    assert rate == 8000
+    np.testing.assert_array_equal(audio, dataset.split("test").audio[2])
+    told = json.loads((tmp_path / "out" / "test" / "000002.json").read_text())
+    assert told["label"] == dataset.split("test").truth["label"][2].tolist()
+    assert (tmp_path / "out" / "test" / "000002.mp4").stat().st_size > 0
+
+
+def test_tars_hold_one_key_a_clip_in_order(dataset, tmp_path):
+    export(dataset, "webdataset", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").glob("train-*.tar")) == [
+        f"train-{number:06d}.tar" for number in range(3)
+    ]
+    with tarfile.open(tmp_path / "out" / "train-000001.tar") as tar:
+        names = tar.getnames()
+    assert names == [f"{clip:06d}.{kind}" for clip in (2, 3) for kind in ("frames.npy", "audio.wav", "truth.json")]
+
+
+def test_parquet_names_the_features_that_hugging_face_decodes(dataset, tmp_path):
+    export(dataset, "hf", tmp_path / "out")
+    schema = pq.read_schema(tmp_path / "out" / "data" / "train-00000.parquet")
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["frames"]["feature"]["_type"] == "Image"
+    assert features["audio"] == {"sampling_rate": 8000, "_type": "Audio"}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith("---\n")
+    assert "  - split: train\n    path: data/train-*.parquet\n" in card
+
+
+def test_hugging_faces_own_loader_reads_it(dataset, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs Hugging Face's datasets")
+    export(dataset, "hf", tmp_path / "out")
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {split: len(rows) for split, rows in loaded.items()} == {"train": 5, "test": 3}
+    rows = loaded["train"].cast_column("audio", datasets.Audio(decode=False))  # decoding wants torchcodec
+    clip = rows[3]
+    audio, rate = soundfile.read(io.BytesIO(clip["audio"]["bytes"]), dtype="int16")
+    assert rate == 8000
+    np.testing.assert_array_equal(audio, dataset.split("train").audio[3])
+    np.testing.assert_array_equal(np.stack([np.array(f) for f in clip["frames"]]), dataset.split("train").frames[3])
+    np.testing.assert_array_equal(clip["position"], dataset.split("train").truth["position"][3])
+
+
+def test_webdatasets_own_loader_reads_it(dataset, tmp_path):
+    webdataset = pytest.importorskip("webdataset", reason="needs webdataset")
+    export(dataset, "webdataset", tmp_path / "out")
+    urls = [str(path) for path in sorted((tmp_path / "out").glob("train-*.tar"))]
+    clips = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
+    assert len(clips) == 5
+    np.testing.assert_array_equal(clips[3]["frames.npy"], dataset.split("train").frames[3])
+
+
+def edit_truth(path, edit):
+    told = json.loads(path.read_text())
+    edit(told)
+    path.write_text(json.dumps(told))
+
+
+DAMAGES = {
+    "another image": lambda folder: edit_truth(folder / "000001.json", lambda told: told["image"].__setitem__(0, 1)),
+    "no such label": lambda folder: edit_truth(folder / "000001.json", lambda told: told["label"].__setitem__(0, 300)),
+    "a digit more": lambda folder: edit_truth(folder / "000001.json", lambda told: told["label"].append(1)),
+    "no object": lambda folder: (folder / "000001.json").write_text("[]"),
+    "no movie": lambda folder: (folder / "000001.mp4").write_bytes(b"nothing"),
+    "a short sound": lambda folder: soundfile.write(folder / "000001.wav", np.zeros(10, np.int16), 8000),
+    "another sound": lambda folder: soundfile.write(folder / "000001.wav", np.zeros(9600, np.int16), 8000),
+    "no sound": lambda folder: (folder / "000001.wav").write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_changed_file_is_refused_and_a_repaired_one_taken(dataset, tmp_path, damage):
+    out, again = tmp_path / "out", tmp_path / "again"
+    export(dataset, "clips", out)
+    kept = {path: path.read_bytes() for path in (out / "train").iterdir()}
+    DAMAGES[damage](out / "train")
+    with pytest.raises(InputError) as told:
+        import_(out, again)
+    assert "\n" not in str(told.value)
+    with pytest.raises(InputError, match="is not a dataset"):
+        open_dataset(again)
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert import_(out, again).fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize(("form", "pattern"), [("webdataset", "train-*.tar"), ("hf", "data/train-*.parquet")])
+def test_a_flipped_byte_anywhere_is_refused_or_changes_nothing(dataset, tmp_path, form, pattern):
+    export(dataset, form, tmp_path / "out")
+    path = next(iter(sorted((tmp_path / "out").glob(pattern))))
+    content = path.read_bytes()
+    for number, at in enumerate(np.linspace(0, len(content) - 1, 25).astype(int)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x41]) + content[at + 1 :])
+        try:
+            again = import_(tmp_path / "out", tmp_path / f"again {number}")
+        except InputError:
+            with pytest.raises(InputError, match="is not a dataset"):
+                open_dataset(tmp_path / f"again {number}")
+        else:
+            assert again.fingerprint == dataset.fingerprint
+
+
+def test_generate_does_not_go_on_with_what_an_import_left(dataset, tmp_path):
+    export(dataset, "clips", tmp_path / "out")
+    (tmp_path / "out" / "test" / "000002.wav").unlink()
+    with pytest.raises(InputError, match="clip 2 of test"):
+        import_(tmp_path / "out", tmp_path / "again")
+    with pytest.raises(InputError, match=r"origin is the export of \w+, not mmnist-av"):
+        generate(tmp_path / "again", SPEC, {"train": 5, "test": 3}, seed=1)
+
+
+@pytest.mark.parametrize(("form", "lost"), [("clips", "train/000003.wav"), ("hf", "data/train-00001.parquet")])
+def test_missing_clips_are_told(dataset, tmp_path, form, lost):
+    export(dataset, form, tmp_path / "out")
+    (tmp_path / "out" / lost).unlink()
+    with pytest.raises(InputError, match=r"clip 3 of train in .* cannot be read|clip 2 of train is missing"):
+        import_(tmp_path / "out", tmp_path / "again")
+
+
+def test_an_export_appears_whole_or_not_at_all(dataset, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(forms, "_truth_json", None)
+        with pytest.raises(TypeError):
+            export(dataset, "clips", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with sole_writer(tmp_path / ".out.part"), pytest.raises(InputError, match="being written by another process"):
+        export(dataset, "clips", tmp_path / "out")
+    export(dataset, "clips", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_what_was_exported_is_told_to_be_imported(dataset, tmp_path):
+    export(dataset, "webdataset", tmp_path / "out")
+    with pytest.raises(InputError, match="if it was exported, mmnist-av import makes the dataset again"):
+        open_dataset(tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "train-000000.tar" in card
+    assert "train/frames.npy" not in card
+
+
+def test_mistakes_are_told(dataset, tmp_path):
+    with pytest.raises(InputError, match="unknown form 'webdatset': did you mean webdataset"):
+        export(dataset, "webdatset", tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="exists: choose another"):
+        export(dataset, "clips", tmp_path / "out")
+    with pytest.raises(InputError, match="is not a dataset"):
+        import_(tmp_path / "out", tmp_path / "again")
+    with pytest.raises(InputError, match="is no export"):
+        import_(dataset.path, tmp_path / "again")

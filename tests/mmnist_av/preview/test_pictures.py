@@ -1,0 +1,82 @@
+"""Pictures and movies hold the clip."""
+
+import subprocess
+
+import imageio.v3 as imageio
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from mmnist_av.m3so.sound import keys_pressed
+from mmnist_av.preview.movie import write_movie
+from mmnist_av.preview.pictures import explain, preview, sheet
+from mmnist_av.system.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def made(small_dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("preview")
+    return {path.name: path for path in preview(small_dataset, "test", [2], out)}
+
+
+def test_all_four_are_made(made):
+    assert sorted(made) == ["test-000002.gif", "test-000002.mp4", "test-000002.png", "test-sheet.png"]
+    assert all(path.is_file() for path in made.values())
+
+
+def test_the_gif_shows_the_frames(made, small_dataset):
+    gif = imageio.imread(made["test-000002.gif"])[..., 0].astype(int)
+    frames = small_dataset.split("test").frames[2]
+    assert gif.shape == (100, 192, 192)
+    assert np.abs(gif[:, ::4, ::4] - frames).max() <= 2  # a palette's rounding
+
+
+def test_the_movie_shows_the_frames_and_sounds_the_sound(made, small_dataset):
+    path, split = str(made["test-000002.mp4"]), small_dataset.split("test")
+    reader = imageio_ffmpeg.read_frames(path, pix_fmt="gray", bits_per_pixel=8)
+    facts = next(reader)
+    assert facts["fps"] == 10
+    assert facts["audio_codec"] == "aac"
+    movie = np.stack([np.frombuffer(frame, np.uint8).reshape(384, 384) for frame in reader])
+    assert len(movie) == 100
+    error = movie.reshape(100, 48, 8, 48, 8).mean(axis=(2, 4)) - split.frames[2]
+    assert np.abs(error).mean() < 3
+
+    line = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", path, "-f", "s16le", "-ac", "1", "-ar", "8000", "-"]
+    heard = np.frombuffer(subprocess.run(line, capture_output=True, check=True).stdout, np.int16)[: 100 * 800]
+    loudness = np.sqrt((heard.astype(float).reshape(-1, 800) ** 2).mean(axis=1))
+    stored = np.sqrt((split.audio[2].astype(float).reshape(100, 800) ** 2).mean(axis=1))[: len(loudness)]
+    assert np.corrcoef(loudness, stored)[0, 1] > 0.97
+
+
+def test_the_figure_draws_the_truth(small_dataset):
+    figure = explain(small_dataset, "test", 1)
+    strip, frequency, amplitude = figure.axes
+    spec, split = small_dataset.spec, small_dataset.split("test")
+    truth = split.truth_of(slice(1, 2))
+    assert len(strip.images) == 20
+    np.testing.assert_array_equal(strip.images[0].get_array(), split.frames[1, 2])
+    high = frequency.lines[1].get_ydata()
+    column = {key: spec.column_hz[keys.index(key)] for keys in spec.keypad for key in keys}
+    assert list(high) == [column[key] for key in keys_pressed(truth, spec)[0, :, 0]]
+    marked = [line.get_xdata()[0] for line in frequency.lines[2:]]
+    events = np.flatnonzero(truth.event[0, :, 0])
+    assert sorted(marked) == sorted([*events, truth.block_first_frame[0] - 0.5])
+    assert amplitude.lines[1].get_ydata().max() <= 1
+
+
+def test_the_sheet_has_a_row_a_clip(small_dataset):
+    assert len(sheet(small_dataset, "test").axes) == 3
+
+
+def test_a_clip_that_is_not_there_is_told(small_dataset, tmp_path):
+    with pytest.raises(InputError, match="has clips 0 to 2, not 3"):
+        preview(small_dataset, "test", [3], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match=r"the split 'val' of .* has no clips: choose another --split"):
+        preview(small_dataset, "val", [0], tmp_path / "out")
+
+
+def test_a_movie_that_ffmpeg_could_not_write_is_told(tmp_path):
+    with pytest.raises(OSError, match="ffmpeg failed on"):
+        write_movie(tmp_path / "x.mp4", np.zeros((2, 8, 8), np.uint8), 10, ["-c:v", "nonsense"])

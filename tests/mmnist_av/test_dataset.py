@@ -1,0 +1,122 @@
+"""The dataset on disk: opening, verifying, and reading without copies."""
+
+import hashlib
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+
+from mmnist_av.dataset import open_dataset, verify
+from mmnist_av.system.errors import InputError
+
+ALL = [f"{split}/{name}" for split in ("train", "test") for name in ("frames.npy", "audio.npy", "truth.npz")]
+
+
+@pytest.fixture
+def copy(small_dataset, tmp_path):
+    return shutil.copytree(small_dataset.path, tmp_path / "copy")
+
+
+def test_a_whole_dataset_is_as_it_was_written(small_dataset):
+    assert verify(small_dataset.path) == []
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("where", ["first", "middle", "last"])
+def test_one_flipped_bit_is_found_and_named(copy, name, where):
+    content = bytearray((copy / name).read_bytes())
+    content[{"first": 0, "middle": len(content) // 2, "last": -1}[where]] ^= 1
+    (copy / name).write_bytes(content)
+    assert verify(copy) == [f"{name} has changed"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_shortened_file_is_found_and_named(copy, name):
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[:-1])
+    assert verify(copy) == [f"{name} has {len(content) - 1} bytes, not {len(content)}"]
+    with pytest.raises(InputError, match=name):
+        open_dataset(copy)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_missing_file_is_found_and_named(copy, name):
+    (copy / name).unlink()
+    assert verify(copy) == [f"{name} is missing"]
+    with pytest.raises(InputError, match=f"{name} is missing"):
+        open_dataset(copy)
+
+
+def test_a_flipped_bit_anywhere_in_the_manifest_is_found(copy):
+    file = copy / "dataset.json"
+    content = file.read_bytes()
+    for at in range(len(content)):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        with pytest.raises(InputError, match=r"dataset\.json"):
+            verify(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"spec": 3}', "null"])
+def test_what_is_no_manifest_is_told(copy, text):
+    (copy / "dataset.json").write_text(text)
+    with pytest.raises(InputError, match=r"dataset\.json is damaged"):
+        open_dataset(copy)
+
+
+def test_a_folder_without_a_manifest_is_no_dataset(copy, tmp_path):
+    (copy / "dataset.json").unlink()
+    with pytest.raises(InputError, match=r"is not a dataset: it has no dataset\.json"):
+        open_dataset(copy)
+    with pytest.raises(InputError, match="is not a dataset"):
+        open_dataset(tmp_path / "nowhere")
+
+
+def test_a_wrong_fingerprint_is_told(copy):
+    manifest = json.loads((copy / "dataset.json").read_text())
+    manifest["fingerprint"] = "0" * 64
+    (copy / "dataset.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    with pytest.raises(InputError, match="its fingerprint is not that of its spec and files"):
+        open_dataset(copy)
+
+
+def test_the_fingerprint_is_of_the_spec_and_the_files(small_dataset):
+    hashes = {name: hashlib.sha256((small_dataset.path / name).read_bytes()).hexdigest() for name in ALL}
+    lines = [small_dataset.spec.text(), *(f"{hashes[name]}  {name}" for name in sorted(ALL))]
+    assert small_dataset.fingerprint == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def test_the_arrays_are_maps_that_numpy_alone_can_read(small_dataset):
+    split = small_dataset.split("train")
+    assert split.frames.shape == (5, 100, 48, 48)
+    assert split.audio.shape == (5, 80000)
+    assert isinstance(split.frames, np.memmap)
+    assert split.frames is split.frames
+    np.testing.assert_array_equal(split.frames, np.load(split.path / "frames.npy", mmap_mode="r"))
+    with np.load(split.path / "truth.npz") as truth:
+        assert set(truth) == set(split.truth)
+
+
+def test_nothing_written_to_a_map_reaches_the_disk(small_dataset):
+    split = small_dataset.split("test")
+    split.frames[0, 0, 0, 0] ^= 255
+    assert verify(small_dataset.path) == []
+    split.frames[0, 0, 0, 0] ^= 255
+
+
+def test_a_pickled_split_is_small_and_opens_its_own_maps(small_dataset):
+    split = small_dataset.split("train")
+    assert split.frames.nbytes > 1_000_000
+    content = pickle.dumps(split)
+    assert len(content) < 2000
+    np.testing.assert_array_equal(pickle.loads(content).frames, split.frames)
+
+
+def test_splits_by_name(small_dataset):
+    assert len(small_dataset.split("train")) == 5
+    assert len(small_dataset.split("val")) == 0
+    with pytest.raises(InputError, match="made without clips in its split 'val'"):
+        small_dataset.split("val").frames  # noqa: B018
+    with pytest.raises(InputError, match="unknown split 'tets': did you mean test"):
+        small_dataset.split("tets")
