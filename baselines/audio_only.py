@@ -16,7 +16,7 @@ from baselines.layers.frames import FrameDecoder
 from baselines.layers.initialisation import balance, initialise
 from baselines.layers.recurrent import Recurrent, State
 from baselines.layers.sound import AudioEncoder
-from baselines.predictor import Batch, ClipShape, Loss, Noise, Player, Prediction, Predictor, Progress
+from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
 from mmnist_av.system.errors import InputError
 
 
@@ -81,7 +81,7 @@ class AudioOnly(Predictor):
             outputs.append(output)
         return self.frame_decoder(torch.cat(outputs, 1).flatten(0, 1)).unflatten(0, (clips, total))
 
-    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+    def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
         """The drawn frames that were not seen, as every future; of what was seen, nothing but the number counts."""
-        frames = self.draw(audio)[:, seen.shape[1] :]
+        frames = self.draw(context.audio)[:, context.seen :]
         return Prediction(frames[:, None].expand(-1, samples, -1, -1, -1, -1))

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.predictor import ClipShape, Noise, Prediction, Predictor
+from baselines.predictor import ClipShape, Context, Noise, Prediction, Predictor
 from mmnist_av.audio_features import M3SO_AUDIO
 from mmnist_av.m3so.sound import keys_in_order, tones
 from mmnist_av.m3so.spec import Spec
@@ -375,9 +375,9 @@ class BayesAV(Predictor):
         if shape.frame != (1, WORLD.canvas, WORLD.canvas) or shape.audio != M3SO_AUDIO.shape(WORLD.samples_per_frame):
             raise InputError("the particle filter knows the world of M3SO only, with its frames and its sound")
 
-    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+    def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
         """Futures drawn from the particles' paths; see Predictor.predict. One digit a clip."""
-        total = audio.shape[1]
+        seen, audio, total = context.frames, context.audio, context.audio.shape[1]
         share = torch.special.ndtr(noise.normal(1).double())[..., 0].cpu().numpy()
         futures = [
             self.draw(frames, self.listen(sound), total, own)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from baselines.predictor import ClipShape, Noise, Prediction, Predictor
+from baselines.predictor import ClipShape, Context, Noise, Prediction, Predictor
 
 
 class Floor(Predictor):
@@ -22,10 +22,10 @@ class Floor(Predictor):
         """The frame to repeat: (B, F, C, H, W) -> (B, C, H, W)."""
         raise NotImplementedError
 
-    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+    def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
         """The still frame as every frame of every future; see Predictor.predict."""
-        predicted = audio.shape[1] - seen.shape[1]
-        return Prediction(self.still(seen)[:, None, None].expand(-1, samples, predicted, -1, -1, -1))
+        still = self.still(context.frames)[:, None, None]
+        return Prediction(still.expand(-1, samples, context.predicted, -1, -1, -1))
 
 
 class Black(Floor):
@@ -39,18 +39,23 @@ class Black(Floor):
 class CopyLast(Floor):
     """Repeats the last seen frame."""
 
+    needs = frozenset({"seen"})
+    predicts = frozenset({"flow"})
+
     def still(self, seen: Tensor) -> Tensor:
         """The last seen frame."""
         return seen[:, -1]
 
-    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+    def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
         """The last seen frame, from which nothing moves: its flow is 0."""
-        frames = super().predict(seen, audio, samples, noise).frames
+        frames = super().predict(context, samples, noise).frames
         return Prediction(frames, flow=frames.new_zeros(1).expand(*frames.shape[:3], 2, *frames.shape[4:]))
 
 
 class MeanSeen(Floor):
     """Repeats the mean of the seen frames."""
+
+    needs = frozenset({"seen"})
 
     def still(self, seen: Tensor) -> Tensor:
         """The mean of the seen frames."""

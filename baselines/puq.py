@@ -6,14 +6,14 @@ M. Chatterjee, N. Ahuja and A. Cherian, "Quantifying Predictive Uncertainty for 
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from baselines.layers.initialisation import initialise
 from baselines.layers.recurrent import Gaussian
-from baselines.predictor import ClipShape, Noise, Player, Prediction
+from baselines.predictor import ClipShape, Context, Noise, Player, Prediction
 from baselines.sound2sight import Reconstruction, Sound2Sight, Sound2SightConfig
 from mmnist_av.system.errors import InputError
 
@@ -99,6 +99,7 @@ class PUQ(Sound2Sight):
     """PUQ (Chatterjee, Ahuja and Cherian, 2021): Sound2Sight whose squared error is weighed by a learned precision."""
 
     paper = "Chatterjee, Ahuja and Cherian, 2021"
+    predicts = frozenset({"variance"})
     Config: ClassVar[type[Sound2SightConfig]] = PUQConfig
     config: PUQConfig
 
@@ -138,16 +139,10 @@ class PUQ(Sound2Sight):
             kl = posterior.kl_to_normal(*self.precision.prior(made.prior.log_variance))
             return self.precision.log_precision(s), kl.float()
 
-    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+    def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
         """Sound2Sight's futures, and 1 / m_t of every frame; s_t is its prior's mean, or 0 if that is below (ours)."""
-        frames, sigma = self.foresee(seen, audio, samples, noise)
+        frames, sigma = self.foresee(context, samples, noise)
         with torch.autocast(sigma.device.type, enabled=False):
             mean, _ = self.precision.prior(sigma.float())
             log_precision = self.precision.log_precision(mean.clamp(min=0))
         return Prediction(frames, variance=torch.exp(-log_precision))
-
-
-class PUQNoDiscriminator(PUQ):
-    """PUQ without Sound2Sight's discriminator (section 4 says that it is better with it)."""
-
-    ablated: ClassVar[dict[str, Any]] = {"discriminator": "none"}

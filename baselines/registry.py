@@ -1,85 +1,127 @@
-"""Names of models.
+"""The models by name. An ablation is a name with fixed settings.
 
-A third party adds a model without touching this file: an entry point of group "avbench.models" whose name is the
-model's and whose object is a Predictor class.
+A third party adds a model without changing this file, by an entry point of the group "avbench.models": its name is the
+model's name, its object is a Predictor class or a Model.
 """
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+
+from torch import Tensor
 
 from baselines.audio_only import AudioOnly
 from baselines.bayes import BayesAV, BayesV
 from baselines.floors import Black, CopyLast, MeanSeen
 from baselines.predictor import ClipShape, Predictor
-from baselines.puq import PUQ, PUQNoDiscriminator
-from baselines.sound2sight import (
-    NoAA,
-    NoAAMD,
-    NoAudio,
-    OnlyL2,
-    Sound2Sight,
-    TeacherForcing,
-    WithLSTM,
-    WithLSTMNoDiscriminator,
-)
+from baselines.puq import PUQ
+from baselines.sound2sight import Sound2Sight
 from baselines.svg_lp import SVGLP
 from mmnist_av.system.errors import InputError, unknown_name
 
-MODELS: dict[str, type[Predictor]] = {
-    "black": Black,
-    "copy-last": CopyLast,
-    "mean-seen": MeanSeen,
-    "bayes-v": BayesV,
-    "bayes-av": BayesAV,
-    "sound2sight": Sound2Sight,
-    "sound2sight-no-audio": NoAudio,
-    "sound2sight-no-aa": NoAA,
-    "sound2sight-no-aa-md": NoAAMD,
-    "sound2sight-lstm": WithLSTM,
-    "sound2sight-lstm-no-disc": WithLSTMNoDiscriminator,
-    "sound2sight-only-l2": OnlyL2,
-    "sound2sight-teacher-forcing": TeacherForcing,
-    "puq": PUQ,
-    "puq-no-disc": PUQNoDiscriminator,
-    "svg-lp": SVGLP,
-    "audio-only": AudioOnly,
+
+@dataclass(frozen=True)
+class Model:
+    """One row of the registry: a Predictor class, and the settings that the name stands for."""
+
+    predictor: type[Predictor]
+    settings: Mapping[str, Any] = field(default_factory=dict)  # fixed: --set cannot change them
+    about: str = ""  # what an ablation leaves out, and the paper's table that has it
+    modality: str = ""  # what the model is given (AV, V or A); empty: as its class says
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modality", self.modality or self.predictor.modality)
+
+
+MODELS: dict[str, Model] = {
+    "black": Model(Black),
+    "copy-last": Model(CopyLast),
+    "mean-seen": Model(MeanSeen),
+    "bayes-v": Model(BayesV),
+    "bayes-av": Model(BayesAV),
+    "sound2sight": Model(Sound2Sight),
+    "sound2sight-no-audio": Model(
+        Sound2Sight,
+        settings={"hears": False},
+        about="without audio in the generator and the discriminator (Tables 1 and 2, Ours - No audio)",
+        modality="V",
+    ),
+    "sound2sight-no-aa": Model(
+        Sound2Sight,
+        settings={"discriminator": "no-aa"},
+        about="the discriminator does not judge audio alignment (Tables 1 and 2, Ours - No AA)",
+    ),
+    "sound2sight-no-aa-md": Model(
+        Sound2Sight,
+        settings={"discriminator": "no-aa-md"},
+        about="the discriminator judges single frames only (Tables 1 and 2, Ours - No AA, MD)",
+    ),
+    "sound2sight-lstm": Model(
+        Sound2Sight,
+        settings={"encoder": "lstm"},
+        about="LSTMs in place of the transformers (figure 5a)",
+    ),
+    "sound2sight-lstm-no-disc": Model(
+        Sound2Sight,
+        settings={"encoder": "lstm", "discriminator": "none"},
+        about="LSTMs in place of the transformers, and no discriminator (figure 5a)",
+    ),
+    "sound2sight-only-l2": Model(
+        Sound2Sight,
+        settings={"posterior": False, "discriminator": "none"},
+        about="neither posterior nor discriminator: eq. 5's error alone, z from the prior (Table 11)",
+    ),
+    "sound2sight-teacher-forcing": Model(
+        Sound2Sight,
+        settings={"feed_back_from": 100},
+        about="half the batches are predicted from predictions after 100 epochs (section E.5, Table 11)",
+    ),
+    "puq": Model(PUQ),
+    "puq-no-disc": Model(
+        PUQ,
+        settings={"discriminator": "none"},
+        about="without Sound2Sight's discriminator (section 4 says that PUQ is better with it)",
+    ),
+    "svg-lp": Model(SVGLP),
+    "audio-only": Model(AudioOnly),
 }
 
 ENTRY_POINTS = "avbench.models"
 FLOORS = ("black", "copy-last", "mean-seen")
 
 
-def models() -> dict[str, type[Predictor]]:
-    """Every model by name, third parties' included; InputError for a third party's that cannot be loaded."""
+def models() -> dict[str, Model]:
+    """Return every model by name, third parties' included; InputError for one that cannot be loaded."""
     others = {entry.name: load(entry) for entry in entry_points(group=ENTRY_POINTS)}
     return {**others, **MODELS}
 
 
-def load(entry: EntryPoint) -> type[Predictor]:
-    """A third party's model; InputError if it cannot be loaded or has a name that is taken."""
+def load(entry: EntryPoint) -> Model:
+    """Return a third party's model; InputError if it cannot be loaded or its name is taken."""
     if entry.name in MODELS:
         raise InputError(f"the package that offers '{entry.value}' calls it {entry.name}, a name that is taken")
     try:
-        model = entry.load()
+        found = entry.load()
     except Exception as error:  # whatever that package does
         raise InputError(f"model '{entry.name}' ({entry.value}) cannot be loaded: {error!r}") from error
-    if not (isinstance(model, type) and issubclass(model, Predictor)):
-        raise InputError(f"model '{entry.name}' ({entry.value}) is no class that derives from Predictor")
-    missing = [name for name in ("modality", "stochastic", "paper") if not hasattr(model, name)]
+    predictor = found.predictor if isinstance(found, Model) else found
+    if not (isinstance(predictor, type) and issubclass(predictor, Predictor)):
+        raise InputError(f"model '{entry.name}' ({entry.value}) is not a class that derives from Predictor")
+    missing = [name for name in ("modality", "stochastic", "paper") if not hasattr(predictor, name)]
     if missing:
-        raise InputError(f"model '{entry.name}' ({entry.value}) does not say its {', '.join(missing)}: see Predictor")
-    return model
+        raise InputError(f"model '{entry.name}' ({entry.value}) does not state its {', '.join(missing)}: see Predictor")
+    return found if isinstance(found, Model) else Model(predictor)
 
 
 def names() -> set[str]:
-    """The names of all models, third parties' included, loaded or not."""
+    """Return the names of all models, third parties' included, loaded or not."""
     return {*MODELS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}
 
 
-def find(name: str) -> type[Predictor]:
-    """The model called `name`; InputError with the nearest names if there is none."""
+def find(name: str) -> Model:
+    """Return the model called `name`; InputError with the nearest names if there is none."""
     if name in MODELS:
         return MODELS[name]
     offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
@@ -89,12 +131,12 @@ def find(name: str) -> type[Predictor]:
 
 
 def configure(name: str, settings: Mapping[str, str]) -> Any:
-    """The model's config with `settings` (field -> text) in place of its defaults; None for a model without config.
+    """Return the model's config with `settings` (name -> text) in place of defaults; None for a model without config.
 
-    Raises InputError for a field that the model does not have, one that its name decides, or a value that does not fit.
+    Raises InputError for a setting that the model does not have, one that its name fixes, or a value that does not fit.
     """
     model = find(name)
-    config_type = getattr(model, "Config", None)
+    config_type = getattr(model.predictor, "Config", None)
     fields = {} if config_type is None else {field.name: field for field in dataclasses.fields(config_type)}
     values = {}
     for key, text in settings.items():
@@ -102,18 +144,18 @@ def configure(name: str, settings: Mapping[str, str]) -> Any:
             raise InputError(f"model '{name}' has no settings, so --set {key}={text} means nothing")
         if key not in fields:
             raise unknown_name(f"setting of {name}", key, fields)
-        if key in model.ablated:
-            fixed = str(model.ablated[key]).lower()
+        if key in model.settings:
+            fixed = str(model.settings[key]).lower()
             raise InputError(f"--set {key}={text}: {name} is the model whose {key} is {fixed}: take another --model")
         kind = type(fields[key].default)
         if kind not in (bool, int, float, str):
             raise InputError(f"--set {key}={text}: {name}'s {key} is no number, word, true or false by default")
         values[key] = parse(key, text, kind)
-    return None if config_type is None else config_type(**{**values, **model.ablated})
+    return None if config_type is None else config_type(**{**values, **model.settings})
 
 
 def parse(key: str, text: str, kind: type) -> Any:
-    """`text` as a value of `kind` (bool, int, float or str)."""
+    """Return `text` as a value of `kind` (bool, int, float or str)."""
     if kind is bool:
         truth = {"true": True, "false": False}
         if text.lower() not in truth:
@@ -126,11 +168,22 @@ def parse(key: str, text: str, kind: type) -> Any:
 
 
 def is_trained(name: str) -> bool:
-    """Whether the model has anything to learn."""
-    return find(name).players is not Predictor.players
+    """Return whether the model learns anything."""
+    return find(name).predictor.players is not Predictor.players
 
 
-def build(name: str, shape: ClipShape, config: Any) -> Predictor:
-    """The model called `name` for clips of `shape`, freshly initialised from torch's global generator."""
-    model = find(name)
-    return model(shape) if config is None else model(shape, config)
+def build(
+    name: str, shape: ClipShape, config: Any = None, weights: Mapping[str, Mapping[str, Tensor]] | None = None
+) -> Predictor:
+    """Return the model called `name` for clips of `shape`, initialised from torch's global generator.
+
+    config: what `configure` returned; None: the defaults.
+    weights: the state dicts of the published weights that the model needs, by name.
+    """
+    predictor = find(name).predictor
+    config = configure(name, {}) if config is None else config
+    arguments = [] if config is None else [config]
+    needed = {need.removeprefix("weights:") for need in predictor.needs if need.startswith("weights:")}
+    if needed:
+        return predictor(shape, *arguments, weights={each: (weights or {})[each] for each in needed})
+    return predictor(shape, *arguments)

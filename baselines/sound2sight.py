@@ -23,7 +23,7 @@ from baselines.layers.initialisation import balance, initialise
 from baselines.layers.normalisation import gently
 from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent
 from baselines.layers.sound import AudioEncoder
-from baselines.predictor import Batch, ClipShape, Loss, Noise, Player, Prediction, Predictor, Progress
+from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
 from mmnist_av.system.errors import InputError
 
 REAL, FAKE = 1, 0
@@ -410,7 +410,7 @@ class Sound2Sight(Predictor):
 
     def __init__(self, shape: ClipShape, config: Sound2SightConfig | None = None) -> None:
         super().__init__()
-        self.config = replace(config or self.Config(), **self.ablated)
+        self.config = config or self.Config()
         self.generator = Generator(self.config, shape)
         if self.config.discriminator != "none":
             self.discriminator = Discriminator(self.config, shape)
@@ -513,62 +513,16 @@ class Sound2Sight(Predictor):
         moment = (torch.arange(count, device=audio.device) + shift) % count
         return audio[torch.arange(clips, device=audio.device)[:, None], moment]
 
-    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+    def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
         """Futures, frame by frame, z from the prior; see Predictor.predict."""
-        return Prediction(self.foresee(seen, audio, samples, noise)[0])
+        return Prediction(self.foresee(context, samples, noise)[0])
 
-    def foresee(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> tuple[Tensor, Tensor]:
+    def foresee(self, context: Context, samples: int, noise: Noise) -> tuple[Tensor, Tensor]:
         """Futures (B, samples, T - F, C, H, W) and the prior's log variances (B, samples, T - F, latent)."""
-        made, given = self.generator, seen.shape[1]
+        made, seen, audio, given = self.generator, context.frames, context.audio, context.seen
         z_noise = noise.normal(audio.shape[1] - 1, self.config.latent).flatten(0, 1)
         frames, skips = made.encode_frames(seen)
         halves = made.frame_decoder.of_steps(skips, given, audio.shape[1] - 1, given - 1)
         predicted, prior = made.roll_out(frames, made.encode_audio(audio)[:, 1:], halves, z_noise)
         rows = len(seen), samples
         return predicted.unflatten(0, rows), prior.log_variance[:, given - 1 :].unflatten(0, rows)
-
-
-# ---------------------------------------------------------------------------------------------- the ablations
-
-
-class NoAudio(Sound2Sight):
-    """Sound2Sight without sound, in generator and discriminator (Tables 1 and 2, "Ours - No audio")."""
-
-    modality = "V"
-    ablated: ClassVar[dict[str, Any]] = {"hears": False}
-
-
-class NoAA(Sound2Sight):
-    """Sound2Sight whose discriminator does not judge audio alignment (Tables 1 and 2, "Ours - No AA")."""
-
-    ablated: ClassVar[dict[str, Any]] = {"discriminator": "no-aa"}
-
-
-class NoAAMD(Sound2Sight):
-    """Sound2Sight whose discriminator judges single frames only (Tables 1 and 2, "Ours - No AA, MD")."""
-
-    ablated: ClassVar[dict[str, Any]] = {"discriminator": "no-aa-md"}
-
-
-class WithLSTM(Sound2Sight):
-    """Sound2Sight with LSTMs for transformers (figure 5a)."""
-
-    ablated: ClassVar[dict[str, Any]] = {"encoder": "lstm"}
-
-
-class WithLSTMNoDiscriminator(Sound2Sight):
-    """Sound2Sight with LSTMs for transformers, and without the discriminator (figure 5a)."""
-
-    ablated: ClassVar[dict[str, Any]] = {"encoder": "lstm", "discriminator": "none"}
-
-
-class OnlyL2(Sound2Sight):
-    """Sound2Sight without posterior and discriminator: eq. 5's error alone, z from the prior (Table 11)."""
-
-    ablated: ClassVar[dict[str, Any]] = {"posterior": False, "discriminator": "none"}
-
-
-class TeacherForcing(Sound2Sight):
-    """Sound2Sight that learns from its own predictions in half the batches after 100 epochs (section E.5, Table 11)."""
-
-    ablated: ClassVar[dict[str, Any]] = {"feed_back_from": 100}

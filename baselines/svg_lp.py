@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.initialisation import balance, initialise
 from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent
-from baselines.predictor import Batch, ClipShape, Loss, Noise, Player, Prediction, Predictor, Progress
+from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
 from mmnist_av.system.errors import InputError
 
 
@@ -96,9 +96,10 @@ class SVGLP(Predictor):
         outputs = torch.tanh(self.leave_predictor(hidden))
         return self.frame_decoder(outputs.flatten(0, 1), halves).unflatten(0, outputs.shape[:2])
 
-    def predict(self, seen: Tensor, audio: Tensor, samples: int, noise: Noise) -> Prediction:
+    def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
         """Futures, frame by frame: z from the posterior where a frame is seen, else from the prior."""
-        (clips, given), total = seen.shape[:2], audio.shape[1]
+        seen, total = context.frames, context.audio.shape[1]
+        clips, given = seen.shape[:2]
         z_noise = noise.normal(total - 1, self.config.latent).flatten(0, 1)
         frames, skips = self.encode(seen)
         halves = self.frame_decoder.of_steps(skips, given, total - 1, self.source(given))

@@ -275,9 +275,9 @@ def models() -> None:
 
     table = Table("model", "looks at", "futures", "paper", box=None)
     for name, model in registry.models().items():
-        futures = "differ" if model.stochastic else "agree"
+        futures = "differ" if model.predictor.stochastic else "agree"
         unpublished = "floor" if name in registry.FLOORS else "ceiling" if name in registry.MODELS else ""
-        table.add_row(name, model.modality, futures, model.paper or unpublished)
+        table.add_row(name, model.modality, futures, model.predictor.paper or unpublished)
     wide_console().print(table)
 
 

@@ -57,7 +57,7 @@ def number_of(facts: Mapping[str, Any]) -> int | None:
     """K of a run; None where all futures of its model agree (of an outside model with one future, it is taken so)."""
     if facts["preset"] == "outside":
         return None if facts["samples"] == 1 else facts["samples"]
-    return facts["samples"] if registry.find(facts["model"]).stochastic else None
+    return facts["samples"] if registry.find(facts["model"]).predictor.stochastic else None
 
 
 def agreeing(found: Mapping[str, Floats]) -> Mapping[str, Floats]:

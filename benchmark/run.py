@@ -271,7 +271,7 @@ def describe(
         "test_clips": min(preset.test_clips, len(dataset.split("test"))),
         "device": compute.device.type,
         "precision": "bfloat16" if compute.bfloat16 else "float32",
-        "code_version": environment.code_version(registry.find(job.model)),
+        "code_version": environment.code_version(registry.find(job.model).predictor),
     }
 
 

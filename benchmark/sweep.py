@@ -110,7 +110,7 @@ def is_done(job: Job, options: Sequence[str]) -> bool:
     if not lines or (lines[0], lines[-1]) != (shlex.join(command(job, options)), DONE) or not is_whole(folder):
         return False
     facts = read_json(folder / "config.json")
-    code = environment.code_version(registry.find(job.model))
+    code = environment.code_version(registry.find(job.model).predictor)
     same = {"fingerprint": open_dataset(job.data or "").fingerprint, "code_version": code}
     return all(facts.get(name) == value for name, value in same.items())
 

@@ -73,7 +73,7 @@ def one_batch(split) -> Batch:
 
 
 def train_on(batch):
-    model = Sound2Sight(ClipShape((1, 48, 48), tuple(batch.audio.shape[2:])))
+    model = Sound2Sight(ClipShape((1, 48, 48), tuple(batch.audio.shape[2:]), seen=5, train_frames=20, fps=10))
     generator = model.players()["generator"]
     optimizer = training.adam(generator)
 

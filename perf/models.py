@@ -14,14 +14,14 @@ from dataclasses import replace
 import torch
 
 from baselines import registry
-from baselines.predictor import Batch, ClipShape, Noise, Progress
+from baselines.predictor import Batch, ClipShape, Context, Noise, Progress
 from benchmark import protocols
 from benchmark.compute import choose_compute, keep_freed_memory
 from benchmark.runs import environment
 from benchmark.training import loop as training
 
 PEER = "sound2sight"
-SHAPE = ClipShape((1, 48, 48), (41, 21))
+SHAPE = ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10)
 CLIPS = {"m3so-nb": 16, "m3so": 8}  # a step
 SAMPLES = 100
 LATE = Progress(25_000, 50)  # an epoch at which every loss has its weight, and before predictions are fed back
@@ -59,7 +59,9 @@ class Measured:
         self.model.eval()
         seen = self.given.frames[:1, : self.given.seen]
         with self.compute.autocast():
-            self.model.predict(seen, self.audio, self.samples, Noise(0, [0], self.samples, self.compute.device))
+            self.model.predict(
+                Context(seen, self.audio), self.samples, Noise(0, [0], self.samples, self.compute.device)
+            )
 
 
 def seconds(action, compute):

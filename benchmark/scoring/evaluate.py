@@ -24,7 +24,7 @@ from benchmark.scoring.scores import Contender, Scores, samplings, score_all
 from mmnist_av.clips import StoredClips
 from mmnist_av.system.errors import InputError
 
-NO_SHAPE = ClipShape((0, 0, 0), (0, 0))  # floors fit every clip
+NO_SHAPE = ClipShape((0, 0, 0), (0, 0), seen=5, train_frames=20, fps=10)  # floors fit every clip
 
 
 def evaluate(
@@ -106,4 +106,10 @@ def shape_of(clips: StoredClips, protocol: Protocol) -> ClipShape:
     """What one time step of the clips looks like under the protocol."""
     frames, audio = clips[0]["frames"], clips[0]["audio"]
     channels, height, width = frames.shape[1:]
-    return ClipShape((channels, height, width), protocol.audio.shape(audio.shape[1]))
+    return ClipShape(
+        frame=(channels, height, width),
+        audio=protocol.audio.shape(audio.shape[1]),
+        seen=protocol.seen,
+        train_frames=protocol.train_frames,
+        fps=clips.fps,
+    )

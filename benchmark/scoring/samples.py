@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from baselines.predictor import Noise, Prediction, Predictor
+from baselines.predictor import Context, Noise, Prediction, Predictor
 from benchmark.compute import Compute
 from benchmark.inputs import load_clips
 from benchmark.protocols import Protocol
@@ -50,7 +50,7 @@ def draw_futures(
     """
     noise = Noise(seed, indices, samples, compute.device)
     with compute.autocast():
-        predicted = model.predict(frames[:, : protocol.seen].clone(), audio, samples, noise)
+        predicted = model.predict(Context(frames[:, : protocol.seen].clone(), audio), samples, noise)
     wanted = (len(frames), samples, frames.shape[1] - protocol.seen, *frames.shape[2:])
     if predicted.frames.shape != wanted:
         found = tuple(predicted.frames.shape)

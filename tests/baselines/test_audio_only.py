@@ -9,7 +9,7 @@ from baselines.audio_only import AudioOnly, AudioOnlyConfig
 from baselines.predictor import Batch, ClipShape, Progress
 from mmnist_av.system.errors import InputError
 
-SMALL = ClipShape((1, 16, 16), (11, 11))
+SMALL = ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10)
 TOTAL = 6
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from baselines.bayes import WORLD, BayesAV, BayesConfig, BayesV, Filter, read_frames, read_sound
-from baselines.predictor import ClipShape, Noise
+from baselines.predictor import ClipShape, Context, Noise
 from benchmark.metrics.block import block_iou
 from benchmark.metrics.image import psnr
 from mmnist_av.audio_features import M3SO_AUDIO
@@ -16,7 +16,7 @@ from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import simulate
 from mmnist_av.system.errors import InputError
 
-SHAPE = ClipShape((1, 48, 48), (41, 21))
+SHAPE = ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10)
 POOL = load_pool("embedded")["test"]
 CLIPS = 6
 
@@ -77,7 +77,7 @@ def test_with_sound_it_beats_30_db_without_it_is_no_worse_than_black(plain):
     _, frames, audio = plain
     target, scores = frames[:, None, 5:], {}
     for model in (BayesAV(SHAPE), BayesV(SHAPE)):
-        futures = model.predict(frames[:, :5], audio, 20, Noise(0, range(CLIPS), 20)).frames
+        futures = model.predict(Context(frames[:, :5], audio), 20, Noise(0, range(CLIPS), 20)).frames
         assert futures.shape == (CLIPS, 20, 20, 1, 48, 48)
         scores[model.modality] = psnr(target, futures.mean(1, keepdim=True)).mean()
     black = psnr(target, torch.zeros_like(target)).mean()
@@ -88,10 +88,10 @@ def test_with_sound_it_beats_30_db_without_it_is_no_worse_than_black(plain):
 def test_the_block_is_heard(blocked):
     truth, frames, audio = blocked
     model = BayesAV(SHAPE)
-    futures = model.predict(frames[:, :30], audio, 10, Noise(0, range(CLIPS), 10)).frames
+    futures = model.predict(Context(frames[:, :30], audio), 10, Noise(0, range(CLIPS), 10)).frames
     place = torch.from_numpy(truth.block_place.astype(np.int64))
     iou = block_iou(place, futures).mean()
-    unheard = BayesV(SHAPE).predict(frames[:, :30], audio, 10, Noise(0, range(CLIPS), 10)).frames
+    unheard = BayesV(SHAPE).predict(Context(frames[:, :30], audio), 10, Noise(0, range(CLIPS), 10)).frames
     assert block_iou(place, unheard).mean() < iou - 0.15
 
 
@@ -113,7 +113,8 @@ def test_no_particle_breaks_the_worlds_rules(blocked):
 def test_without_sound_nothing_is_heard(plain):
     _, frames, audio = plain
     futures = [
-        BayesV(SHAPE).predict(frames[:2, :5], each, 3, Noise(0, [0, 1], 3)).frames for each in (audio[:2], audio[2:4])
+        BayesV(SHAPE).predict(Context(frames[:2, :5], each), 3, Noise(0, [0, 1], 3)).frames
+        for each in (audio[:2], audio[2:4])
     ]
     assert torch.equal(*futures)
 
@@ -121,13 +122,13 @@ def test_without_sound_nothing_is_heard(plain):
 def test_a_future_depends_on_its_own_seed_clip_and_number_alone(plain):
     _, frames, audio = plain
     model = BayesAV(SHAPE)
-    together = model.predict(frames[:3, :5], audio[:3], 5, Noise(0, [0, 1, 2], 5)).frames
-    alone = model.predict(frames[1:2, :5], audio[1:2], 2, Noise(0, [1], 2)).frames
+    together = model.predict(Context(frames[:3, :5], audio[:3]), 5, Noise(0, [0, 1, 2], 5)).frames
+    alone = model.predict(Context(frames[1:2, :5], audio[1:2]), 2, Noise(0, [1], 2)).frames
     assert torch.equal(together[1, :2], alone[0])
 
 
 def test_another_world_is_refused():
     with pytest.raises(InputError, match="knows the world of M3SO only"):
-        BayesAV(ClipShape((1, 64, 64), (41, 21)))
+        BayesAV(ClipShape((1, 64, 64), (41, 21), seen=5, train_frames=20, fps=10))
     with pytest.raises(InputError, match="knows the world of M3SO only"):
-        BayesAV(ClipShape((1, 48, 48), (64, 1)))
+        BayesAV(ClipShape((1, 48, 48), (64, 1), seen=5, train_frames=20, fps=10))

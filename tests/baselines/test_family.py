@@ -7,22 +7,22 @@ import torch
 from torch import nn
 
 from baselines import registry
-from baselines.predictor import Batch, ClipShape, Noise, Progress
+from baselines.predictor import Batch, ClipShape, Context, Noise, Progress
 from benchmark.training.loop import adam, checkpoint
 from mmnist_av.system.errors import InputError
 
-SMALL = ClipShape((1, 16, 16), (11, 11))
+SMALL = ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10)
 SEEN, TOTAL = 3, 7
 SIZES = {
-    "m3so": ClipShape((1, 48, 48), (41, 21)),
-    "real": ClipShape((3, 64, 64), (93, 16)),
-    "real-96": ClipShape((3, 96, 96), (93, 16)),
+    "m3so": ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10),
+    "real": ClipShape((3, 64, 64), (93, 16), seen=5, train_frames=20, fps=10),
+    "real-96": ClipShape((3, 96, 96), (93, 16), seen=5, train_frames=20, fps=10),
 }
-LEARNED = [name for name, model in registry.MODELS.items() if model.players is not registry.Predictor.players]
+LEARNED = [name for name, model in registry.MODELS.items() if model.predictor.players is not registry.Predictor.players]
 HEARING = [name for name in LEARNED if registry.MODELS[name].modality == "AV"]
 DEAF = [name for name in LEARNED if registry.MODELS[name].modality == "V"]
 BLIND = [name for name in LEARNED if registry.MODELS[name].modality == "A"]
-ABLATIONS = [name for name in LEARNED if registry.MODELS[name].ablated]
+ABLATIONS = [name for name in LEARNED if registry.MODELS[name].settings]
 
 
 def build(name, shape=SMALL):
@@ -39,7 +39,9 @@ def batch(clips=2, shape=SMALL, seed=0):
 def predict(network, given, samples=2, seed=0):
     clips = list(range(len(given.frames)))
     with torch.inference_mode():
-        return network.predict(given.frames[:, :SEEN], given.audio, samples, Noise(seed, clips, samples)).frames
+        return network.predict(
+            Context(given.frames[:, :SEEN], given.audio), samples, Noise(seed, clips, samples)
+        ).frames
 
 
 def test_every_kind_of_model_is_there():
@@ -149,7 +151,7 @@ def test_every_seen_frame_counts(name, seen, lively):
 
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_what_an_ablations_name_says_cannot_be_changed(name):
-    for setting, value in registry.MODELS[name].ablated.items():
+    for setting, value in registry.MODELS[name].settings.items():
         text = str(value).lower()
         with pytest.raises(InputError, match=f"--set {setting}={text}: {name} is the model whose {setting} is {text}"):
             registry.configure(name, {setting: text})
@@ -159,8 +161,8 @@ def test_what_an_ablations_name_says_cannot_be_changed(name):
 def test_an_ablation_is_the_whole_model_but_for_its_name(name):
     whole = "puq" if name.startswith("puq") else "sound2sight"
     own, others = (vars(registry.configure(each, {})) for each in (name, whole))
-    assert {key for key in own if own[key] != others[key]} == set(registry.MODELS[name].ablated)
-    assert isinstance(build(name), registry.MODELS[whole])
+    assert {key for key in own if own[key] != others[key]} == set(registry.MODELS[name].settings)
+    assert isinstance(build(name), registry.MODELS[whole].predictor)
 
 
 # ------------------------------------------------------------------------------------------- parameter counts
@@ -187,8 +189,8 @@ HEAR = sum(normed((4, 4), a, b) for a, b in [(1, 64), (64, 128), (128, 256), (25
 )  # both of the released audio encoders
 TRANSFORMER = linear(128, 256) + linear(256, 768) + linear(256, 256) + linear(256, 128) * 2 + linear(128, 256) + 2 * 512
 RELEASED = {  # shape -> generator, discriminator: the fact sheet's
-    ClipShape((1, 48, 48), (23, 21)): (10_854_249, 5_449_604),
-    ClipShape((3, 64, 64), (45, 17)): (16_892_779, 7_419_268),
+    ClipShape((1, 48, 48), (23, 21), seen=5, train_frames=20, fps=10): (10_854_249, 5_449_604),
+    ClipShape((3, 64, 64), (45, 17), seen=5, train_frames=20, fps=10): (16_892_779, 7_419_268),
 }
 LATENT = linear(256, 256) + lstm(256, 256) + 2 * linear(256, 10)
 CHANGES = {  # to generator and discriminator, by hand
@@ -226,4 +228,4 @@ def test_parameters_at_the_papers_sizes_are_the_released_models_with_what_the_ab
     ("frame", "audio", "count"), [((1, 48, 48), (23, 21), 6_581_673), ((3, 64, 64), (45, 17), 12_620_203)]
 )
 def test_svg_lp_has_the_released_parameters(frame, audio, count):
-    assert parameters(build("svg-lp", ClipShape(frame, audio))) == count
+    assert parameters(build("svg-lp", ClipShape(frame, audio, seen=5, train_frames=20, fps=10))) == count

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from baselines.predictor import ClipShape, Noise
+from baselines.predictor import ClipShape, Context, Noise
 from baselines.registry import FLOORS, build
 
 SEEN = torch.rand(2, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -13,13 +13,17 @@ AUDIO = torch.zeros(2, 7, 11, 11)
     [("black", torch.zeros(2, 1, 8, 8)), ("copy-last", SEEN[:, 2]), ("mean-seen", SEEN.sum(1) / 3)],
 )
 def test_a_floor_repeats_its_still_frame(name, still):
-    futures = build(name, ClipShape((1, 8, 8), (11, 11)), None).predict(SEEN, AUDIO, 5, Noise(0, [0, 1], 5)).frames
+    futures = (
+        build(name, ClipShape((1, 8, 8), (11, 11), seen=5, train_frames=20, fps=10), None)
+        .predict(Context(SEEN, AUDIO), 5, Noise(0, [0, 1], 5))
+        .frames
+    )
     assert futures.shape == (2, 5, 4, 1, 8, 8)
     torch.testing.assert_close(futures, still[:, None, None].expand_as(futures))
 
 
 def test_floors_are_deterministic_and_untrained():
     for name in FLOORS:
-        floor = build(name, ClipShape((1, 8, 8), (11, 11)), None)
+        floor = build(name, ClipShape((1, 8, 8), (11, 11), seen=5, train_frames=20, fps=10), None)
         assert not floor.stochastic
         assert floor.players() == {}

@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from baselines.predictor import Batch, ClipShape, Noise, Progress
+from baselines.predictor import Batch, ClipShape, Context, Noise, Progress
 from baselines.puq import PUQ, PUQConfig, TruncatedNormal
 from baselines.sound2sight import Sound2Sight, Sound2SightConfig
 
-SMALL = ClipShape((1, 16, 16), (11, 11))
+SMALL = ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10)
 SEEN, TOTAL = 3, 7
 RATIOS = (0.5, 2.0, 5.0)
 
@@ -175,7 +175,8 @@ def test_futures_are_those_of_its_backbone_whatever_the_nested_network():
     backbone = Sound2Sight(SMALL, Sound2SightConfig()).eval()
     backbone.generator.load_state_dict(network.generator.state_dict())
     futures = [
-        each.predict(given.frames[:, :SEEN], given.audio, 2, Noise(0, [0, 1], 2)).frames for each in (network, backbone)
+        each.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(0, [0, 1], 2)).frames
+        for each in (network, backbone)
     ]
     assert torch.equal(*futures)
 
@@ -207,7 +208,7 @@ def test_precision_learns_which_frames_are_predictable():
 
 def test_uncertainty_is_that_of_the_prior_and_no_future_frame_is_needed_for_it():
     network, given = telling(model()).eval(), batch()
-    predicted = network.predict(given.frames[:, :SEEN], given.audio, 3, Noise(0, [0, 1], 3))
+    predicted = network.predict(Context(given.frames[:, :SEEN], given.audio), 3, Noise(0, [0, 1], 3))
     assert predicted.variance.shape == predicted.frames.shape[:3]
     assert ((predicted.variance > math.exp(-10.1)) & (predicted.variance < math.exp(10.1))).all()
     # the first predicted frame's prior depends on what was seen and heard alone, so all samples agree there

@@ -18,7 +18,10 @@ def test_unknown_model_is_told_the_nearest_names():
 def test_settings_take_the_place_of_the_papers_values():
     config = registry.configure("puq", {"eta2": "0.5", "latent": "4", "score_seen": "true", "z_train": "prior"})
     assert (config.eta2, config.latent, config.score_seen, config.z_train) == (0.5, 4, True, "prior")
-    assert registry.build("puq", ClipShape((1, 16, 16), (11, 11)), config).config == config
+    assert (
+        registry.build("puq", ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10), config).config
+        == config
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,15 +48,15 @@ def test_settings_that_do_not_fit_are_refused(model, settings, message):
 def test_third_parties_register_by_entry_point(monkeypatch):
     entry = EntryPoint("pitch-black", "baselines.floors:Black", "avbench.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "avbench.models" else [])
-    assert registry.find("pitch-black") is Black
-    assert registry.models()["pitch-black"] is Black
+    assert registry.find("pitch-black") == registry.Model(Black)
+    assert registry.models()["pitch-black"] == registry.Model(Black)
     assert registry.find("puq") is registry.MODELS["puq"]
 
 
 def test_a_third_partys_broken_model_breaks_only_itself(monkeypatch):
     entry = EntryPoint("broken", "no_such_module:Model", "avbench.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
-    assert registry.find("black") is Black
+    assert registry.find("black").predictor is Black
     with pytest.raises(InputError, match=r"model 'broken' .*cannot be loaded: ModuleNotFoundError"):
         registry.find("broken")
 
@@ -68,10 +71,10 @@ def test_a_third_party_cannot_take_a_name_of_ours(monkeypatch):
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("Model = 3", "is no class that derives from Predictor"),
+        ("Model = 3", "is not a class that derives from Predictor"),
         (
             "from baselines.predictor import Predictor\nclass Model(Predictor): modality, paper = 'AV', ''",
-            "does not say its stochastic",
+            "does not state its stochastic",
         ),
     ],
 )
@@ -94,6 +97,6 @@ def test_a_setting_without_a_simple_default_cannot_be_set(monkeypatch):
         pass
 
     Theirs.Config = Config
-    monkeypatch.setitem(registry.MODELS, "theirs", Theirs)
+    monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(Theirs))
     with pytest.raises(InputError, match="theirs's size is no number, word, true or false by default"):
         registry.configure("theirs", {"size": "3"})

@@ -10,7 +10,7 @@ from torch.nn import functional
 from baselines.layers.convolutions import HalvingConv2d, UnfoldingConvTranspose2d, WholeConv2d
 from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.recurrent import Gaussian
-from baselines.predictor import Batch, ClipShape, Noise, Progress
+from baselines.predictor import Batch, ClipShape, Context, Noise, Progress
 from baselines.sound2sight import (
     CausalLSTM,
     CausalTransformer,
@@ -23,7 +23,7 @@ from baselines.sound2sight import (
 )
 from mmnist_av.system.errors import InputError
 
-SMALL = ClipShape((1, 16, 16), (11, 11))
+SMALL = ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10)
 SEEN, TOTAL = 3, 7
 
 
@@ -43,7 +43,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def test_parameters_at_the_papers_sizes_are_the_released_models():
-    released = Sound2Sight(ClipShape((1, 48, 48), (23, 21)))
+    released = Sound2Sight(ClipShape((1, 48, 48), (23, 21), seen=5, train_frames=20, fps=10))
     assert parameters(released.generator) == 10_854_249
     assert parameters(released.discriminator) == 5_449_604
 
@@ -184,7 +184,8 @@ def test_predictions_depend_on_all_sound_up_to_their_frame_and_none_after(heard,
     audio = given.audio.clone()
     audio[:, heard] += 3
     before, after = (
-        network.predict(given.frames[:, :SEEN], sound, 2, Noise(0, [0, 1], 2)).frames for sound in (given.audio, audio)
+        network.predict(Context(given.frames[:, :SEEN], sound), 2, Noise(0, [0, 1], 2)).frames
+        for sound in (given.audio, audio)
     )
     first = max(heard - SEEN, 0)
     assert torch.equal(before[:, :, :first], after[:, :, :first])
@@ -195,7 +196,7 @@ def test_futures_step_by_step_equal_a_plain_recomputation_over_prefixes(lively):
     network = lively(model()).eval()
     given = batch(clips=1)
     made = network.generator
-    futures = network.predict(given.frames[:, :SEEN], given.audio, 2, Noise(5, [3], 2)).frames
+    futures = network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(5, [3], 2)).frames
     spread = (futures[:, 0] - futures[:, 1]).abs().mean()
     assert spread > 1e-4
     for k in range(2):
@@ -214,7 +215,9 @@ def test_futures_step_by_step_equal_a_plain_recomputation_over_prefixes(lively):
 
 def test_futures_differ_between_samples_and_repeat_with_the_seed():
     network, given = model().eval(), batch(clips=1)
-    first, again = (network.predict(given.frames[:, :SEEN], given.audio, 3, Noise(0, [4], 3)).frames for _ in range(2))
+    first, again = (
+        network.predict(Context(given.frames[:, :SEEN], given.audio), 3, Noise(0, [4], 3)).frames for _ in range(2)
+    )
     assert first.shape == (1, 3, TOTAL - SEEN, *SMALL.frame)
     assert ((first >= 0) & (first <= 1)).all()
     assert torch.equal(first, again)
@@ -227,7 +230,7 @@ def test_skips_come_from_the_last_seen_frame_only():
     heard = []
     original = made.frame_decoder.of_skips
     made.frame_decoder.of_skips = lambda skips: heard.append(skips) or original(skips)
-    network.predict(given.frames[:, :SEEN], given.audio, 2, Noise(0, [0, 1], 2))
+    network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(0, [0, 1], 2))
     torch.manual_seed(0)
     made.reconstruct(given, SEEN)
     expected = made.frame_encoder(given.frames[:, SEEN - 1])[1]

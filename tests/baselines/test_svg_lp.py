@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from baselines.layers.recurrent import Gaussian
-from baselines.predictor import Batch, ClipShape, Noise, Progress
+from baselines.predictor import Batch, ClipShape, Context, Noise, Progress
 from baselines.svg_lp import SVGLP, SVGLPConfig
 from mmnist_av.system.errors import InputError
 
-SMALL = ClipShape((1, 16, 16), (11, 11))
+SMALL = ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10)
 SEEN, TOTAL = 3, 7
 
 
@@ -66,7 +66,7 @@ def test_the_prior_of_a_frame_has_not_seen_it(changed, lively):
 
 def test_futures_are_drawn_from_posteriors_of_seen_frames_and_priors_of_unseen_ones(lively):
     network, given = lively(model()).eval(), batch(clips=1)
-    futures = network.predict(given.frames[:, :SEEN], given.audio, 2, Noise(5, [3], 2)).frames
+    futures = network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(5, [3], 2)).frames
     spread = (futures[:, 0] - futures[:, 1]).abs().mean()
     assert spread > 1e-4
     for k in range(2):
@@ -90,7 +90,7 @@ def test_unseen_frames_have_the_skips_of_one_seen_frame(skips, back, seen):
     heard = []
     original = network.frame_decoder.of_skips
     network.frame_decoder.of_skips = lambda skips: heard.append(skips) or original(skips)
-    network.predict(given.frames[:, :seen], given.audio, 1, Noise(0, [0, 1], 1))
+    network.predict(Context(given.frames[:, :seen], given.audio), 1, Noise(0, [0, 1], 1))
     expected = network.frame_encoder(given.frames[:, max(seen - back, 0)])[1]
     assert len(heard) == 1
     for skip, wanted in zip(heard[0], expected, strict=True):

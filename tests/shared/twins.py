@@ -43,7 +43,7 @@ def built(name: str) -> Predictor:
         return Rivals()
     sizes = {"hidden": 16, "transformer_width": 16, "feedforward": 16, "embedding": 16}
     model = {"sound2sight": Sound2Sight, "puq": PUQ}[name]
-    return model(ClipShape((1, 48, 48), (41, 21)), model.Config(**sizes))
+    return model(ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10), model.Config(**sizes))
 
 
 def learn(job: tuple[str, Path, Path, Protocol, TrainingPlan], ranks: Ranks = ALONE) -> None:

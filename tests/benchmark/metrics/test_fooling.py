@@ -9,7 +9,7 @@ from benchmark.metrics.fooling import HISTORY, telling_apart, train_judge, train
 from benchmark.metrics.resources import Practice, Setting, Unavailable
 from benchmark.scoring.ground_truth import TrueClip
 
-SHAPE = ClipShape((1, 16, 16), (11, 11))
+SHAPE = ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10)
 SEEN, LENGTH, CLIPS = 3, 7, 6
 CPU = torch.device("cpu")
 

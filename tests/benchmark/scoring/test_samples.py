@@ -16,8 +16,10 @@ from mmnist_av.system.errors import InputError
 
 PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, test_predicted=4)
 CPU = Compute(torch.device("cpu"), bfloat16=False)
-SHAPE = ClipShape((1, 48, 48), (41, 21))
-TRAINED = [name for name, model in registry.MODELS.items() if model.stochastic and not name.startswith("bayes")]
+SHAPE = ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10)
+TRAINED = [
+    name for name, model in registry.MODELS.items() if model.predictor.stochastic and not name.startswith("bayes")
+]
 
 
 def clips(seed=0, count=3):
@@ -48,9 +50,10 @@ def test_changing_future_frames_changes_no_prediction_and_the_last_seen_frame_do
 
 def test_a_model_is_handed_the_seen_frames_and_the_sound_and_nothing_else():
     class Spy(Predictor):
-        def predict(self, seen, audio, samples, noise):
-            self.handed = (seen, audio)
-            return Prediction(seen.new_zeros(len(seen), samples, audio.shape[1] - seen.shape[1], *seen.shape[2:]))
+        def predict(self, context, samples, noise):
+            self.handed = (context.frames, context.audio)
+            seen = context.frames
+            return Prediction(seen.new_zeros(len(seen), samples, context.predicted, *seen.shape[2:]))
 
     model, (frames, audio) = Spy(), clips()
     draw_futures(model, frames, audio, PROTOCOL, 2, 0, [0, 1, 2], CPU)
@@ -63,8 +66,8 @@ def test_a_model_is_handed_the_seen_frames_and_the_sound_and_nothing_else():
 @pytest.mark.parametrize("made", [(3, 1, 4, 1, 48, 48), (3, 2, 3, 1, 48, 48), (2, 3, 4, 1, 48, 48), (3, 2, 4, 48, 48)])
 def test_futures_of_another_shape_are_refused(made):
     class Careless(Predictor):
-        def predict(self, seen, audio, samples, noise):
-            return Prediction(seen.new_zeros(made))
+        def predict(self, context, samples, noise):
+            return Prediction(context.frames.new_zeros(made))
 
     with pytest.raises(InputError, match=r"Careless.predict must return futures of the shape \(3, 2, 4, 1, 48, 48\)"):
         draw_futures(Careless(), *clips(), PROTOCOL, 2, 0, [0, 1, 2], CPU)

@@ -100,7 +100,10 @@ def puq(shape=((1, 48, 48), (41, 21))):
     torch.manual_seed(0)
     from baselines.predictor import ClipShape
 
-    return PUQ(ClipShape(*shape), PUQConfig(hidden=16, transformer_width=16, feedforward=16, embedding=16))
+    return PUQ(
+        ClipShape(*shape, seen=5, train_frames=20, fps=10),
+        PUQConfig(hidden=16, transformer_width=16, feedforward=16, embedding=16),
+    )
 
 
 def test_a_killed_training_ends_with_the_weights_and_the_log_of_an_unbroken_one(clips, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ def dataset(tmp_path_factory):
 def puq():
     torch.manual_seed(0)
     config = PUQConfig(hidden=16, transformer_width=16, feedforward=16, embedding=16)
-    return PUQ(ClipShape((1, 48, 48), (41, 21)), config)
+    return PUQ(ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10), config)
 
 
 def validation_of(model, dataset, split="val"):
@@ -62,7 +62,9 @@ def whole(dataset, tmp_path_factory):
 
 
 def test_a_deterministic_models_rows_are_its_errors_on_the_val_clips(dataset):
-    rows = validation_of(CopyLast(ClipShape((0, 0, 0), (0, 0))), dataset)(steps=10, epoch=2)
+    rows = validation_of(CopyLast(ClipShape((0, 0, 0), (0, 0), seen=5, train_frames=20, fps=10)), dataset)(
+        steps=10, epoch=2
+    )
     true = dataset.split("val").frames[:, :7].astype(np.float64) / 255
     psnr = 10 * np.log10(1 / np.maximum(((true[:, 3:] - true[:, 2:3]) ** 2).mean((2, 3)), 1e-6))
     found = rows[rows["metric"] == "psnr"].set_index("frame")["value"]
