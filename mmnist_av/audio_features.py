@@ -2,12 +2,24 @@
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from mmnist_av.system.errors import InputError
 
+if TYPE_CHECKING:  # at run time only where audio is transformed, so that reading a table does not import torch
+    from torch import Tensor
+
 _FULL_SCALE = 32768  # int16
+
+
+class AudioFeatures(Protocol):
+    """What a model is given of the sound of one frame."""
+
+    def shape(self, samples: int) -> tuple[int, int]:
+        """Return (bins, columns) of a frame of `samples` samples; InputError where a frame is too short."""
+
+    def __call__(self, audio: "Tensor") -> "Tensor":
+        """Return (..., bins, columns) float32 for (..., samples) int16, on the same device."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +38,13 @@ class Spectrogram:
         """(bins, columns) of the spectrogram of a frame of `samples` samples."""
         return self.bins, 1 + samples // self.hop
 
-    def __call__(self, audio: Tensor) -> Tensor:
+    def __call__(self, audio: "Tensor") -> "Tensor":
         """(..., samples) int16, a frame a row, to (..., bins, columns) float32, 0 and more, on the same device.
 
         Raises InputError if a frame is not longer than half a window, which is what is reflected.
         """
+        import torch
+
         samples = audio.shape[-1]
         if samples <= self.n_fft // 2:
             raise InputError(f"a frame of {samples} samples is too short for windows of {self.n_fft}")

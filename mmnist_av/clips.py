@@ -47,6 +47,11 @@ class StoredClips(Dataset[Clip]):
     def __len__(self) -> int:
         return len(self._split)
 
+    def audio(self, index: int) -> Tensor:
+        """Return the sound of one clip: (T, samples_per_frame) int16."""
+        audio = torch.from_numpy(self._split.audio[index]).unflatten(0, (-1, self._split.samples_per_frame))
+        return audio[: self._frames]
+
     def __getitem__(self, index: int) -> Clip:
         """Clip `index`, 0 to len - 1. Raises IndexError outside."""
         if not 0 <= index < len(self):

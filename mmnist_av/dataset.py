@@ -79,6 +79,26 @@ class Dataset:
     fingerprint: str  # SHA-256 of the canonical spec and the files' hashes: one fingerprint, the same bytes
     manifest: dict[str, Any]  # dataset.json
 
+    @property
+    def name(self) -> str:
+        """Return the dataset's name: m3so, m3so-nb."""
+        return str(self.manifest["dataset"])
+
+    @property
+    def family(self) -> str:
+        """Return the name of the dataset's family."""
+        return str(self.manifest.get("family", "m3so"))
+
+    @property
+    def format(self) -> Spec:
+        """Return frames, fps, sample_rate and samples_per_frame of the clips."""
+        return self.spec
+
+    @property
+    def annotations(self) -> frozenset[str]:
+        """Return the names of the stored annotations."""
+        return frozenset()
+
     def split(self, name: str) -> Split:
         """One split, which may have no clips (and then no arrays). Raises InputError for another name."""
         clips = clips_of(self.manifest)
