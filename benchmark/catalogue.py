@@ -88,9 +88,7 @@ class Protocol:
 
 def _with_mismatch(*rows: Protocol) -> tuple[Protocol, ...]:
     """Return every protocol, and behind it the one with another clip's sound (Sound2Sight, supplement, Table 11)."""
-    return tuple(
-        each for row in rows for each in (row, replace(row, name=f"{row.name}{MISMATCH}", mismatched=True))
-    )
+    return tuple(each for row in rows for each in (row, replace(row, name=f"{row.name}{MISMATCH}", mismatched=True)))
 
 
 _M3SO_NB = Protocol(

@@ -63,9 +63,6 @@ RULES: dict[str, Callable[[Floats, Better], NDArray[np.float64]]] = {
     "best_sequence": best_sequence,
     "best_frame": best_frame,
 }
-# `mean_frame`: the K futures averaged pixel by pixel and scored as one prediction, so it comes with scores of its own.
-# `pairs`: a score of the K futures of a clip beside each other.
-SAMPLINGS = (*RULES, "mean_frame", "single", "pairs")
 
 
 def by_sampling(scores: Floats, better: Better, mean_frame: Floats | None = None) -> dict[str, NDArray[np.float64]]:
