@@ -286,7 +286,7 @@ METRICS = {
             unit="",
             highest=1,
             standard=False,
-            summary="share of windows of 3 frames with sound that a trained judge takes for real, Sound2Sight's Table 8",
+            summary="share of windows of 3 frames with sound that a judge takes for real, Sound2Sight's Table 8",
         ),
         Metric(
             name="aepe",

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def read_table(path: Path, schema: "DataFrameSchema") -> pd.DataFrame:
     """Return the rows of a CSV file in UTF-8, as text, checked against the schema of its columns.
 
-    A check's `error` is "column: what is expected". Raises InputError, with the line, for a file that is not CSV, for columns
-    that are missing, and for the first row that does not fit.
+    A check's `error` is "column: what is expected". Raises InputError, with the line, for a file that is not CSV, for
+    columns that are missing, and for the first row that does not fit.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

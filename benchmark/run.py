@@ -43,13 +43,13 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
 def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
     """Do the job as one of several processes: all train; rank 0 alone scores and returns the rows."""
     setup = prepare(job, ranks)
-    steps = setup.config["steps"]
+    training, steps = training_of(setup) if job.learns else None, setup.config["steps"]
     with ExitStack() as held:
         ranks.first(lambda: take_folder(held, setup))
-        if job.trained is not None:
+        if training is not None:
+            steps = train(training)
+        elif job.trained is not None:
             load_pretrained(job.trained, setup.model)
-        elif setup.model.players():
-            steps = train(training_of(setup))
         if ranks.rank:
             return pd.DataFrame()
         setup.model.eval()

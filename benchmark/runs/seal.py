@@ -27,7 +27,7 @@ def is_sealed(folder: Path) -> bool:
 
 
 def check_seal(folder: Path) -> None:
-    """Raise InputError, naming the files, where a run's folder differs from its seal; a folder without a seal passes."""
+    """Raise InputError, naming the files, where a run's folder differs from its seal; without a seal it passes."""
     damage = find_damage(folder)
     if damage:
         raise InputError(f"{folder} has changed since its run ended: {'; '.join(damage)}")

@@ -53,9 +53,8 @@ def _checked(model: Predictor, window: Prediction, context: Context, samples: in
         if values is None and extra in model.predicts:
             raise InputError(f"{name} declares that it predicts {extra}, but its prediction has none")
         if values is not None and values.shape != extra_shape:
-            raise InputError(
-                f"{name}.predict must return {extra} of the shape {extra_shape}, not {tuple(values.shape)}"
-            )
+            found = tuple(values.shape)
+            raise InputError(f"{name}.predict must return {extra} of the shape {extra_shape}, not {found}")
     frames = window.frames.float()
     check_unit_range(frames, f"{name}'s predicted frames from {first + 1} on")
     flow, variance = (None if each is None else each.float() for each in (window.flow, window.variance))

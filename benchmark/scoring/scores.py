@@ -65,7 +65,7 @@ def score_all(
     with ExitStack() as stack:
         passes = []
         for number, entry in enumerate(entries):
-            missing = [metric for metric in metrics if metric.name not in scores.get(entry.name, {})]
+            missing = [metric for metric in metrics if metric.name not in scores.setdefault(entry.name, {})]
             measures = load_measures(entry, missing, resources, reported)
             own = examples if number == 0 and examples is not None and examples.done < examples.count else None
             if measures or own is not None:
@@ -74,7 +74,7 @@ def score_all(
                 stack.enter_context(passes[-1].recorder)
         if passes:
             for name, added in one_pass(passes, clips, parts).items():
-                scores.setdefault(name, {}).update(added)
+                scores[name].update(added)
             write_scores(scores, path)
     if examples is not None:
         examples.write()
@@ -238,7 +238,7 @@ def as_array(values: Tensor) -> NDArray[np.float32]:
 
 
 def samplings(scores: Mapping[str, NDArray[Any]], metric: str) -> Mapping[str, NDArray[Any]]:
-    """Return the (clips, frames) of a metric under every sampling rule; a distance of sets is of one sample per clip."""
+    """Return the (clips, frames) of a metric under every sampling rule; distances of sets have a single sample."""
     values, facts = scores[metric], METRICS[metric]
     if facts.of == "set":
         return {"single": values}
