@@ -14,9 +14,9 @@ from benchmark.inputs import Stream
 from benchmark.job import Job, as_dict
 from benchmark.networks import weights as published
 from benchmark.runs import environment
-from benchmark.runs.differences import in_words
 from benchmark.runs.pretrained import pretrained_config
 from benchmark.scoring.samples import clip_shape
+from benchmark.training import checkpoint
 from benchmark.training.plan import TrainingPlan
 from benchmark.training.processes import Ranks
 from mmnist_av import families
@@ -72,7 +72,7 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
     }
     if job.trained is not None:
         config |= pretrained_config(job.trained, config)
-    ranks.agree(config, in_words)
+    ranks.agree(checkpoint.identity(config), checkpoint.difference)
     defaults = as_dict(registry.configure(job.model, {}))
     return Setup(
         job=job,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalogue import find_protocol
-from benchmark.runs.differences import differences, in_words
+from benchmark.runs.differences import summary
 from benchmark.runs.seal import check_seal, remove_seal
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import is_leftover, remove_leftovers, written_whole
@@ -34,12 +34,11 @@ def claim(folder: Path, config: Mapping[str, Any], environment: Mapping[str, Any
     worked = any((folder / name).exists() for name in WORK)
     if path.exists() and worked:
         existing, requested = read_json(path), json.loads(json.dumps(config))
-        names = differences(existing, requested)
-        if names:
+        if existing != requested:
             remedy = "choose another --out"
-            if names == ["code_version"]:
+            if {**existing, "code_version": requested["code_version"]} == requested:
                 remedy += ", or go back to that code; --trained scores a finished run's model with today's"
-            raise InputError(f"{folder} holds another run ({in_words(existing, requested)}): {remedy}")
+            raise InputError(f"{folder} holds another run ({summary(existing, requested)}): {remedy}")
     remove_seal(folder)
     remove_leftovers(folder)
     if not worked:

@@ -278,7 +278,7 @@ def test_a_stream_takes_the_place_of_files(tmp_path, monkeypatch):
 
 def test_a_folder_with_another_run_or_with_something_else_is_refused(finished, nb_dataset, tmp_path):
     _, folder = finished
-    refused("holds another run .*seed is 0 there, 1 is requested", nb_dataset, folder, seed=1)
+    refused("holds another run .*seed: 0 found, 1 requested", nb_dataset, folder, seed=1)
     refused("holds another run .*settings", nb_dataset, folder, settings={**THIN, "beta": "1"})
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/draft.txt").write_text("precious")
@@ -312,7 +312,7 @@ def test_a_dataset_with_a_flipped_byte_is_refused_and_the_file_named(nb_dataset,
 def test_a_run_of_other_code_is_not_continued(finished, nb_dataset, tmp_path, monkeypatch):
     shutil.copytree(finished[1], tmp_path / "copy")
     monkeypatch.setattr(setup_module.environment, "code_version", lambda model: "9.9.9")
-    refused("holds another run .code_version is .* go back to that code; --trained", nb_dataset, tmp_path / "copy")
+    refused("holds another run .code_version: .* go back to that code; --trained", nb_dataset, tmp_path / "copy")
 
 
 def test_a_run_killed_before_its_config_was_written_starts_again(nb_dataset, tmp_path):
@@ -347,7 +347,7 @@ def test_two_processes_do_a_job_as_one_and_rank_0_scores(nb_dataset, tmp_path):
     assert json.loads((folder / "config.json").read_text())["ranks"] == 2
     assert set(pd.read_csv(folder / "validation.csv")["step"]) == {1}
     assert not (folder / ".lock").exists()
-    refused("ranks is 2 there, 1 is requested", nb_dataset, folder, **asked)
+    refused("ranks: 2 found, 1 requested", nb_dataset, folder, **asked)
 
 
 def test_a_finished_runs_model_is_scored_without_training_it_again(finished, nb_dataset, tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ def test_runs_of_other_options_are_not_taken_for_done(data, tmp_path):
     for _ in range(2):  # a run that failed is not done the second time either
         (other,) = sweep(replace(two, options=["--samples", "3"]))
         assert other.state == "failed"
-        assert "holds another run (samples is 2 there, 3 is requested)" in other.message
+        assert "holds another run (samples: 2 found, 3 requested)" in other.message
         assert other.message.endswith("(exit code 2)")
     assert [each.state for each in sweep(two)] == ["done"]
     (other.folder / "results.csv").unlink()
