@@ -3,14 +3,12 @@
 Nothing here imports torch; rich is imported where something is printed, because that takes a tenth of a second.
 """
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.catalogue import METRICS, SAMPLINGS, Metric, Protocol, find_metric, sampling_name
+from benchmark.catalogue import Metric, find_metric, sampling_name
 from mmnist_av.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 140  # characters of a line of tables that are not printed on a terminal
 NOTHING = "-"  # a figure that does not exist
-
-SUMMARY_LINES, SUMMARY_WIDTH = 40, 100  # the most that a summary takes
-MAIN_METRICS = ("psnr", "ssim", "ssim_uniform", "position_error", "block_iou", "lpips")  # of a summary, in this order
 
 
 @dataclass(frozen=True)
@@ -54,6 +49,10 @@ def frames_in_order(frames: Iterable[str]) -> list[str]:
     return sorted(set(frames), key=lambda frame: (frame == "mean", 0 if frame == "mean" else int(frame)))
 
 
+def _column_name(frame: str) -> str:
+    return frame if frame == "mean" else f"frame {frame}"
+
+
 def metric_tables(rows: "pd.DataFrame") -> list[Table]:
     """Return one table per protocol, dataset and metric of results' rows: a line per model and sampling rule."""
     board = [column for column in ("protocol", "fingerprint", "metric") if column in rows]
@@ -69,7 +68,7 @@ def _metric_table(rows: "pd.DataFrame") -> Table:
             (Cell(str(name)), Cell(sampling_name(str(sampling), k)), *(figures.get(f, Cell()) for f in frames))
         )
     return Table(
-        header=("model", "samples", *(frame if frame == "mean" else f"frame {frame}" for frame in frames)),
+        header=("model", "samples", *map(_column_name, frames)),
         lines=tuple(lines),
         names=2,
         title=metric_title(find_metric(rows["metric"].iloc[0])),
@@ -97,7 +96,7 @@ def _line_names(rows: "pd.DataFrame") -> "pd.Series":
     return rows["model"] + rows[varied].apply(lambda row: f" ({', '.join(f'{c} {row[c]}' for c in varied)})", axis=1)
 
 
-def figure(row: Mapping[str, Any], digits: int | None = None) -> Cell:
+def figure(row: Mapping[Any, Any], digits: int | None = None) -> Cell:
     """Return a row's value and its interval; `digits` behind the point: by default 2 with a unit, 4 without."""
     if row["clips"] == 0:
         return Cell(NOTHING)
@@ -113,7 +112,7 @@ def print_all(rows: "pd.DataFrame", console: "Console | None" = None) -> None:
 
     On anything but a terminal the text is plain ASCII, in lines of at most PLAIN_WIDTH characters.
     """
-    _print(metric_tables(rows), console)
+    print_tables(metric_tables(rows), console)
 
 
 def show(folder: Path, console: "Console | None" = None) -> None:
@@ -135,13 +134,13 @@ def print_comparison(comparison: "pd.DataFrame", console: "Console | None" = Non
         figures = (f"{row['one']:.4g}", f"{row['other']:.4g}", f"{row['difference']:+.4g}", interval)
         lines.append(tuple(map(Cell, (*names, *figures, str(row["better"])))))
     header = ("metric", "sampling", "frame", "one", "other", "one - other", "95% interval", "better")
-    _print([Table(header, tuple(lines), names=3)], console)
+    print_tables([Table(header, tuple(lines), names=3)], console)
 
 
 def print_sweep(summed: "pd.DataFrame", console: "Console | None" = None) -> None:
     """Print figures over seeds, as `benchmark.sweep.over_seeds` returns them: one table per protocol and metric."""
     board = ["protocol", "preset", "fingerprint", "metric"]
-    _print([_sweep_table(own) for _, own in summed.groupby(board, sort=False)], console)
+    print_tables([_sweep_table(own) for _, own in summed.groupby(board, sort=False)], console)
 
 
 def _sweep_table(summed: "pd.DataFrame") -> Table:
@@ -153,7 +152,7 @@ def _sweep_table(summed: "pd.DataFrame") -> Table:
         figures = {row["frame"]: _over_seeds(row) for row in own.to_dict("records")}
         lines.append(tuple(map(Cell, (*names, *(figures.get(frame, "") for frame in frames)))))
     return Table(
-        header=("model", "samples", "seeds", *(frame if frame == "mean" else f"frame {frame}" for frame in frames)),
+        header=("model", "samples", "seeds", *map(_column_name, frames)),
         lines=tuple(lines),
         names=3,
         title=metric_title(find_metric(first["metric"])),
@@ -162,7 +161,7 @@ def _sweep_table(summed: "pd.DataFrame") -> Table:
     )
 
 
-def _over_seeds(row: Mapping[str, Any]) -> str:
+def _over_seeds(row: Mapping[Any, Any]) -> str:
     """Return "12.3 +- 0.4"; one seed has no standard deviation."""
     deviation = "" if row["sd"] != row["sd"] else f" +- {row['sd']:.2g}"
     return f"{row['mean']:.4g}{deviation}"
@@ -171,10 +170,11 @@ def _over_seeds(row: Mapping[str, Any]) -> str:
 def list_table(header: Sequence[str], lines: Iterable[Sequence[object]], console: "Console | None" = None) -> None:
     """Print a table of names, such as the list of all models."""
     cells = tuple(tuple(Cell(str(text)) for text in line) for line in lines)
-    _print([Table(tuple(header), cells, names=len(header))], console)
+    print_tables([Table(tuple(header), cells, names=len(header))], console)
 
 
-def _print(tables: Iterable[Table], console: "Console | None") -> None:
+def print_tables(tables: Iterable[Table], console: "Console | None" = None) -> None:
+    """Print tables, with their titles where they have one."""
     from rich.text import Text
 
     console = console or wide_console()
@@ -202,7 +202,7 @@ def _for_terminal(table: Table, width: int) -> "rich_table.Table":
 
     rule_below_header = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
     lines = [[_joined(cell, " ") for cell in line] for line in table.lines]
-    if sum(_widths([table.header, *lines])) + 2 * (len(table.header) - 1) > width:
+    if sum(widths_of([table.header, *lines])) + 2 * (len(table.header) - 1) > width:
         lines = [[_joined(cell, "\n") for cell in line] for line in table.lines]
     drawn = RichTable(box=rule_below_header, show_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(table.header):
@@ -216,117 +216,6 @@ def _joined(cell: Cell, gap: str) -> str:
     return f"{cell.text}{gap}{cell.interval}" if cell.interval else cell.text
 
 
-def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+def widths_of(lines: Sequence[Sequence[str]]) -> list[int]:
     """Return the width of every column."""
     return [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-
-
-def summary(rows: "pd.DataFrame", protocol: Protocol, folder: Path) -> str:
-    """Return what a run says at its end: its main metrics, and where the rest is.
-
-    rows: of one run, its own model's first; the other models in it are floors. The text has at most SUMMARY_LINES lines
-    of SUMMARY_WIDTH characters (paths may be longer), so that metrics at the end of MAIN_METRICS may be left out.
-    """
-    own = rows[rows["model"] == rows["model"].iloc[0]]
-    scored = [name for name in METRICS if (own["metric"] == name).any()]
-    main = [name for name in MAIN_METRICS if name in scored] or scored
-    blocks = [_block(rows[rows["metric"] == name], own["model"].iloc[0]) for name in main]
-    while True:
-        frames = frames_in_order([*map(str, protocol.reported_frames), *(f for block in blocks for f in block.frames)])
-        more = [name for name in scored if name not in {block.metric.name for block in blocks}]
-        lines = [*_summary_title(own.iloc[0], protocol), "", *_summary_lines(blocks, frames), ""]
-        lines += _whereabouts(folder, more)
-        if len(lines) <= SUMMARY_LINES or len(blocks) == 1:
-            return "\n".join(lines)
-        blocks.pop()
-
-
-def _summary_title(row: "pd.Series", protocol: Protocol) -> list[str]:
-    facts = [str(row["preset"])]
-    facts += [f"seed {row['seed']}"] if "seed" in row else []
-    facts += [f"dataset {row['fingerprint'][:12]}"] if "fingerprint" in row else []
-    title = f"{row['model']}, {protocol.name} ({', '.join(facts)}): means over {row['clips']} test clips"
-    return textwrap.wrap(title, SUMMARY_WIDTH, max_lines=2, placeholder=" ...")
-
-
-@dataclass(frozen=True)
-class _Block:
-    """A metric of a summary: the figures of the model's sampling rules and of the floors, by frame."""
-
-    metric: Metric
-    rules: Mapping[str, Mapping[str, Cell]]
-    floors: Mapping[str, Mapping[str, Cell]]
-
-    @property
-    def frames(self) -> set[str]:
-        return {frame for figures in self.rules.values() for frame in figures}
-
-
-def _block(rows: "pd.DataFrame", model: str) -> _Block:
-    """Return the block of one metric's rows."""
-    rules: dict[str, dict[str, Cell]] = {}
-    floors: dict[str, dict[str, Cell]] = {}
-    order = list(SAMPLINGS)
-    for row in sorted(rows.to_dict("records"), key=lambda row: order.index(row["sampling"])):
-        if row["model"] == model:
-            figures = rules.setdefault(sampling_name(row["sampling"], row["k"]), {})
-        else:
-            figures = floors.setdefault(row["model"], {})
-        figures[row["frame"]] = figure(row, digits=3)
-    return _Block(find_metric(rows["metric"].iloc[0]), rules, floors)
-
-
-def _summary_lines(blocks: Sequence[_Block], frames: Sequence[str]) -> list[str]:
-    """Return the header and the blocks' lines: sampling rules on the left, floors on the right.
-
-    Where that is too wide, the interval is left out, then the floors' figures of single frames.
-    """
-    for with_interval, floor_frames in ((True, frames), (False, frames), (False, frames[-1:])):
-        lines = _laid_out(blocks, frames, with_interval, floor_frames)
-        if max(map(len, lines)) <= SUMMARY_WIDTH:
-            return lines
-    return [line[:SUMMARY_WIDTH] for line in lines]
-
-
-def _laid_out(
-    blocks: Sequence[_Block], frames: Sequence[str], with_interval: bool, floor_frames: Sequence[str]
-) -> list[str]:
-    """Return the header, and for every block its metric's title and its lines, in columns of one width."""
-    names = ["frame", *frames, *(["95% interval"] if with_interval else [])]
-    floor_column = len(names)
-    if any(block.floors for block in blocks):
-        names += ["   floor", *floor_frames]
-    lines = [names]
-    titles = {}  # by the number of the line that they stand above
-    for block in blocks:
-        titles[len(lines)] = metric_title(block.metric)
-        for rule, floor in zip_longest(block.rules, block.floors, fillvalue=""):
-            figures, others = block.rules.get(rule, {}), block.floors.get(floor, {})
-            line = [f"  {rule}", *(figures.get(frame, Cell()).text for frame in frames)]
-            if with_interval:
-                line.append(next((figures[frame].interval for frame in reversed(frames) if frame in figures), ""))
-            line += [f"   {floor}", *(others.get(frame, Cell()).text for frame in floor_frames)]
-            lines.append(line[: len(names)])
-    text = []
-    widths = _widths(lines)
-    for number, line in enumerate(lines):
-        if number in titles:
-            text.append(titles[number])
-        cells = [
-            cell.ljust(width) if column in (0, floor_column) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        text.append(" ".join(cells).rstrip())
-    return text
-
-
-def _whereabouts(folder: Path, more: Sequence[str]) -> list[str]:
-    """Return where the figures are that a summary leaves out."""
-    report = folder / "report" / "index.html"
-    metrics = f"more metrics: {', '.join(more)}" if more else ""
-    return [
-        *textwrap.wrap(metrics, SUMMARY_WIDTH, subsequent_indent="  "),
-        *([f"report: {report}"] if report.is_file() else []),
-        f"rows: {folder / 'results.csv'}",
-        f"all tables: avbench show {folder}",
-    ]
