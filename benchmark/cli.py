@@ -160,17 +160,19 @@ def run(**options: object) -> None:
     An interrupted run continues when the same command is given again, with the same code. --trained reuses the model of
     a finished run of the same model, settings, preset, dataset and seed, for a protocol that trains as that run's did.
     """
+    from benchmark.catalogue import find_protocol
     from benchmark.job import Job
-    from benchmark.report.tables import print_summary
+    from benchmark.report.summary import summary
     from benchmark.run import run as run_job
     from benchmark.training.loop import Diverged
 
+    job = Job(**options)  # type: ignore[arg-type]
     try:
-        rows, folder = run_job(Job(**options))  # type: ignore[arg-type]
+        rows, folder = run_job(job)
     except Diverged as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
-    print_summary(rows, folder)
+    click.echo(summary(rows, find_protocol(job.protocol), folder))
 
 
 @main.command("score")
@@ -196,10 +198,12 @@ def score_command(
     predictions.json: {"model": "a-name-of-yours", "fingerprint": "the dataset's"}. A model that predicts flow may add
     flow.npy, (test clips, K, predicted, 2, H, W) px, for aepe.
     """
+    from benchmark.catalogue import find_protocol
     from benchmark.external import score_predictions
-    from benchmark.report.tables import print_summary
+    from benchmark.report.summary import summary
 
-    print_summary(*score_predictions(predictions, protocol, data, out, device, metrics, weights))
+    rows, folder = score_predictions(predictions, protocol, data, out, device, metrics, weights)
+    click.echo(summary(rows, find_protocol(protocol), folder))
 
 
 @main.command("show")
@@ -287,10 +291,10 @@ def verify_command(runs: tuple[Path, ...]) -> None:
 def metrics() -> None:
     """List the metrics."""
     from benchmark.catalogue import METRICS
-    from benchmark.report.tables import print_list
+    from benchmark.report.tables import list_table
 
     header = ("metric", "unit", "better", "computed", "needs", "what it is")
-    print_list(
+    list_table(
         header,
         [
             (
@@ -310,21 +314,21 @@ def metrics() -> None:
 def models() -> None:
     """List the models."""
     from baselines import registry
-    from benchmark.report.tables import print_list
+    from benchmark.report.tables import list_table
 
     lines = []
     for name, model in registry.models().items():
         kind = "floor" if name in registry.FLOORS else "reference" if name in registry.MODELS else ""
         samples = "stochastic" if model.predictor.stochastic else "deterministic"
         lines.append((name, model.modality, samples, model.predictor.paper or kind, model.about))
-    print_list(("model", "input", "samples", "paper", "what differs"), lines)
+    list_table(("model", "input", "samples", "paper", "what differs"), lines)
 
 
 @main.command()
 def protocols() -> None:
     """List the protocols."""
     from benchmark.catalogue import PROTOCOLS
-    from benchmark.report.tables import print_list
+    from benchmark.report.tables import list_table
 
     lines = [
         (
@@ -338,7 +342,7 @@ def protocols() -> None:
         )
         for protocol in PROTOCOLS.values()
     ]
-    print_list(("protocol", "dataset", "seen", "train", "test", "reported frames", "sound at test"), lines)
+    list_table(("protocol", "dataset", "seen", "train", "test", "reported frames", "sound at test"), lines)
 
 
 @main.command("report")
@@ -346,7 +350,7 @@ def protocols() -> None:
 @click.option("--out", type=FOLDER, help="Folder of the report.  [default: RUN/report, for one run]")
 def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
     """Draw the figures and movies of finished RUNS of one protocol and dataset, and one HTML page with all of them."""
-    from benchmark.report import renew_report, write_report
+    from benchmark.report.write import renew_report, write_report
 
     if out is None and len(runs) > 1:
         raise InputError("a report of several runs needs --out")

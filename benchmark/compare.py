@@ -51,7 +51,7 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
         for folder, config in zip((one, other), configs, strict=True)
     ]
     same_k = len({samples_of(config) for config in configs} - {None}) <= 1
-    rows = []
+    rows: list[Difference] = []
     for metric in METRICS.values():
         if metric.of == "set" or not all(metric.name in each for each in scores):
             continue  # a distance of sets has no value per clip

@@ -1,10 +1,12 @@
 """The setup of a run: everything that it works with, looked up, opened and built from its job."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from baselines import registry
 from baselines.predictor import Predictor
@@ -52,7 +54,7 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
     dataset = open_dataset(dataset_folder(job, protocol, preset))
     model = build(job, protocol, dataset, settings).to(compute.device)
     plan = plan_of(job, preset, model)
-    config = {
+    config: dict[str, Any] = {
         "model": job.model,
         "settings": as_dict(settings),
         "protocol": protocol.name,
@@ -137,10 +139,17 @@ def build(job: Job, protocol: Protocol, dataset: Dataset, settings: Any) -> Pred
     lacking = needs & {"flow", "centres"} - families.find(dataset.family).annotations(dataset)
     if lacking:
         raise InputError(f"{job.model} needs {', '.join(lacking)}: {dataset.path} has no such annotation")
-    states = {name: published.read(name, job.weights) for name in published.names_in(needs)}
+    states = {name: published_weights(job, name) for name in sorted(registry.weights_needed(needs))}
     torch.manual_seed(job.seed)
     clips = StoredClips(dataset.split("test"))
     return registry.build(job.model, clip_shape(clips, protocol), settings, states)
+
+
+def published_weights(job: Job, name: str) -> Mapping[str, Tensor]:
+    """Return published weights that the job's model needs; InputError where --weights does not say where they are."""
+    if job.weights is None:
+        raise InputError(f"{job.model} needs the published weights {name}: give --weights DIR, or --weights download")
+    return published.read(name, job.weights)
 
 
 def plan_of(job: Job, preset: Preset, model: Predictor) -> TrainingPlan:

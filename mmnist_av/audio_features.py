@@ -1,7 +1,6 @@
 """The audio features of a protocol: one spectrogram a frame."""
 
 from dataclasses import dataclass
-
 from typing import TYPE_CHECKING, Protocol
 
 from mmnist_av.system.errors import InputError

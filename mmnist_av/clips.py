@@ -42,7 +42,7 @@ class StoredClips(Dataset[Clip]):
     def __init__(self, split: Split, frames: int | None = None) -> None:
         self._frames = _checked_length(frames, split.frames.shape[1])
         self._split = split
-        self.fps = split.fps
+        self.format = split.format
 
     def __len__(self) -> int:
         return len(self._split)

@@ -41,9 +41,7 @@ class Family:
         """Generate a dataset in the folder `out`. Raises InputError for a family that cannot be generated."""
         raise InputError("this dataset cannot be generated: name its folder with --data")
 
-    def stream(
-        self, dataset: Dataset, batch: int, frames: int, rank: int, ranks: int, root: Path | None
-    ) -> Any:
+    def stream(self, dataset: Dataset, batch: int, frames: int, rank: int, ranks: int, root: Path | None) -> Any:
         """Return endless clips like those of the dataset's training split. Raises InputError where there are none."""
         raise InputError("this dataset has no endless clips: --data stream is for datasets that are generated")
 

@@ -13,7 +13,7 @@ from baselines.predictor import Prediction, Predictor
 from benchmark.catalogue import METRICS, Metric
 from benchmark.compute import Compute
 from benchmark.metrics.resources import Download, Resources
-from benchmark.report import write_report
+from benchmark.report.write import write_report
 from benchmark.runs.folder import CONFIG, ENVIRONMENT, RESULTS, read_json
 from benchmark.runs.seal import seal
 from benchmark.scoring.examples import ExampleClips

@@ -4,7 +4,7 @@ The first columns are COLUMNS, in this order; those after them are the provenanc
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -201,7 +201,7 @@ def _value_fits(rows: pd.DataFrame) -> pd.Series:
     return possible.where(rows["clips"] != "0", values.isna()) | ~rows["metric"].isin(METRICS)
 
 
-def _bound_check(column: str):  # noqa: ANN202 (a function for pandera)
+def _bound_check(column: str) -> Callable[[pd.DataFrame], pd.Series]:
     def check(rows: pd.DataFrame) -> pd.Series:
         of_set = rows["metric"].isin([name for name, metric in METRICS.items() if metric.of == "set"])
         values = _numbers(rows[column])

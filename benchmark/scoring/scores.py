@@ -100,8 +100,8 @@ def load_measures(
                 measures[metric.name] = load(metric, own)
             except Unavailable as reason:
                 left_out.setdefault(str(reason), []).append(metric.name)
-    for reason in left_out.keys() - reported:
-        log.warning("%s left out for %s: %s", ", ".join(left_out[reason]), entry.name, reason)
+    for why in left_out.keys() - reported:
+        log.warning("%s left out for %s: %s", ", ".join(left_out[why]), entry.name, why)
     reported.update(left_out)
     return measures
 

@@ -1,7 +1,6 @@
 """What M3SO knows of its clips beyond frames and sound."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -35,7 +35,7 @@ def checked(cls: type[T]) -> type[T]:
     initialise = made.__init__
 
     @functools.wraps(initialise)
-    def __init__(self: Any, *values: Any, **named: Any) -> None:  # noqa: N807
+    def __init__(self: Any, *values: Any, **named: Any) -> None:
         try:
             initialise(self, *values, **named)
         except ValidationError as error:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmark.cli import main
 from benchmark.catalogue import METRICS
+from benchmark.cli import main
 from benchmark.training import loop as training
 from benchmark.training.loop import Diverged
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from benchmark.catalogue import PROTOCOLS, find_metric
 from benchmark.cli import main
 from benchmark.compare import compare, differences
-from benchmark.catalogue import PROTOCOLS, find_metric
 from benchmark.job import Job
 from benchmark.run import run
 from benchmark.runs.seal import remove_seal

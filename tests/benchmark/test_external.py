@@ -8,9 +8,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from benchmark.catalogue import PROTOCOLS
 from benchmark.cli import main
 from benchmark.external import score_predictions
-from benchmark.catalogue import PROTOCOLS
 from benchmark.job import Job
 from benchmark.run import run
 from mmnist_av.m3so.generate import generate

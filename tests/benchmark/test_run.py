@@ -12,14 +12,14 @@ import safetensors.torch
 import torch
 
 from benchmark import run as run_module
-from benchmark.compare import compare
-from benchmark.metrics import fooling
-from benchmark.catalogue import PRESETS
-from benchmark.report import renew_report, write_report
-from benchmark.report.runs import open_runs
 from benchmark import setup as setup_module
+from benchmark.catalogue import PRESETS
+from benchmark.compare import compare
 from benchmark.inputs import Stream
 from benchmark.job import Job
+from benchmark.metrics import fooling
+from benchmark.report.write import renew_report, write_report
+from benchmark.report.runs import open_runs
 from benchmark.run import run
 from benchmark.runs.pretrained import pretrained_config
 from benchmark.runs.seal import check_seal, remove_seal
@@ -156,7 +156,9 @@ def test_another_seed_gives_other_results(finished, nb_dataset, tmp_path):
     assert np.array_equal(rows[~mine]["value"], other[~mine]["value"])  # floors have no seed
 
 
-def test_a_run_killed_while_scoring_continues_and_ends_with_the_same_results(finished, nb_dataset, tmp_path, monkeypatch):
+def test_a_run_killed_while_scoring_continues_and_ends_with_the_same_results(
+    finished, nb_dataset, tmp_path, monkeypatch
+):
     _, folder = finished
     scored, score_clip = [], scoring.score_clip
 
@@ -365,7 +367,9 @@ def test_a_finished_runs_model_is_scored_without_training_it_again(finished, nb_
     assert not (folder / "checkpoint.safetensors").exists()
 
 
-def test_under_av_mismatch_a_model_is_given_the_next_clips_sound_and_is_scored_on_its_own(finished, nb_dataset, tmp_path):
+def test_under_av_mismatch_a_model_is_given_the_next_clips_sound_and_is_scored_on_its_own(
+    finished, nb_dataset, tmp_path
+):
     _, trained = finished
     own = scoring.read_scores(trained / "scores.npz")
     rows, folder = run(

@@ -73,7 +73,11 @@ def test_a_metric_without_any_value_has_nan_and_no_clips(tmp_path):
     ("changes", "error", "message"),
     [
         ({"scores": {"ssim": {"mean": np.zeros((5, 39))}}}, ValueError, r"ssim: scores \(clips, 40\) expected"),
-        ({"scores": {"block_iou": {"mean": np.zeros((5, 40))}}}, ValueError, r"block_iou: scores \(clips, 1\) expected"),
+        (
+            {"scores": {"block_iou": {"mean": np.zeros((5, 40))}}},
+            ValueError,
+            r"block_iou: scores \(clips, 1\) expected",
+        ),
         ({"scores": {"sim": {"mean": np.zeros((5, 40))}}}, InputError, "unknown metric 'sim': did you mean ssim"),
         ({"scores": {"ssim": {"best": np.zeros((5, 40))}}}, InputError, "unknown sampling 'best': did you mean best_"),
         ({"about": {"frame": 3}}, ValueError, "own names: .'frame'"),
@@ -130,7 +134,10 @@ HEADER = ",".join((*COLUMNS, "seed"))
         ([HEADER, LINE[:-2]], "line 2: 12 fields expected, 11 found"),
         ([HEADER, LINE.replace("s2s", "")], "line 2: model must be a name, not empty, not ''"),
         ([HEADER, LINE.replace("psnr", "pnsr")], "line 2: metric must be a known metric (psnr, ssim, "),
-        ([HEADER, LINE.replace("mean", "best_seq")], "line 2: sampling must be a known sampling (mean, best_sequence, "),
+        (
+            [HEADER, LINE.replace("mean", "best_seq")],
+            "line 2: sampling must be a known sampling (mean, best_sequence, ",
+        ),
         ([HEADER, LINE.replace(",31,", ",last,")], "line 2: frame must be 'mean' or a whole number from 1, not 'last'"),
         ([HEADER, LINE.replace(",100,", ",0,")], "line 2: k must be a whole number from 1, not '0'"),
         ([HEADER, LINE.replace(",100,", ",1e2,")], "line 2: k must be a whole number from 1, not '1e2'"),
@@ -138,9 +145,18 @@ HEADER = ",".join((*COLUMNS, "seed"))
         ([HEADER, LINE.replace("20.5", "20,5")], "line 2: 12 fields expected, 13 found"),
         ([HEADER, LINE.replace("20.5", "high")], "line 2: value must be a number, not 'high'"),
         ([HEADER, LINE.replace("20.5", "61")], "line 2: value must be finite and possible for its metric"),
-        ([HEADER, LINE.replace("20.5", "inf")], "line 2: value must be finite and possible for its metric, or nan where clips is 0, not 'inf'"),
-        ([HEADER, LINE, LINE.replace(",31,", ",42,").replace(",50,", ",0,")], "line 3: value must be finite and possible for its metric, or nan where clips is 0"),
-        ([HEADER, LINE, LINE.replace("s2s", "b"), LINE.replace("20.5", "20.6")], "line 4: the same name as line 2, but other figures"),
+        (
+            [HEADER, LINE.replace("20.5", "inf")],
+            "line 2: value must be finite and possible for its metric, or nan where clips is 0, not 'inf'",
+        ),
+        (
+            [HEADER, LINE, LINE.replace(",31,", ",42,").replace(",50,", ",0,")],
+            "line 3: value must be finite and possible for its metric, or nan where clips is 0",
+        ),
+        (
+            [HEADER, LINE, LINE.replace("s2s", "b"), LINE.replace("20.5", "20.6")],
+            "line 4: the same name as line 2, but other figures",
+        ),
         ([HEADER, LINE, '"s2s"x'], "line 3: not CSV in UTF-8"),
     ],
 )

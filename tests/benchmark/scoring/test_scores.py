@@ -10,8 +10,8 @@ import torch
 from scipy.stats import spearmanr
 
 from baselines.predictor import Prediction
-from benchmark.catalogue import METRICS, PROTOCOLS
 from benchmark import metrics as metrics_package
+from benchmark.catalogue import METRICS, PROTOCOLS
 from benchmark.metrics import load
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.image import psnr, ssim
@@ -181,8 +181,9 @@ def test_each_clip_is_loaded_once_and_each_sample_drawn_once(clips, tmp_path):
     drawn = {"theirs": [], "other": []}
 
     def draw(name):
-        return lambda index: drawn[name].append(index) or Prediction(
-            predicted(index).frames, flow=torch.zeros(1, SAMPLES, 20, 2, 48, 48)
+        return lambda index: (
+            drawn[name].append(index)
+            or Prediction(predicted(index).frames, flow=torch.zeros(1, SAMPLES, 20, 2, 48, 48))
         )
 
     entries = [entry(name, draw(name), predicts=frozenset({"flow"})) for name in drawn]
