@@ -27,6 +27,7 @@ from benchmark.scoring.evaluate import evaluate
 from benchmark.scoring.ground_truth import TrueClips
 from benchmark.scoring.scores import Contender
 from mmnist_av.dataset import Dataset, open_dataset
+from mmnist_av.m3so.family import spec_of
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256, sole_writer
 
@@ -132,7 +133,7 @@ def _read_about(path: Path) -> dict[str, str]:
 
 
 def _picture(dataset: Dataset) -> tuple[int, int, int]:
-    return 1, dataset.spec.canvas, dataset.spec.canvas
+    return dataset.format.channels, dataset.format.height, dataset.format.width
 
 
 def score_predictions(
@@ -160,7 +161,7 @@ def score_predictions(
         "protocol": protocol.name,
         "preset": "outside",
         "fingerprint": dataset.fingerprint,
-        "dataset": f"{protocol.dataset} {dataset.spec.variant}".strip(),
+        "dataset": f"{protocol.dataset} {spec_of(dataset).variant}".strip(),
         "digits": dataset.manifest["digits"]["source"],
         "seed": "",
         "predictions": [sha256(path) for path in (folder / FUTURES, folder / FLOW) if path.exists()],

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from mmnist_av.audio_features import M3SO_AUDIO, Spectrogram
+from mmnist_av.audio_features import Spectrogram
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError, unknown_name
 
@@ -66,6 +66,8 @@ def with_mismatch(protocol: Protocol) -> tuple[Protocol, Protocol]:
     """The protocol, and the same with another clip's sound at test (Sound2Sight, supplement, Table 11)."""
     return protocol, replace(protocol, name=f"{protocol.name}{MISMATCH}", mismatched=True)
 
+
+M3SO_AUDIO = Spectrogram(n_fft=160, hop=40, bins=41)
 
 PROTOCOLS = {
     protocol.name: protocol

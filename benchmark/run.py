@@ -30,9 +30,10 @@ from benchmark.training import checkpoint, logs, validation
 from benchmark.training.launch import launch
 from benchmark.training.loop import StoredBatches, StreamedBatches, TrainingPlan, train
 from benchmark.training.processes import ALONE, Ranks
-from mmnist_av.clips import M3SOStream, StoredClips
+from mmnist_av.clips import StoredClips
 from mmnist_av.dataset import REMEDY, Dataset, open_dataset, verify
-from mmnist_av.m3so.digits import load_pool
+from mmnist_av.families import find as find_family
+from mmnist_av.m3so.family import spec_of
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
@@ -216,7 +217,7 @@ def open_or_make(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
 
 def check_dataset(dataset: Dataset, protocol: Protocol) -> None:
     """Raise InputError where the dataset cannot serve the protocol, or is not as it was written."""
-    protocol.check(dataset.spec)
+    protocol.check(spec_of(dataset))
     wrong = verify(dataset.path)
     if wrong:
         raise InputError(f"{dataset.path} is not the dataset it was: {'; '.join(wrong)}; {REMEDY}")
@@ -228,17 +229,8 @@ def training_batches(
     """What the model is trained on, a rank's share: the dataset's clips, or the endless clips of its world."""
     if job.data != STREAM:
         return StoredBatches(StoredClips(dataset.split("train"), protocol.train_frames), plan, ranks)
-    digits = load_pool(dataset.manifest["digits"]["source"], job.mnist_root)["train"]
-    frames = protocol.train_frames
-    stream = M3SOStream(
-        dataset.spec,
-        dataset.seed,
-        batch=ranks.share(plan.batch),
-        digits=digits,
-        split="train",
-        frames=frames,
-        rank=ranks.rank,
-        ranks=ranks.count,
+    stream = find_family(dataset.family).stream(
+        dataset, ranks.share(plan.batch), protocol.train_frames, ranks.rank, ranks.count, job.mnist_root
     )
     return StreamedBatches(stream, preset.train_clips // ranks.count)
 
@@ -259,7 +251,7 @@ def describe(
         "protocol": protocol.name,
         "preset": preset.name,
         "fingerprint": dataset.fingerprint,
-        "dataset": f"{protocol.dataset} {'stream' if job.data == STREAM else dataset.spec.variant}".strip(),
+        "dataset": f"{protocol.dataset} {'stream' if job.data == STREAM else spec_of(dataset).variant}".strip(),
         "digits": dataset.manifest["digits"]["source"],
         "seed": job.seed,
         "steps": plan.steps,

@@ -22,6 +22,7 @@ from benchmark.scoring.ground_truth import TrueClips
 from benchmark.scoring.samples import draw_futures, futures_of, seen_and_heard
 from benchmark.scoring.scores import Contender, Scores, samplings, score_all
 from mmnist_av.clips import StoredClips
+from mmnist_av.m3so.family import spec_of
 from mmnist_av.system.errors import InputError
 
 NO_SHAPE = ClipShape((0, 0, 0), (0, 0), seen=5, train_frames=20, fps=10)  # floors fit every clip
@@ -39,7 +40,9 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score a contender beside the floors; write scores, rows, examples and the report, and seal the folder."""
     contenders = [contender, *floors(clips, compute, besides=contender.name)]
-    setting = Setting(compute.device, clips.count, clips.dataset.spec.digits_per_clip, weights, seed=facts["seed"] or 0)
+    setting = Setting(
+        compute.device, clips.count, spec_of(clips.dataset).digits_per_clip, weights, seed=facts["seed"] or 0
+    )
     scores = score_all(contenders, metrics, clips, setting, folder)
     if not scores[contender.name]:
         raise InputError(f"none of {', '.join(metrics)} can be had of {contender.name}: ask for other --metrics")

@@ -31,7 +31,7 @@ def write_examples(contender: Contender, clips: TrueClips, path: Path) -> None:
     chosen = range(min(CLIPS, clips.count))
     examples = [example(clips(index), contender.futures(index)) for index in chosen]
     arrays = {name: np.stack([each[name] for each in examples]) for name in examples[0]}
-    split, spec = clips.dataset.split(clips.name), clips.dataset.spec
+    split, spec = clips.dataset.split(clips.name), clips(0).spec
     heard = [(clip + clips.protocol.mismatched) % len(split) for clip in chosen]
     arrays["audio"] = split.audio[heard, : clips.protocol.test_frames * spec.samples_per_frame]
     whole = {"clips": chosen, "seen": clips.protocol.seen, "fps": spec.fps, "sample_rate": spec.sample_rate}

@@ -13,6 +13,7 @@ from benchmark.metrics.bounces import Bounces
 from benchmark.protocols import Protocol
 from mmnist_av.clips import StoredClips
 from mmnist_av.dataset import Dataset
+from mmnist_av.m3so.family import spec_of, truth_of
 from mmnist_av.m3so.picture import backward_flow, block_mask
 from mmnist_av.m3so.spec import NONE, Spec
 from mmnist_av.m3so.world import Truth
@@ -48,8 +49,8 @@ class TrueClips:
         """Clip `index`, on the device."""
         split, length = self.dataset.split(self.name), self.protocol.test_frames
         frames, audio = load_clips(StoredClips(split, length), [index], self.protocol, self.device)
-        truth = split.truth_of(slice(index, index + 1)).until(length)
-        return TrueClip(frames, audio, self.protocol.seen, truth, self.dataset.spec)
+        truth = truth_of(split, slice(index, index + 1)).until(length)
+        return TrueClip(frames, audio, self.protocol.seen, truth, spec_of(self.dataset))
 
 
 def frames(clip: TrueClip) -> Tensor:

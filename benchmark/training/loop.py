@@ -20,7 +20,7 @@ from benchmark.protocols import Protocol
 from benchmark.training import checkpoint
 from benchmark.training.logs import Logs
 from benchmark.training.processes import ALONE, Ranks
-from mmnist_av.clips import ClipBatch, M3SOStream, StoredClips
+from mmnist_av.clips import ClipBatch, ClipStream, StoredClips
 from mmnist_av.system.progress import track
 
 CHECKPOINT_EVERY = 200  # steps
@@ -92,7 +92,7 @@ class StoredBatches:
 class StreamedBatches:
     """Batches of clips that are rendered when they are asked for, each clip once; every rank has its own stream."""
 
-    stream: M3SOStream
+    stream: ClipStream
     epoch_clips: int  # clips of this stream that count as an epoch: those of the dataset in its place, by the ranks
 
     def __call__(self, step: int) -> tuple[int, ClipBatch]:

@@ -16,6 +16,7 @@ from benchmark.scoring import rows as results
 from benchmark.scoring.ground_truth import TrueClips
 from benchmark.scoring.samples import futures_of
 from benchmark.scoring.scores import Scores, samplings, score_clip
+from mmnist_av.m3so.family import spec_of
 
 CLIPS = 40  # of the val split, the first
 SAMPLES = 5  # futures a clip
@@ -68,7 +69,7 @@ class Validation:
 
     def score(self) -> Scores:
         """Every metric of every clip, sample and frame, and of the clips' averaged futures."""
-        setting = Setting(self.compute.device, self.clips.count, self.clips.dataset.spec.digits_per_clip)
+        setting = Setting(self.compute.device, self.clips.count, spec_of(self.clips.dataset).digits_per_clip)
         measures = {name: METRICS[name].get(setting) for name in METRICS_VALIDATED}
         split = self.clips.dataset.split(self.clips.name)
         draw = futures_of(self.model, split, self.protocol, self.samples, self.seed, self.compute)

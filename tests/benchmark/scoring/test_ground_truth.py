@@ -6,6 +6,7 @@ import torch
 
 from benchmark.protocols import PROTOCOLS
 from benchmark.scoring.ground_truth import TARGETS, TrueClips
+from mmnist_av.m3so.family import spec_of, truth_of
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.picture import block_mask
 from mmnist_av.m3so.spec import Spec
@@ -30,7 +31,7 @@ def test_the_digit_is_looked_for_outside_the_shown_block(clips):
     for index in range(CLIPS):
         clip = clips(index)
         target = TARGETS["digit"](clip)
-        shown = block_mask(clips.dataset.split("test").truth_of(slice(index, index + 1)), clips.dataset.spec)
+        shown = block_mask(truth_of(clips.dataset.split("test"), slice(index, index + 1)), spec_of(clips.dataset))
         np.testing.assert_array_equal(target.isnan()[0, 0, :, 0].numpy(), shown[0, 30:70])
         kept = ~target.isnan()
         assert torch.equal(target[kept], clip.unseen[kept])
@@ -38,7 +39,7 @@ def test_the_digit_is_looked_for_outside_the_shown_block(clips):
 
 def test_a_clip_has_a_block_only_where_a_predicted_frame_shows_it(clips):
     for index in range(CLIPS):
-        clip, place = clips(index), clips.dataset.split("test").truth["block_place"][index]
+        clip, place = clips(index), truth_of(clips.dataset.split("test")).block_place[index]
         for first, expected in ((41, place), (69, place), (70, [-1, -1]), (-1, [-1, -1])):
             clip.truth.block_first_frame[:] = first
             assert TARGETS["block"](clip).tolist() == [list(expected)]
@@ -46,7 +47,7 @@ def test_a_clip_has_a_block_only_where_a_predicted_frame_shows_it(clips):
 
 def test_the_label_and_the_bounces_are_the_truths(clips):
     for index in range(CLIPS):
-        clip, truth = clips(index), clips.dataset.split("test").truth
+        clip, truth = clips(index), clips.dataset.split("test").record("truth")
         assert TARGETS["label"](clip).tolist() == truth["label"][index].tolist()
         found = TARGETS["bounces"](clip)
         np.testing.assert_array_equal(found.events[0].numpy(), truth["event"][index, 30:70, 0] != 0)
