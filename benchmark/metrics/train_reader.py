@@ -18,9 +18,9 @@ from torch.nn.functional import affine_grid, conv2d, cross_entropy, grid_sample
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmark.metrics.reader import WEIGHTS, Reader
-from mmnist_av.clips import M3SOStream
 from mmnist_av.m3so.digits import Digits, load_pool
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.m3so.stream import M3SOStream
 from mmnist_av.m3so.world import simulate
 from mmnist_av.system.files import sha256, written_whole
 from mmnist_av.system.progress import track

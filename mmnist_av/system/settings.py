@@ -33,25 +33,27 @@ def checked(cls: type[T]) -> type[T]:
     """
     made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, config=ConfigDict(strict=True))
     initialise = made.__init__
+    names = [field.name for field in dataclasses.fields(made) if field.init]
 
     @functools.wraps(initialise)
     def __init__(self: Any, *values: Any, **named: Any) -> None:
         try:
             initialise(self, *values, **named)
         except ValidationError as error:
-            raise InputError("; ".join(map(_message, error.errors()))) from None
+            raise InputError("; ".join(_message(each, names) for each in error.errors())) from None
 
     made.__init__ = __init__
     checked_class: type[T] = made
     return checked_class
 
 
-def _message(error: Any) -> str:
-    """Return one of pydantic's errors as a part of a sentence: the field, what is wrong, the value found."""
+def _message(error: Any, names: list[str]) -> str:
+    """Return one of pydantic's errors in words: the field (of `names`, if by position), what is wrong, the value."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "value_error":
         return str(context["error"])
-    field = ".".join(map(str, error["loc"]))
+    first, *inner = error["loc"]
+    field = ".".join(map(str, [names[first] if isinstance(first, int) and first < len(names) else first, *inner]))
     if kind == "literal_error":
         return str(unknown_name(field, str(error["input"]), re.findall(r"'([^']*)'", context["expected"])))
     if kind == "missing":

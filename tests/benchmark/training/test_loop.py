@@ -22,8 +22,9 @@ from benchmark.training.loop import (
     train,
 )
 from benchmark.training.processes import Ranks
-from mmnist_av.clips import M3SOStream, StoredClips
+from mmnist_av.clips import StoredClips
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.m3so.stream import M3SOStream
 from mmnist_av.system.errors import InputError
 
 CPU = Compute(torch.device("cpu"), bfloat16=False)
