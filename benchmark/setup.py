@@ -139,7 +139,7 @@ def build(job: Job, protocol: Protocol, dataset: Dataset, settings: Any) -> Pred
     lacking = needs & {"flow", "centres"} - families.find(dataset.family).annotations(dataset)
     if lacking:
         raise InputError(f"{job.model} needs {', '.join(lacking)}: {dataset.path} has no such annotation")
-    states = {name: published_weights(job, name) for name in sorted(registry.weights_needed(needs))}
+    states = {name: published_weights(job, name) for name in registry.weights_needed(job.model)}
     torch.manual_seed(job.seed)
     clips = StoredClips(dataset.split("test"))
     return registry.build(job.model, clip_shape(clips, protocol), settings, states)

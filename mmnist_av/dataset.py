@@ -90,6 +90,7 @@ class Split:
     clips: int
     format: ClipFormat
     _maps: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+    _records: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return self.clips
@@ -112,12 +113,14 @@ class Split:
 
     def record(self, name: str) -> dict[str, NDArray[Any]]:
         """Return the arrays of the family's record `name`, one row per clip. Raises InputError if it is unreadable."""
-        path = self.path / f"{name}.npz"
-        try:
-            with np.load(path) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+        if name not in self._records:
+            path = self.path / f"{name}.npz"
+            try:
+                with np.load(path) as arrays:
+                    self._records[name] = dict(arrays)
+            except (OSError, ValueError, zipfile.BadZipFile) as error:
+                raise InputError(f"{path} cannot be read: {error}") from error
+        return self._records[name]
 
     def _map(self, name: str) -> NDArray[Any]:
         path = self.path / f"{name}.npy"
@@ -152,33 +155,16 @@ class Dataset:
     annotations: frozenset[str]  # names of what is stored beside frames and sound
     fingerprint: str  # SHA-256 of the spec and the files' hashes: equal fingerprints, equal bytes
     manifest: dict[str, Any]  # dataset.json
-
-    @property
-    def name(self) -> str:
-        """Return the dataset's name: m3so, m3so-nb."""
-        return str(self.manifest["dataset"])
-
-    @property
-    def family(self) -> str:
-        """Return the name of the dataset's family."""
-        return str(self.manifest.get("family", "m3so"))
-
-    @property
-    def format(self) -> Spec:
-        """Return frames, fps, sample_rate and samples_per_frame of the clips."""
-        return self.spec
-
-    @property
-    def annotations(self) -> frozenset[str]:
-        """Return the names of the stored annotations."""
-        return frozenset()
+    _splits: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)
 
     def split(self, name: str) -> Split:
         """Return a split, which may be empty (and then has no arrays). Raises InputError for an unknown name."""
         clips = clips_of(self.manifest)
         if name not in clips:
             raise unknown_name("split", name, clips)
-        return Split(name, self.path / name, len(clips[name]), self.format)
+        if name not in self._splits:
+            self._splits[name] = Split(name, self.path / name, len(clips[name]), self.format)
+        return self._splits[name]
 
 
 def clips_of(requested: Mapping[str, Any]) -> dict[str, range]:

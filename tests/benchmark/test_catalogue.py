@@ -59,12 +59,12 @@ def test_unknown_names_get_the_nearest():
 def test_a_dataset_that_does_not_fit_is_refused(tmp_path):
     nb = generate(tmp_path / "nb", Spec(obstacle=False), {"test": 1}, seed=0)
     block = generate(tmp_path / "block", Spec(obstacle=True, block=8, block_frame=2), {"test": 1}, seed=0)
-    with pytest.raises(InputError, match="protocol m3so needs the dataset m3so, .* is m3so-nb: name another --data"):
+    with pytest.raises(InputError, match=r"protocol m3so needs the dataset m3so, .* is m3so-nb: name another --data"):
         PROTOCOLS["m3so"].check(nb)
-    with pytest.raises(InputError, match="needs clips of 105 frames, those of .* have 100"):
+    with pytest.raises(InputError, match=r"needs clips of 105 frames, those of .* have 100"):
         replace(PROTOCOLS["m3so-nb"], test_predicted=100).check(nb)
     PROTOCOLS["m3so-nb"].check(nb)
-    with pytest.raises(InputError, match="protocol m3so needs block 16, .* has block 8: generate a dataset without"):
+    with pytest.raises(InputError, match=r"protocol m3so needs block 16, .* has block 8: generate a dataset without"):
         PROTOCOLS["m3so"].check(block)
 
 

@@ -18,8 +18,8 @@ from benchmark.compare import compare
 from benchmark.inputs import Stream
 from benchmark.job import Job
 from benchmark.metrics import fooling
-from benchmark.report.write import renew_report, write_report
 from benchmark.report.runs import open_runs
+from benchmark.report.write import renew_report, write_report
 from benchmark.run import run
 from benchmark.runs.pretrained import pretrained_config
 from benchmark.runs.seal import check_seal, remove_seal

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from benchmark.protocols import PROTOCOLS
 from torch import nn
 
 from baselines.predictor import Loss, Player, Predictor, Progress, Stage
 from baselines.puq import PUQ, PUQConfig
 from benchmark.compute import Compute
-from benchmark.protocols import PROTOCOLS
 from benchmark.training import loop as training
 from benchmark.training.loop import (
     Diverged,
