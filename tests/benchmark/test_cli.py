@@ -61,7 +61,7 @@ def test_metrics_are_listed_with_what_they_are():
     listed = avbench("metrics")
     assert listed.exit_code == 0
     for name, metric in METRICS.items():
-        line = next(line for line in listed.output.splitlines() if line.startswith(f" {name} "))
+        line = next(line for line in listed.output.splitlines() if line.split()[:1] == [name])
         assert ("always" in line) == metric.standard
 
 
@@ -88,7 +88,7 @@ def test_a_run_ends_with_a_summary_and_where_the_files_are(small_dataset, tmp_pa
     assert str(out / "results.csv") in result.output
     assert result.stderr == (
         "Note: lpips, fid, fvd left out for black: no published weights: "
-        "give their folder with --weights DIR, or --weights download\n"
+        "name their folder with --weights DIR, or use --weights download\n"
     )
 
 
