@@ -15,9 +15,9 @@ from baselines.sound2sight import (
     CausalLSTM,
     CausalTransformer,
     Discriminator,
+    DiscriminatorLogits,
     Sound2Sight,
     Sound2SightConfig,
-    DiscriminatorLogits,
     adversarial_loss,
     discriminator_loss,
 )
