@@ -186,7 +186,13 @@ def build(
     predictor = find(name).predictor
     config = configure(name, {}) if config is None else config
     arguments = [] if config is None else [config]
-    needed = {need.removeprefix("weights:") for need in predictor.needs if need.startswith("weights:")}
+    needed = weights_needed(name)
     if needed:
         return predictor(shape, *arguments, weights={each: (weights or {})[each] for each in needed})
     return predictor(shape, *arguments)
+
+
+def weights_needed(name: str) -> list[str]:
+    """Return the names of the published weights that the model called `name` needs."""
+    kind = "weights:"
+    return sorted(need.removeprefix(kind) for need in find(name).predictor.needs if need.startswith(kind))

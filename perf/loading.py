@@ -21,9 +21,10 @@ from baselines.sound2sight import Sound2Sight
 from benchmark import inputs, protocols
 from benchmark.compute import Compute, keep_freed_memory
 from benchmark.training import loop as training
-from mmnist_av.clips import M3SOStream, StoredClips
+from mmnist_av.clips import StoredClips
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.m3so.stream import M3SOStream
 
 PROTOCOL, BATCH = protocols.find("m3so-nb"), 16
 CPU = Compute(torch.device("cpu"), True)

@@ -1,44 +1,47 @@
-"""What a metric may need beside a clip's truth and its futures."""
+"""What a metric may need beside a clip's ground truth and its prediction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from baselines.predictor import ClipShape
+from baselines.predictor import ClipShape, Prediction
+from benchmark.scoring.ground_truth import TargetClip
 from mmnist_av.system.errors import InputError
 
-# (truth of the metric's kind, prediction (B, K, T, C, H, W)) -> (B, K, T); (B, K, 1) where it is one value a future
-Measure = Callable[[Any, Tensor], Tensor]
-
-DOWNLOAD = Path("download")  # what --weights says for the weights' public homes
+# (ground truth of one clip, its prediction) -> (1, K, P), or (1, K, 1) for one value per sample, or (1, 1, P) for one
+# value per frame of all pairs; of the metrics of sets: the features (N, D) of the first sample
+Measure = Callable[[TargetClip, Prediction], Tensor]
 
 
 class Unavailable(InputError):
-    """A metric cannot be had here: says why, and how to get it."""
+    """A metric cannot be computed here: the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
-class Practice:
-    """What a judge of a model's futures may learn from: the training split, never the test's."""
+class Download:
+    """Where published weights come from with `--weights download`: their public homes."""
 
-    clips: int
+
+@dataclass(frozen=True)
+class TrainingSamples:
+    """Samples that a model generates from clips of the training split: what a judge of the model is trained on."""
+
+    clips: int  # number of clips
     shape: ClipShape
-    seen: int  # frames given
-    # clips by number -> frames (B, T, C, H, W) in [0, 1], sound (B, T, bins, columns), a future (B, T - seen, C, H, W)
+    # indices of clips -> frames (B, T, C, H, W) in [0, 1], audio (B, T, bins, columns), one sample of each clip
+    # (B, T - seen, C, H, W)
     draw: Callable[[list[int]], tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Where metrics are computed."""
+class Resources:
+    """Where and from what metrics are computed."""
 
     device: torch.device
-    clips: int  # that are scored
-    digits: int  # in each clip
-    weights: Path | None = None  # folder of published weights, or DOWNLOAD; None: there are none
-    practice: Practice | None = None  # None: the model cannot be asked about training clips
+    clips: int  # number of clips that are scored
+    weights: Path | Download | None = None  # folder of published weights; None: metrics that need them are left out
+    training_samples: TrainingSamples | None = None  # None: the model cannot generate any
     seed: int = 0

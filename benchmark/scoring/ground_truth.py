@@ -1,107 +1,102 @@
-"""What metrics compare predictions with: what truly happened in a test clip."""
+"""What predictions are compared with: the frames, audio and annotations of the clips of a split."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from baselines.predictor import Context
+from benchmark.catalogue import Protocol
 from benchmark.inputs import load_clips
-from benchmark.metrics.bounces import Bounces
-from benchmark.protocols import Protocol
+from mmnist_av import families
 from mmnist_av.clips import StoredClips
 from mmnist_av.dataset import Dataset
-from mmnist_av.m3so.picture import backward_flow, block_mask
-from mmnist_av.m3so.spec import NONE, Spec
-from mmnist_av.m3so.world import Truth
+from mmnist_av.system.errors import InputError
 
 
 @dataclass(frozen=True)
-class TrueClip:
-    """A clip up to its last predicted frame."""
+class TargetClip:
+    """The ground truth of one clip of T frames, the first F of which are seen."""
 
+    index: int  # of the clip in its split
     frames: Tensor  # (1, T, C, H, W) in [0, 1]
-    audio: Tensor  # (1, T, bins, columns)
-    seen: int  # frames given
-    truth: Truth  # of this one clip, T frames
-    spec: Spec
+    audio: Tensor  # (1, T, bins, columns): the audio features of the clip's own sound
+    seen: int  # F
+    annotate: Callable[[str], NDArray[Any]]  # name -> the annotation of the clip's T frames, see mmnist_av.families
 
     @property
     def unseen(self) -> Tensor:
-        """The frames to be predicted: (1, 1, predicted, C, H, W)."""
+        """Return the frames to be predicted: (1, 1, T - F, C, H, W)."""
         return self.frames[:, None, self.seen :]
+
+    def annotation(self, name: str) -> Tensor:
+        """Return one annotation of the clip, (1, ...), on the device of its frames."""
+        return torch.from_numpy(self.annotate(name)[None]).to(self.frames.device)
+
+    def window(self, first: int, count: int) -> "TargetClip":
+        """Return the clip whose frames to be predicted are `count` of this one's, from its `first` unseen frame on.
+
+        The frames before them count as seen.
+        """
+        seen, length = self.seen + first, self.seen + first + count
+        if (seen, length) == (self.seen, self.frames.shape[1]):
+            return self
+        cut = partial(_cut, self.annotate, self.frames.shape[1], length)
+        return replace(self, frames=self.frames[:, :length], audio=self.audio[:, :length], seen=seen, annotate=cut)
+
+
+def _cut(annotate: Callable[[str], NDArray[Any]], frames: int, length: int, name: str) -> NDArray[Any]:
+    array = annotate(name)
+    return array[:length] if array.shape[:1] == (frames,) else array
 
 
 @dataclass(frozen=True)
-class TrueClips:
-    """The first clips of a split, under a protocol."""
+class TargetClips:
+    """The first clips of a split under a protocol."""
 
     dataset: Dataset
-    name: str  # of the split
+    split: str
     protocol: Protocol
     count: int
     device: torch.device
 
-    def __call__(self, index: int) -> TrueClip:
-        """Clip `index`, on the device."""
-        split, length = self.dataset.split(self.name), self.protocol.test_frames
-        frames, audio = load_clips(StoredClips(split, length), [index], self.protocol, self.device)
-        truth = split.truth_of(slice(index, index + 1)).until(length)
-        return TrueClip(frames, audio, self.protocol.seen, truth, self.dataset.spec)
+    @property
+    def clips(self) -> StoredClips:
+        """Return the stored clips, cut to the protocol's test length."""
+        return StoredClips(self.dataset.split(self.split), self.protocol.test_frames)
+
+    def __call__(self, index: int) -> TargetClip:
+        """Return clip `index`, its tensors on the device."""
+        frames, audio = load_clips(self.clips, [index], self.protocol, self.device)
+        family, length = families.find(self.dataset.family), self.protocol.test_frames
+        annotate = partial(_annotate, family, self.dataset, self.split, index, length)
+        return TargetClip(index=index, frames=frames, audio=audio, seen=self.protocol.seen, annotate=annotate)
+
+    def context(self, clip: TargetClip, flow: bool) -> Context:
+        """Return what a model is given of a clip: the seen frames, and its sound or, if mismatched, the next clip's.
+
+        flow: whether the model needs the flow of the seen frames. The frames are a copy, so that no later frame can be
+        reached through them. Raises InputError where a next clip is needed and the split has only one.
+        """
+        frames = clip.frames[:, : clip.seen].clone()
+        audio = self._audio_of(clip)
+        return Context(frames, audio, clip.annotation("flow")[:, : clip.seen].clone() if flow else None)
+
+    def _audio_of(self, clip: TargetClip) -> Tensor:
+        if not self.protocol.mismatched:
+            return clip.audio
+        split = self.dataset.split(self.split)
+        if len(split) < 2:
+            raise InputError(f"protocol {self.protocol.name} takes the sound of another clip, and there is only one")
+        audio = self.clips.audio((clip.index + 1) % len(split))
+        return self.protocol.audio(audio[None].to(self.device))
 
 
-def frames(clip: TrueClip) -> Tensor:
-    """The frames: (1, 1, predicted, C, H, W)."""
-    return clip.unseen
-
-
-def without_block(clip: TrueClip) -> Tensor:
-    """The frames, the block's pixels NaN."""
-    return _without_block(clip)[:, None, clip.seen :]
-
-
-def _without_block(clip: TrueClip) -> Tensor:
-    mask = torch.from_numpy(block_mask(clip.truth, clip.spec)).to(clip.frames.device)
-    return clip.frames.masked_fill(mask[:, :, None], torch.nan)
-
-
-def block(clip: TrueClip) -> Tensor:
-    """The block's lower-left corner, (1, 2) px, y up; -1 where no frame shows one."""
-    shown = 0 <= clip.truth.block_first_frame[0] < clip.truth.frames
-    place = clip.truth.block_place.astype(np.int64) if shown else np.full((1, 2), -1)
-    return torch.from_numpy(place).to(clip.frames.device)
-
-
-def label(clip: TrueClip) -> Tensor:
-    """The digit's class: (1,)."""
-    return torch.from_numpy(clip.truth.label[:, 0].astype(np.int64)).to(clip.frames.device)
-
-
-def bounces(clip: TrueClip) -> Bounces:
-    """The digit's track and the frames at which it bounces."""
-    events = torch.from_numpy(clip.truth.event[:, clip.seen :, 0] != NONE).to(clip.frames.device)
-    return Bounces(_without_block(clip)[:, None, clip.seen - 2 :], events)
-
-
-def flow(clip: TrueClip) -> Tensor:
-    """The exact backward flow: (1, 1, predicted, 2, H, W), px."""
-    exact = backward_flow(clip.truth, clip.spec)[:, clip.seen - 1 :]
-    return torch.from_numpy(exact)[:, None].to(clip.frames.device)
-
-
-def clip(clip: TrueClip) -> TrueClip:
-    """All of it."""
-    return clip
-
-
-TARGETS: dict[str, Callable[[TrueClip], Any]] = {
-    "frames": frames,
-    "digit": without_block,
-    "block": block,
-    "label": label,
-    "bounces": bounces,
-    "flow": flow,
-    "clip": clip,
-}
+def _annotate(
+    family: families.Family, dataset: Dataset, split: str, index: int, frames: int, name: str
+) -> NDArray[Any]:
+    return family.annotate(dataset, split, index, name, frames)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from benchmark.protocols import PROTOCOLS
 from torch import nn
 
 from baselines.predictor import Loss, Player, Predictor, Progress, Stage
 from baselines.puq import PUQ, PUQConfig
 from benchmark.compute import Compute
-from benchmark.protocols import PROTOCOLS
 from benchmark.training import loop as training
 from benchmark.training.loop import (
     Diverged,
@@ -22,8 +22,9 @@ from benchmark.training.loop import (
     train,
 )
 from benchmark.training.processes import Ranks
-from mmnist_av.clips import M3SOStream, StoredClips
+from mmnist_av.clips import StoredClips
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.m3so.stream import M3SOStream
 from mmnist_av.system.errors import InputError
 
 CPU = Compute(torch.device("cpu"), bfloat16=False)
