@@ -17,10 +17,11 @@ from baselines.layers.frames import FrameDecoder
 from baselines.layers.initialisation import balance, initialise
 from baselines.layers.recurrent import Recurrent, State
 from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
-from baselines.settings import Count, NonNegative, settings
+from baselines.settings import Count, NonNegative
+from mmnist_av.system.settings import checked
 
 
-@settings
+@checked
 class AudioOnlyConfig:
     """Sound2Sight's values, which the paper gives for its own model only."""
 

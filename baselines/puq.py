@@ -18,11 +18,12 @@ from baselines.layers.initialisation import initialise
 from baselines.layers.precision import without_autocast
 from baselines.layers.recurrent import Gaussian
 from baselines.predictor import ClipShape, Context, Noise, Player, Prediction
-from baselines.settings import Count, NonNegative, settings
+from baselines.settings import Count, NonNegative
 from baselines.sound2sight import Reconstruction, Sound2Sight, Sound2SightConfig
+from mmnist_av.system.settings import checked
 
 
-@settings
+@checked
 class PUQConfig(Sound2SightConfig):
     """Sound2Sight's values, and those of the nested network (the paper leaves all its sizes and weights open)."""
 
@@ -40,7 +41,7 @@ class PUQConfig(Sound2SightConfig):
     def check_posterior(self) -> Self:
         """Raise ValueError for a model without posterior."""
         if not self.posterior:
-            raise ValueError("setting posterior=False: must be true, PUQ's precision is a function of its variance")
+            raise ValueError("posterior must be true: PUQ's precision is a function of the posterior's variance")
         return self
 
 

@@ -17,7 +17,7 @@ from baselines.bayes import BayesAV, BayesV
 from baselines.floors import Black, CopyLast, MeanSeen
 from baselines.predictor import ClipShape, Predictor
 from baselines.puq import PUQ
-from baselines.settings import one_line_errors, parse
+from baselines.settings import parse
 from baselines.sound2sight import Sound2Sight
 from baselines.svg_lp import SVGLP
 from mmnist_av.system.errors import InputError, unknown_name
@@ -144,10 +144,14 @@ def configure(name: str, settings: Mapping[str, str]) -> Any:
         for key, text in settings.items():
             raise InputError(f"--set {key}={text}: model '{name}' has no settings, so leave --set out")
         return None
-    with one_line_errors():
-        default = config_type(**model.settings)
-        values = {key: parse(key, text, type_of_setting(name, default, key, text)) for key, text in settings.items()}
+    default = config_type(**model.settings)
+    values = {key: parse(key, text, type_of_setting(name, default, key, text)) for key, text in settings.items()}
+    try:
         return config_type(**{**model.settings, **values})
+    except InputError:
+        raise
+    except ValueError as error:  # of a third party's config, by pydantic or by hand
+        raise InputError(f"settings of {name}: {' '.join(str(error).split())}") from error
 
 
 def type_of_setting(name: str, default: Any, key: str, text: str) -> type:

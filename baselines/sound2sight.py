@@ -27,14 +27,15 @@ from baselines.layers.initialisation import balance, initialise
 from baselines.layers.normalisation import scaled_momentum
 from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent, repeat_state
 from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
-from baselines.settings import Count, NonNegative, Probability, WholeNumber, settings
+from baselines.settings import Count, NonNegative, Probability, WholeNumber
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.settings import checked
 
 REAL, FAKE = 1, 0  # the discriminator's classes
 Cache = tuple[Tensor, Tensor]  # of a causal encoder: what it keeps of earlier positions, N first
 
 
-@settings
+@checked
 class Sound2SightConfig:
     """The paper's values (section 4, "Implementation Details"), and choices for what it leaves open."""
 
@@ -73,14 +74,12 @@ class Sound2SightConfig:
         """Raise ValueError for settings that do not go together."""
         if self.transformer_width % (2 * self.heads):
             raise ValueError(
-                f"setting transformer_width={self.transformer_width}: must be a multiple of 2 x heads, {2 * self.heads}"
+                f"transformer_width must be a multiple of 2 x heads, {2 * self.heads}, not {self.transformer_width}"
             )
         if self.z_train == "posterior" and not self.posterior:
-            raise ValueError("setting z_train=posterior: needs a posterior, so set posterior=true")
+            raise ValueError("z_train=posterior needs a posterior: set posterior=true")
         if self.feed_back_from and self.score_seen:
-            raise ValueError(
-                f"setting feed_back_from={self.feed_back_from}: trains on unseen frames only, so set score_seen=false"
-            )
+            raise ValueError(f"feed_back_from={self.feed_back_from} trains on unseen frames only: set score_seen=false")
         return self
 
     @property
@@ -474,9 +473,7 @@ class Sound2Sight(Predictor):
         """
         history = self.config.history if self.config.motion else 0
         if batch.frames.shape[1] <= history:
-            raise InputError(
-                f"setting history={history}: leaves no frame to judge in clips of {batch.frames.shape[1]} frames"
-            )
+            raise InputError(f"history={history} leaves no frame to judge in clips of {batch.frames.shape[1]} frames")
         first = max(batch.seen, history)
         real = self.discriminator.encode_frames(batch.frames[:, first - history :])
         fake = self.discriminator.encode_frames(generated[:, first - batch.seen :])
@@ -498,9 +495,7 @@ class Sound2Sight(Predictor):
         clips, count = audio.shape[:2]
         if (clips if self.config.mismatched_audio == "clip" else count) < 2:
             what, number = ("clips a batch", clips) if self.config.mismatched_audio == "clip" else ("windows", count)
-            raise InputError(
-                f"setting mismatched_audio={self.config.mismatched_audio}: needs two {what} or more, not {number}"
-            )
+            raise InputError(f"mismatched_audio={self.config.mismatched_audio} needs two {what} or more, not {number}")
         if self.config.mismatched_audio == "clip":
             return audio.roll(1, dims=0)
         shift = torch.randint(1, count, (clips, count), device=audio.device)

@@ -19,10 +19,11 @@ from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.initialisation import balance, initialise
 from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent, repeat_state
 from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
-from baselines.settings import Count, NonNegative, settings
+from baselines.settings import Count, NonNegative
+from mmnist_av.system.settings import checked
 
 
-@settings
+@checked
 class SVGLPConfig:
     """The values for Moving MNIST (paper and released code), here used for every dataset (ours)."""
 

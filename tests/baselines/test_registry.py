@@ -28,17 +28,21 @@ def test_settings_take_the_place_of_the_papers_values():
     ("model", "settings", "message"),
     [
         ("sound2sight", {"betta": "1"}, "unknown setting of sound2sight 'betta': did you mean beta"),
-        ("puq", {"latent": "2.5"}, "setting latent=2.5: must be a whole number"),
-        ("puq", {"eta2": "much"}, "setting eta2=much: must be a number"),
-        ("puq", {"score_seen": "perhaps"}, "setting score_seen=perhaps: must be true or false"),
-        ("puq", {"z_train": "both"}, "setting z_train=both: must be 'prior' or 'posterior'"),
-        ("puq", {"heads": "0"}, "setting heads=0: must be at least 1"),
-        ("puq", {"gamma_epochs": "0"}, "setting gamma_epochs=0: must be at least 1"),
-        ("puq", {"position_dropout": "2"}, "setting position_dropout=2.0: must be below 1"),
-        ("puq", {"beta": "nan"}, "setting beta=nan: must be finite"),
-        ("puq", {"beta": "-1"}, "setting beta=-1.0: must be at least 0"),
+        ("puq", {"latent": "2.5"}, "--set latent=2.5: must be a whole number"),
+        ("puq", {"eta2": "much"}, "--set eta2=much: must be a number"),
+        ("puq", {"score_seen": "perhaps"}, "--set score_seen=perhaps: must be true or false"),
+        ("puq", {"z_train": "both"}, "unknown z_train 'both': choose one of: posterior, prior"),
+        ("puq", {"heads": "0"}, "heads must be at least 1, not 0"),
+        ("puq", {"gamma_epochs": "0"}, "gamma_epochs must be at least 1, not 0"),
+        ("puq", {"position_dropout": "2"}, "position_dropout must be less than 1.0, not 2.0"),
+        ("puq", {"beta": "nan"}, "beta should be a finite number, not nan"),
+        ("puq", {"beta": "-1"}, "beta must be at least 0.0, not -1.0"),
         ("puq", {"posterior": "false"}, "set posterior=true"),
-        ("puq", {"transformer_width": "15", "heads": "3"}, "transformer_width=15: must be a multiple of 2 x heads, 6"),
+        (
+            "puq",
+            {"transformer_width": "15", "heads": "3"},
+            "must be a multiple of 2 x heads, 6, not 15",
+        ),
         ("black", {"colour": "1"}, "--set colour=1: model 'black' has no settings"),
     ],
 )
@@ -102,3 +106,32 @@ def test_a_setting_without_a_simple_default_cannot_be_set(monkeypatch):
     monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(Theirs))
     with pytest.raises(InputError, match="default of theirs's size is not a number, text, true or false"):
         registry.configure("theirs", {"size": "3"})
+
+
+def test_errors_of_a_third_partys_config_are_one_line(monkeypatch):
+    @dataclass(frozen=True)
+    class Config:
+        size: int = 3
+
+        def __post_init__(self):
+            if self.size > 9:
+                raise ValueError("size is too\nlarge")
+
+    class Theirs(Black):
+        pass
+
+    Theirs.Config = Config
+    monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(Theirs))
+    assert registry.configure("theirs", {"size": "9"}) == Config(9)
+    with pytest.raises(InputError, match="settings of theirs: size is too large"):
+        registry.configure("theirs", {"size": "10"})
+    with pytest.raises(InputError, match="--set size=much: must be a whole number"):
+        registry.configure("theirs", {"size": "much"})
+
+
+def test_models_declare_what_they_need_and_predict():
+    needs = {name: model.predictor.needs for name, model in registry.MODELS.items()}
+    assert {name for name, each in needs.items() if not each} == {"black", "audio-only"}
+    assert all(each <= {"seen"} for each in needs.values())
+    predicts = {name: model.predictor.predicts for name, model in registry.MODELS.items() if model.predictor.predicts}
+    assert predicts == {"copy-last": {"flow"}, "puq": {"variance"}, "puq-no-disc": {"variance"}}

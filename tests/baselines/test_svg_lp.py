@@ -116,9 +116,9 @@ def test_no_prediction_in_training_has_seen_a_later_frame(changed, lively):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"skips": "first"}, "setting skips=first: must be 'last' or 'released'"),
-        ({"latent": 0}, "setting latent=0: must be at least 1"),
-        ({"beta": float("nan")}, "setting beta=nan: must be finite"),
+        ({"skips": "first"}, "unknown skips 'first': choose one of: last, released"),
+        ({"latent": 0}, "latent must be at least 1, not 0"),
+        ({"beta": float("nan")}, "beta should be a finite number, not nan"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):
