@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_LINES, WIDTH = 40, 100  # of a summary
+LONGEST_NAME = 80  # characters of a model's name that are shown
 MAIN_METRICS = ("psnr", "ssim", "ssim_uniform", "position_error", "block_iou", "lpips")  # in this order
 
 
@@ -30,19 +31,21 @@ def summary(rows: "pd.DataFrame", protocol: Protocol, folder: Path) -> str:
     while True:
         frames = frames_in_order([*map(str, protocol.reported_frames), *(f for block in blocks for f in block.frames)])
         more = [name for name in scored if name not in {block.metric.name for block in blocks}]
-        lines = [*_summary_title(own.iloc[0], protocol), "", *_summary_lines(blocks, frames), ""]
+        lines = [*_title(own.iloc[0], protocol), "", *_columns(blocks, frames), ""]
         lines += _whereabouts(folder, more)
         if len(lines) <= MOST_LINES or len(blocks) == 1:
             return "\n".join(lines)
         blocks.pop()
 
 
-def _summary_title(row: "pd.Series", protocol: Protocol) -> list[str]:
+def _title(row: "pd.Series", protocol: Protocol) -> list[str]:
+    """Return what was scored under which protocol, in one or two lines."""
+    name = row["model"] if len(row["model"]) <= LONGEST_NAME else f"{row['model'][: LONGEST_NAME - 3]}..."
     facts = [str(row["preset"])]
     facts += [f"seed {row['seed']}"] if "seed" in row else []
     facts += [f"dataset {row['fingerprint'][:12]}"] if "fingerprint" in row else []
-    title = f"{row['model']}, {protocol.name} ({', '.join(facts)}): means over {row['clips']} test clips"
-    return textwrap.wrap(title, WIDTH, max_lines=2, placeholder=" ...")
+    title = f"{name}, {protocol.name} ({', '.join(facts)}): means over {row['clips']} test clips"
+    return textwrap.wrap(title, WIDTH, break_on_hyphens=False)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def _block(rows: "pd.DataFrame", model: str) -> _Block:
     return _Block(find_metric(rows["metric"].iloc[0]), rules, floors)
 
 
-def _summary_lines(blocks: Sequence[_Block], frames: Sequence[str]) -> list[str]:
+def _columns(blocks: Sequence[_Block], frames: Sequence[str]) -> list[str]:
     """Return the header and the blocks' lines: sampling rules on the left, floors on the right.
 
     Where that is too wide, the interval is left out, then the floors' figures of single frames.
@@ -89,7 +92,7 @@ def _laid_out(
 ) -> list[str]:
     """Return the header, and for every block its metric's title and its lines, in columns of one width."""
     names = ["frame", *frames, *(["95% interval"] if with_interval else [])]
-    floor_column = len(names)
+    left = {0, len(names)}  # the columns that are aligned left
     if any(block.floors for block in blocks):
         names += ["   floor", *floor_frames]
     lines = [names]
@@ -97,23 +100,27 @@ def _laid_out(
     for block in blocks:
         titles[len(lines)] = metric_title(block.metric)
         for rule, floor in zip_longest(block.rules, block.floors, fillvalue=""):
-            figures, others = block.rules.get(rule, {}), block.floors.get(floor, {})
-            line = [f"  {rule}", *(figures.get(frame, Cell()).text for frame in frames)]
-            if with_interval:
-                line.append(next((figures[frame].interval for frame in reversed(frames) if frame in figures), ""))
-            line += [f"   {floor}", *(others.get(frame, Cell()).text for frame in floor_frames)]
+            line = [f"  {rule}", *_texts(block.rules.get(rule, {}), frames)]
+            line += [_interval(block.rules.get(rule, {}), frames)] if with_interval else []
+            line += [f"   {floor}", *_texts(block.floors.get(floor, {}), floor_frames)]
             lines.append(line[: len(names)])
-    text = []
     widths = widths_of(lines)
+    text = []
     for number, line in enumerate(lines):
-        if number in titles:
-            text.append(titles[number])
-        cells = [
-            cell.ljust(width) if column in (0, floor_column) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
+        sized = enumerate(zip(line, widths, strict=True))
+        cells = [cell.ljust(width) if column in left else cell.rjust(width) for column, (cell, width) in sized]
+        text += [titles[number]] if number in titles else []
         text.append(" ".join(cells).rstrip())
     return text
+
+
+def _texts(figures: Mapping[str, Cell], frames: Sequence[str]) -> list[str]:
+    return [figures[frame].text if frame in figures else "" for frame in frames]
+
+
+def _interval(figures: Mapping[str, Cell], frames: Sequence[str]) -> str:
+    """Return the interval of the last figure: of the mean over frames, where there is one."""
+    return next((figures[frame].interval for frame in reversed(frames) if frame in figures), "")
 
 
 def _whereabouts(folder: Path, more: Sequence[str]) -> list[str]:

@@ -1,9 +1,11 @@
 """Reports from run folders: what is drawn is what was scored, every file is whole, and what does not fit is refused."""
 
+import csv
 import itertools
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -13,17 +15,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmark import protocols
+from benchmark.catalogue import METRICS, PROTOCOLS, choose_metrics, find_protocol
 from benchmark.cli import main
 from benchmark.compare import compare
-from benchmark.metrics import METRICS
-from benchmark.report import figures, movies, strips, write, write_report
+from benchmark.report import figures, movies, strips, write
 from benchmark.report.curves import best_of_k_curve, frame_curves, training_curves, uncertainty_curve, validation_curves
 from benchmark.report.runs import open_run, open_runs
-from benchmark.scoring import rows as results
-from benchmark.scoring.evaluate import tabulate
-from benchmark.scoring.scores import read_all
-from benchmark.scoring.statistics import bootstrap_interval
+from benchmark.report.write import write_report
+from benchmark.scoring.rows import read_rows
+from benchmark.scoring.scores import read_all, samplings
+from benchmark.scoring.statistics import bootstrap_interval, mean_over_clips
 from mmnist_av.system.errors import InputError
 
 CLIPS, K = 6, 4
@@ -32,33 +33,72 @@ WHERE = {"device": "cpu", "precision": "float32", "code_version": "0.1.0", "mach
 FLOORS = ("black", "copy-last", "mean-seen")
 
 
-def names_of(protocol, frames=("all", "last", "clip"), of=("future", "pairs", "set")):
+ANNOTATIONS = {"block_mask", "events", "label", "flow"}  # of the test protocols' datasets; m3so has "block", too
+
+
+def metrics_of(protocol):
+    block = {"block"} if has_block(protocol) else set()
+    return [metric.name for metric in choose_metrics("all", ANNOTATIONS | block)]
+
+
+def has_block(protocol):
+    return protocol.dataset == "m3so"
+
+
+def names_of(protocol, frames=("all", "last", "clip"), of=("sample", "pairs", "set")):
     """The protocol's metrics of these kinds."""
-    return [
-        name for name in protocols.find(protocol).metrics if METRICS[name].frames in frames and METRICS[name].of in of
-    ]
+    names = metrics_of(find_protocol(protocol))
+    return [name for name in names if METRICS[name].frames in frames and METRICS[name].of in of]
 
 
 def scores_of(protocol, model, samples, seed):
     """Scores of a model and the floors; the floors' do not depend on the seed."""
     scores = {}
-    for number, (name, futures) in enumerate([(model, samples), *((floor, 1) for floor in FLOORS if floor != model)]):
+    for number, (name, k) in enumerate([(model, samples), *((floor, 1) for floor in FLOORS if floor != model)]):
         rng = np.random.default_rng([seed if name == model else 0, number])
-        for metric in protocol.metrics:
+        for metric in metrics_of(protocol):
             facts = METRICS[metric]
             frames = protocol.test_predicted if facts.frames == "all" else 1
             if facts.of == "set":
                 scores[f"{name}/{metric}"] = rng.random(())
                 continue
-            values = rng.random((CLIPS, 1 if facts.of == "pairs" else min(futures, facts.futures or futures), frames))
+            values = rng.random((CLIPS, 1 if facts.of == "pairs" else min(k, facts.samples or k), frames))
             if metric == "block_iou":
                 values[0] = np.nan
-            if facts.of == "pairs" and futures == 1:
+            if facts.of == "pairs" and k == 1:
                 values[:] = np.nan
             scores[f"{name}/{metric}"] = values.astype(np.float32)
-            if futures > 1 and facts.of == "future":
+            if k > 1 and facts.of == "sample":
                 scores[f"{name}/{metric}/mean_frame"] = rng.random((CLIPS, frames), np.float32)
     return scores
+
+
+def write_results(folder, protocol, facts):
+    """Write results.csv from scores.npz."""
+    lines = []
+    for model, scores in read_all(folder / "scores.npz").items():
+        k = facts["samples"] if model == facts["model"] else 1
+        for metric, (sampling, values) in (
+            (name, item) for name in scores if name in METRICS for item in samplings(scores, name).items()
+        ):
+            name = (model, protocol.name, facts["preset"], metric, sampling)
+            name += (1 if sampling == "single" else min(k, METRICS[metric].samples or k),)
+            about = (facts["seed"], facts["fingerprint"], WHERE["machine"])
+            if METRICS[metric].of == "set":
+                lines.append((*name, "mean", float(values), "nan", "nan", CLIPS, *about))
+                continue
+            values, frames = values.astype(np.float64), [protocol.test_frames]
+            if METRICS[metric].frames == "all":
+                frames = [*protocol.reported, "mean"]
+                reported = [values[:, frame - protocol.seen - 1] for frame in protocol.reported]
+                values = np.stack([*reported, mean_over_clips(values.T)], 1)
+            elif METRICS[metric].frames == "clip":
+                frames = ["mean"]
+            figures = zip(mean_over_clips(values), *bootstrap_interval(values), (~np.isnan(values)).sum(0), strict=True)
+            lines += [(*name, frame, *row, *about) for frame, row in zip(frames, figures, strict=True)]
+    with (folder / "results.csv").open("w", newline="") as file:
+        header = "model,protocol,preset,metric,sampling,k,frame,value,low,high,clips,seed,fingerprint,machine"
+        csv.writer(file).writerows([header.split(","), *lines])
 
 
 def make_run(folder, model="puq", protocol="m3so-nb", samples=K, seed=0, **changes):
@@ -67,11 +107,9 @@ def make_run(folder, model="puq", protocol="m3so-nb", samples=K, seed=0, **chang
     facts = FACTS | {"model": model, "protocol": protocol, "samples": samples, "seed": seed} | changes
     (folder / "config.json").write_text(json.dumps(facts))
     (folder / "environment.json").write_text(json.dumps(WHERE))
-    found = protocols.find(protocol)
+    found = find_protocol(protocol)
     np.savez(folder / "scores.npz", **scores_of(found, model, samples, seed))
-    made = {"seed": seed, "steps": 8, "batch": 2, "settings": "", "trained": ""}
-    rows = tabulate(read_all(folder / "scores.npz"), found, facts, made, WHERE)
-    results.write_rows(rows, folder / "results.csv")
+    write_results(folder, found, facts)
     return folder
 
 
@@ -90,7 +128,7 @@ VALIDATION = """step,epoch,metric,sampling,k,frame,value,low,high
 """
 
 
-def examples_of(protocol, channels=1, variance=None, side=48):
+def examples_of(protocol, channels=1, variance=False, side=48):
     """Two examples, the second without a block."""
     rng, frames, predicted = np.random.default_rng(2), protocol.test_frames, protocol.test_predicted
     picture = (channels, side, side)
@@ -99,24 +137,24 @@ def examples_of(protocol, channels=1, variance=None, side=48):
         "seen": protocol.seen,
         "fps": 10,
         "sample_rate": 8000,
-        "truth": rng.integers(0, 256, (2, frames, *picture), np.uint8),
+        "target": rng.integers(0, 256, (2, frames, *picture), np.uint8),
         "mean": rng.integers(0, 256, (2, predicted, *picture), np.uint8),
         "best": rng.integers(0, 256, (2, predicted, *picture), np.uint8),
         "random": rng.integers(0, 256, (2, 3, predicted, *picture), np.uint8),
         "audio": rng.integers(-9000, 9000, (2, 800 * frames), np.int16),
     }
     if variance:
-        found["variance"] = rng.random((2, predicted, *variance), np.float32)
-    if protocol.obstacle:
+        found["variance"] = rng.random((2, predicted), np.float32)
+    if has_block(protocol):
         found |= {"block": np.array([[3, 5], [-1, -1]]), "block_side": 16, "windows": rng.integers(0, 32, (2, K, 2))}
     return found
 
 
-def full_run(folder, protocol="m3so", **changes):
+def full_run(folder, protocol="m3so", channels=1, **changes):
     make_run(folder, protocol=protocol, **changes)
     add_training(folder)
     (folder / "validation.csv").write_text(VALIDATION)
-    np.savez(folder / "examples.npz", **examples_of(protocols.find(protocol), variance=(1, 48, 48)))
+    np.savez(folder / "examples.npz", **examples_of(find_protocol(protocol), channels, variance=True))
     return folder
 
 
@@ -143,7 +181,7 @@ class References(HTMLParser):
 
 def test_every_picture_can_be_read_and_every_reference_leads_to_a_file(report):
     there = {path.name for path in report.parent.iterdir()}
-    drawn, sampled = names_of("m3so", frames=("all", "last")), names_of("m3so", ("all", "last"), of="future")
+    drawn, sampled = names_of("m3so", frames=("all", "last")), names_of("m3so", ("all", "last"), of="sample")
     names = {f"frames-{metric}" for metric in drawn} | {f"best-of-k-{metric}" for metric in sampled}
     names |= {"validation-psnr", "training", "uncertainty", "puq-block"}
     names |= {f"puq-clip-{clip:06d}-strip" for clip in (0, 5)}
@@ -161,10 +199,10 @@ def test_the_page_says_what_the_run_is_and_its_rows(report, run):
     assert "f" * 64 in text
     assert "a &lt;fast&gt; one" in text
     assert "<fast>" not in text
-    rows = results.read_rows(run / "results.csv")
+    rows = read_rows(run / "results.csv")
     row = rows.query("model == 'puq' and metric == 'psnr' and sampling == 'best_frame' and frame == '42'").iloc[0]
     assert f"{row['value']:.2f} <small>[{row['low']:.2f}, {row['high']:.2f}]</small>" in text
-    assert text.count(f"best_frame of {K}</td>") == len(names_of("m3so", of="future"))
+    assert text.count(f"best_frame of {K}</td>") == len(names_of("m3so", of="sample"))
     assert not re.search(r"https?://", text)
 
 
@@ -197,21 +235,21 @@ def test_every_panel_draws_one_sampling_and_the_floors(run, tmp_path):
     assert [panel.get_title() for panel in panels] == list(own)
     for panel in panels:
         lines = {line.get_label(): line for line in panel.get_lines() if not line.get_label().startswith("_")}
-        stands_in = panel.get_title().startswith("mean")  # one future beside means, never beside a best of many
+        with_single = panel.get_title().startswith("mean")  # one sample beside means, never beside a best of several
         assert set(lines) == {*(f"{floor} (floor)" for floor in FLOORS), "puq"} | (
-            {"sure (single)"} if stands_in else set()
+            {"sure (single)"} if with_single else set()
         )
         curve = own[panel.get_title()]
         np.testing.assert_array_equal(lines["puq"].get_xydata(), np.stack([curve.at, curve.value], 1))
         band = panel.collections[0].get_paths()[0].vertices[:, 1]
         assert (band.min(), band.max()) == (curve.low.min(), curve.high.max())
-        if stands_in:
+        if with_single:
             np.testing.assert_array_equal(lines["sure (single)"].get_ydata(), other["single"].value)
         floor = frame_curves(runs[0], "ssim", "black")["single"]
         np.testing.assert_array_equal(lines["black (floor)"].get_ydata(), floor.value)
 
 
-def test_futures_of_other_numbers_have_panels_of_their_own(run, tmp_path):
+def test_other_numbers_of_samples_have_panels_of_their_own(run, tmp_path):
     two = make_run(tmp_path / "two", model="two", protocol="m3so", samples=2)
     titles = [panel.get_title() for panel in figures.by_frame(open_runs([run, two]), METRICS["psnr"]).axes]
     rules = ("mean", "best_sequence", "best_frame", "mean_frame")
@@ -219,7 +257,7 @@ def test_futures_of_other_numbers_have_panels_of_their_own(run, tmp_path):
 
 
 @pytest.mark.parametrize("metric", ["psnr", "position_error", "block_iou"])
-def test_best_of_k_is_the_mean_over_all_choices_of_k_futures(run, metric):
+def test_best_of_k_is_the_mean_over_all_choices_of_k_samples(run, metric):
     curve = best_of_k_curve(open_run(run), metric)
     with np.load(run / "scores.npz") as scores:
         means = scores[f"puq/{metric}"].astype(np.float64).mean(2)
@@ -268,14 +306,12 @@ def test_validation_curves_are_the_rows_of_the_mean_over_frames_by_step(run):
     }
 
 
-@pytest.mark.parametrize("shape", [(), (1, 48, 48)])
-def test_uncertainty_is_the_mean_over_pixels_and_clips(tmp_path, shape):
+def test_uncertainty_is_the_mean_over_clips(tmp_path):
     folder = make_run(tmp_path / "run")
-    examples = examples_of(protocols.find("m3so-nb"))
-    examples["variance"] = np.random.default_rng(0).random((2, 20, *shape), np.float32)
+    examples = examples_of(find_protocol("m3so-nb"), variance=True)
     np.savez(folder / "examples.npz", **examples)
     curve = uncertainty_curve(open_run(folder))
-    each = examples["variance"].astype(np.float64).reshape(2, 20, -1).mean(2)
+    each = examples["variance"].astype(np.float64)
     np.testing.assert_allclose(curve.value, each.mean(0))
     np.testing.assert_allclose((curve.low, curve.high), (each.min(0), each.max(0)))  # two clips: their extremes
     assert curve.at.tolist() == list(range(6, 26))
@@ -292,15 +328,15 @@ def test_a_strip_shows_the_reported_frames_among_at_most_14(frames, reported):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_strip_shows_the_pixels(tmp_path, channels):
     folder = make_run(tmp_path / "run")
-    found = examples_of(protocols.find("m3so-nb"), channels)
+    found = examples_of(find_protocol("m3so-nb"), channels)
     np.savez(folder / "examples.npz", **found)
     opened = open_run(folder)
     axes = strips.strip(opened, opened.examples, 1).axes[0]
     shown = [int(label.get_text()) for label in axes.get_xticklabels()]
     rows = [label.get_text() for label in axes.get_yticklabels()]
-    assert rows == ["truth", f"mean of {K}", "best PSNR", "future 1", "future 2", "future 3"]
+    assert rows == ["ground truth", f"mean of {K}", "best PSNR", "sample 1", "sample 2", "sample 3"]
     picture = axes.images[0].get_array()
-    wanted = [found["truth"], found["mean"], found["best"], *found["random"].swapaxes(0, 1)]
+    wanted = [found["target"], found["mean"], found["best"], *found["random"].swapaxes(0, 1)]
     for row, column in itertools.product(range(6), range(len(shown))):
         tile = picture[2 + row * 50 : 50 + row * 50, 2 + column * 50 : 50 + column * 50]
         frame = shown[column] - 1 - (5 if row else 0)
@@ -323,16 +359,16 @@ def test_the_true_block_is_drawn_where_the_picture_has_it(run):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_movie_shows_truth_mean_best_and_a_future_side_by_side(tmp_path, channels):
+def test_a_movie_shows_ground_truth_mean_best_and_a_sample_side_by_side(tmp_path, channels):
     folder = make_run(tmp_path / "run")
-    found = examples_of(protocols.find("m3so-nb"), channels)
+    found = examples_of(find_protocol("m3so-nb"), channels)
     np.savez(folder / "examples.npz", **found)
     movie = movies.side_by_side(open_run(folder).examples, 1, "mean of 4")
     assert movie.shape[:3] == (25, 192 + 2 * 28, 4 * 192 + 3 * 8)
-    predicted = [found["truth"][1, 5:], found["mean"][1], found["best"][1], found["random"][1, 0]]
-    for place, future in enumerate(predicted):
+    predicted = [found["target"][1, 5:], found["mean"][1], found["best"][1], found["random"][1, 0]]
+    for place, frames in enumerate(predicted):
         picture = movie[:, 28:-28:4, place * 200 : place * 200 + 192 : 4].reshape(25, 48, 48, channels)
-        wanted = np.concatenate([found["truth"][1, :5], future]).transpose(0, 2, 3, 1)
+        wanted = np.concatenate([found["target"][1, :5], frames]).transpose(0, 2, 3, 1)
         np.testing.assert_array_equal(picture, wanted)
 
 
@@ -362,13 +398,13 @@ def test_several_runs_in_one_report(run, tmp_path):
     more = [make_run(tmp_path / name, name[:3], protocol="m3so") for name in ("puq2", "s2s")]
     assert [each.label for each in open_runs([run, *more])] == ["puq (puq)", "puq (puq2)", "s2s"]
     for floor in FLOORS:  # once, as they are the same in both
-        assert text.count(f"<td>{floor} (floor)</td>") == len(names_of("m3so", of=("future", "set")))
+        assert text.count(f"<td>{floor} (floor)</td>") == len(names_of("m3so", of=("sample", "set")))
 
 
 def test_what_a_run_does_not_have_is_left_out(tmp_path):
     floor = make_run(tmp_path / "black", model="black", samples=1)
     names = {path.name for path in write_report([floor], floor / "report").parent.iterdir()}
-    metrics = names_of("m3so-nb", ("all", "last"), of="future")
+    metrics = names_of("m3so-nb", ("all", "last"), of="sample")
     assert names == {"index.html"} | {f"frames-{metric}.{kind}" for metric in metrics for kind in ("png", "svg")}
     for name in ("scores.npz", "results.csv", "environment.json"):
         (floor / name).unlink()
@@ -394,29 +430,50 @@ def rewrite_examples(folder, **changes):
         (
             "scores.npz",
             lambda path: np.savez(path, **{"puq/psnr": np.zeros((5, 4, 40), "f4")}),
-            r"\(6, K, 40\) is want",
+            r"expected \(6, K, 40\)",
         ),
         ("scores.npz", lambda path: np.savez(path, **{"puq/pnsr": np.zeros((6, 4, 40), "f4")}), "no metric of this"),
         ("scores.npz", lambda path: np.savez(path, **{"s2s/psnr": np.zeros((6, 4, 40), "f4")}), "no scores of puq"),
-        ("scores.npz", lambda path: np.savez(path, **{"puq/psnr": np.full((6, 4, 40), np.inf)}), "is no score"),
+        (
+            "scores.npz",
+            lambda path: np.savez(path, **{"puq/psnr": np.full((6, 4, 40), np.inf)}),
+            "must hold finite",
+        ),
         (
             "scores.npz",
             lambda path: np.savez(path, **{f"{name}/ssim": np.zeros((6, 4, 40), "f4") for name in ("puq", "black")}),
-            "black is a floor and has one future, not 4",
+            "black is a floor and must have one sample, found 4",
         ),
         ("results.csv", lambda path: path.write_text("model\n"), "line 1: column 2 must be"),
-        ("training.csv", lambda path: path.write_text(path.read_text()[:-30]), "line 451: 5 fields wanted"),
-        ("training.csv", lambda path: path.write_text("step,epoch,seconds,g\n0,0,1,x\n"), "line 2: numbers wanted"),
-        ("training.csv", lambda path: path.write_text("step,epoch,seconds,g\n0,0,1,nan\n"), "losses be finite"),
-        ("training.csv", lambda path: path.write_text("epoch,step\n"), "line 1: the columns step, epoch, sec"),
-        ("validation.csv", lambda path: path.write_text(VALIDATION.replace("18", "?")), "line 2 is damaged"),
-        ("validation.csv", lambda path: path.write_text(VALIDATION.replace("best_", "most_")), "line 5 is damaged"),
+        ("training.csv", lambda path: path.write_text(path.read_text()[:-30]), "line 451: expected 5 fields"),
+        (
+            "training.csv",
+            lambda path: path.write_text("step,epoch,seconds,g\n0,0,1,x\n"),
+            "line 2, column g: .*found 'x'",
+        ),
+        (
+            "training.csv",
+            lambda path: path.write_text("step,epoch,seconds,g\n0,0,1,nan\n"),
+            "column g: .*found 'nan'",
+        ),
+        (
+            "training.csv",
+            lambda path: path.write_text("step,epoch,seconds,g\n0,0,1,1\n2,0,1,1\n2,0,1,1\n"),
+            "line 4, column step: expected a step after the step of the line before, found '2'",
+        ),
+        ("training.csv", lambda path: path.write_text("epoch,step\n"), "line 1: expected the columns step, epoch, sec"),
+        ("validation.csv", lambda path: path.write_text(VALIDATION.replace("18", "?")), "line 2, column value"),
+        ("validation.csv", lambda path: path.write_text(VALIDATION.replace("best_", "most_")), "line 5, column samp"),
         ("examples.npz", lambda path: path.write_bytes(path.read_bytes()[:5000]), "is damaged"),
         ("examples.npz", lambda path: rewrite_examples(path.parent, best=None), "it lacks best"),
         ("examples.npz", lambda path: rewrite_examples(path.parent, windows=None), "it lacks windows"),
-        ("examples.npz", lambda path: rewrite_examples(path.parent, seen=np.array(5)), "wants 30 seen"),
+        ("examples.npz", lambda path: rewrite_examples(path.parent, seen=np.array(5)), "needs 30 seen"),
         ("examples.npz", lambda path: rewrite_examples(path.parent, fps=np.array(0)), "fps must be one whole"),
-        ("examples.npz", lambda path: rewrite_examples(path.parent, audio=np.zeros((2, 9), "i2")), "56000. is wanted"),
+        (
+            "examples.npz",
+            lambda path: rewrite_examples(path.parent, audio=np.zeros((2, 9), "i2")),
+            "2, 56000",
+        ),
         (
             "examples.npz",
             lambda path: rewrite_examples(path.parent, mean=np.zeros((2, 40, 1, 48, 48))),
@@ -528,3 +585,41 @@ def test_a_folder_that_holds_no_run_is_not_called_damaged(tmp_path):
     for read in (open_run, lambda folder: compare(folder, folder)):
         with pytest.raises(InputError, match=r"holds no run: it has no config\.json"):
             read(tmp_path / "thesis")
+
+
+def test_colour_clips_have_a_whole_report(tmp_path):
+    folder = full_run(tmp_path / "run", "m3so-nb", channels=3)
+    page = write_report([folder], tmp_path / "report")
+    assert all((page.parent / name).is_file() for name in References(page.read_text()).found)
+    movie = imageio.imread(page.parent / "puq-clip-000005.mp4", index=7)
+    assert np.ptp(movie.astype(int), axis=2).max() > 100
+
+
+@pytest.fixture
+def audio_only(monkeypatch):
+    """A protocol in which a model is given no frame."""
+    row = replace(find_protocol("m3so-nb"), name="audio-only", seen=0, reported=(1, 10, 20))
+    monkeypatch.setitem(PROTOCOLS, row.name, row)
+    return row
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_clips_without_seen_frames_have_a_whole_report(audio_only, tmp_path, channels):
+    folder = full_run(tmp_path / "run", audio_only.name, channels)
+    page = write_report([folder], tmp_path / "report")
+    names = {"frames-psnr.svg", "puq-clip-000005-strip.png", "puq-clip-000005.mp4", "uncertainty.svg"}
+    assert names <= set(References(page.read_text()).found)
+
+
+def test_nothing_is_marked_as_seen_where_no_frame_was(audio_only, tmp_path):
+    folder = full_run(tmp_path / "run", audio_only.name)
+    opened = open_run(folder)
+    panel = figures.by_frame([opened], METRICS["psnr"]).axes[0]
+    assert [text.get_text() for text in panel.texts] == []
+    assert panel.get_xticks().tolist() == [1, 10, 20]
+    assert frame_curves(opened, "psnr")[f"mean of {K}"].at.tolist() == list(range(1, 21))
+    axes = strips.strip(opened, opened.examples, 1).axes[0]
+    assert "no frames seen" in axes.get_title()
+    assert not axes.lines
+    assert not (axes.images[0].get_array()[52:100, 2:50] == 230).all()  # the mean begins with frame 1
+    assert movies.side_by_side(opened.examples, 0, "mean").shape[0] == 20

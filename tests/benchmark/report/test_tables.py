@@ -1,0 +1,231 @@
+"""Tables on terminals: no figure is lost, and what a run prints at its end fits on a screen."""
+
+import io
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from benchmark.catalogue import METRICS, find_protocol
+from benchmark.report import tables
+from benchmark.report.summary import MAIN_METRICS, summary
+from mmnist_av.system.errors import InputError
+
+RULES = ("mean", "best_sequence", "best_frame", "mean_frame")
+FLOORS = ("black", "copy-last", "mean-seen")
+ABOUT = {"seed": "0", "fingerprint": "1e5" * 20}
+
+
+def rows_of(model="s2s", samples=7, protocol="m3so", metrics=("psnr", "ssim", "block_iou"), clips=12, **about):
+    """Rows of one model; every figure is another one."""
+    found, rng = find_protocol(protocol), np.random.default_rng(len(model) + samples)
+    lines = []
+    for metric in metrics:
+        facts = METRICS[metric]
+        samplings = ("pairs",) if facts.of == "pairs" else ("single",)
+        if samples > 1 and facts.of == "sample":
+            samplings = RULES
+        frames = {"last": (found.test_frames,), "clip": ("mean",)}.get(facts.frames, found.reported_frames)
+        for sampling in samplings:
+            for frame in frames:
+                low, value, high = np.sort(rng.random(3)) * (60 if facts.unit else 1)
+                line = {"model": model, "protocol": protocol, "preset": "demo", "metric": metric, "sampling": sampling}
+                line |= {"k": 1 if sampling == "single" else samples, "frame": str(frame), "value": value}
+                interval = {"low": np.nan, "high": np.nan} if facts.of == "set" else {"low": low, "high": high}
+                lines.append({**line, **interval, "clips": clips, **ABOUT, **about})
+    return pd.DataFrame(lines)
+
+
+def board(*models, **options):
+    return pd.concat([rows_of(name, samples, **options) for name, samples in models], ignore_index=True)
+
+
+def run_of(model="s2s", samples=100, **options):
+    """Rows of a run: a model, and the floors beside it."""
+    return board((model, samples), *((floor, 1) for floor in FLOORS), **options)
+
+
+def printed(rows, capsys):
+    tables.print_all(rows)
+    return capsys.readouterr().out
+
+
+def on_terminal(rows, width):
+    screen = io.StringIO()
+    tables.print_all(rows, Console(file=screen, width=width, force_terminal=False))
+    return screen.getvalue()
+
+
+def test_tables_are_plain_and_fit_their_width(capsys):
+    text = printed(board(("a-model-with-a-long-name", 7), ("black", 1)), capsys)
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= tables.PLAIN_WIDTH
+    for name in ("psnr, dB (higher is better); m3so, demo, dataset 1e51e51e51e5; 12 clips", "ssim (higher", "frame 42"):
+        assert name in text
+
+
+def test_every_figure_is_printed_with_its_interval(capsys):
+    rows = board(("s2s", 100), metrics=("position_error", "block_iou", "fid"))
+    text = printed(rows, capsys)
+    for _, row in rows.iterrows():
+        digits = 2 if METRICS[row["metric"]].unit else 4
+        interval = f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]" if row["metric"] != "fid" else ""
+        assert f"{row['value']:.{digits}f}{interval}" in text
+    assert "nan" not in text
+
+
+def test_a_narrow_table_loses_no_figure():
+    rows = rows_of("a-model-with-a-long-name").query("metric == 'ssim'")
+    text = on_terminal(rows, 100)
+    assert max(map(len, text.splitlines())) <= 100
+    for value in (*rows["value"], *rows["low"], *rows["high"]):
+        assert f"{value:.4f}" in text
+
+
+def test_a_metric_without_any_score_has_a_dash(capsys):
+    rows = rows_of(samples=1, metrics=["block_iou"], clips=0)
+    assert re.search(r"s2s +single +-\s*$", printed(rows, capsys), re.MULTILINE)
+
+
+def test_every_model_and_sampling_has_one_line_a_metric(capsys):
+    text = printed(board(("learned", 7), ("floor", 1), metrics=["ssim"]), capsys)
+    names = re.findall(r"^(learned|floor) +(\w+(?: of \d+)?)  ", text, re.MULTILINE)
+    assert names == [*(("learned", f"{rule} of 7") for rule in RULES), ("floor", "single")]
+
+
+def test_lines_of_one_model_are_told_apart_by_what_differs(capsys):
+    text = printed(pd.concat([rows_of("s2s", 1, seed=seed) for seed in "01"], ignore_index=True), capsys)
+    assert "s2s (seed 0)" in text
+    assert "s2s (seed 1)" in text
+
+
+def test_datasets_and_protocols_are_never_in_one_table(capsys):
+    two = pd.concat([rows_of("a", 1), rows_of("b", 1, fingerprint="2f6")], ignore_index=True)
+    text = printed(two.query("metric == 'psnr'"), capsys)
+    assert text.count("psnr, dB") == 2
+    assert "dataset 1e5" in text
+    assert "dataset 2f6" in text
+
+
+def test_brackets_in_names_are_printed(capsys):
+    assert "a[b]" in printed(rows_of("a[b]", 1, metrics=["ssim"]), capsys)
+
+
+def test_a_terminal_gets_one_line_a_figure_where_there_is_room():
+    screen = io.StringIO()
+    tables.print_all(rows_of("s2s", 1), Console(file=screen, width=160, force_terminal=True))
+    assert re.search(r"s2s.*\d\.\d\d \[\d+\.\d\d, \d+\.\d\d\]", screen.getvalue())
+    assert "\x1b" in screen.getvalue()
+
+
+def test_show_prints_all_tables_of_a_run(tmp_path, capsys):
+    rows = run_of()
+    rows.to_csv(tmp_path / "results.csv", index=False)
+    tables.show(tmp_path)
+    assert capsys.readouterr().out == printed(rows, capsys)
+    with pytest.raises(InputError, match=r"has no results\.csv"):
+        tables.show(tmp_path / "report")
+
+
+def test_a_comparison_has_every_difference_and_its_interval(capsys):
+    names = {"metric": "psnr", "sampling": "mean", "frame": "15", "better": "other"}
+    figures = {"one": 12.34567, "other": 13.0, "difference": -0.65433, "low": -1.0, "high": -0.25}
+    tables.print_comparison(pd.DataFrame([{**names, **figures}]))
+    header, _, line = (re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines())
+    assert dict(zip(header, line, strict=True)) == {
+        "metric": "psnr",
+        "sampling": "mean",
+        "frame": "15",
+        "one": "12.35",
+        "other": "13",
+        "one - other": "-0.6543",
+        "95% interval": "-1 .. -0.25",
+        "better": "other",
+    }
+
+
+def test_a_sweep_has_mean_and_deviation_over_seeds(capsys):
+    line = {"model": "puq", "protocol": "m3so-nb", "preset": "demo", "fingerprint": "f" * 64, "metric": "psnr"}
+    line |= {"sampling": "mean", "k": 10}
+    over = [{"frame": "6", "mean": 16.5, "sd": 0.25, "seeds": 3}, {"frame": "mean", "mean": 13.25, "sd": 1, "seeds": 3}]
+    floor = {**line, "model": "black", "sampling": "single", "k": 1, "frame": "6", "mean": 9, "sd": np.nan, "seeds": 1}
+    tables.print_sweep(pd.DataFrame([*({**line, **figures} for figures in over), floor]))
+    text = capsys.readouterr().out
+    assert "psnr, dB (higher is better); m3so-nb, demo, dataset ffffffffffff; mean +- standard deviation over" in text
+    assert re.search(r"puq +mean of 10 +3 +16\.5 \+- 0\.25 +13\.25 \+- 1", text)
+    assert re.search(r"black +single +1 +9\s*$", text, re.MULTILINE)
+
+
+def test_a_list_has_a_column_per_name(capsys):
+    tables.list_table(("model", "paper"), [("puq", "Chatterjee [2021]"), ("black", "")])
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()][2:] == [
+        "puq    Chatterjee [2021]",
+        "black",
+    ]
+
+
+def test_tables_are_read_without_torch():
+    code = "import sys, benchmark.report.tables, benchmark.report.summary; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("protocol", ["m3so-nb", "m3so", "m3so-long", "m3so-nb-long-av-mismatch"])
+@pytest.mark.parametrize("model", ["puq", "a-third-party-model-with-a-name-longer-than-any-of-ours" * 4])
+@pytest.mark.parametrize("samples", [1, 100, 1000])
+def test_a_summary_fits_on_a_screen(protocol, model, samples, tmp_path):
+    rows = run_of(model, samples, protocol=protocol, metrics=[*METRICS])
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/index.html").touch()
+    text = summary(rows, find_protocol(protocol), tmp_path)
+    lines = text.replace(str(tmp_path), "runs/some-run").splitlines()
+    assert text.isascii()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    shown = [line.split(",")[0].split(" ")[0] for line in lines if "is better)" in line]
+    assert shown == [*MAIN_METRICS]
+    assert "dataset 1e51e51e51e5): means over 12 test clips" in " ".join(lines[:2])
+    for line in ("report: runs/some-run/report/index.html", "all tables: avbench show runs/some-run"):
+        assert line in lines
+
+
+@pytest.mark.parametrize("samples", [1, 100])
+def test_a_summary_has_the_figures_of_every_rule_and_floor(samples, tmp_path):
+    rows = run_of(samples=samples, metrics=MAIN_METRICS)
+    text = summary(rows, find_protocol("m3so"), tmp_path)
+    lines = text.splitlines()
+    for metric in MAIN_METRICS:
+        first = next(number for number, line in enumerate(lines) if re.match(rf"{metric}[ ,]", line))
+        block = lines[first + 1 : first + 5]
+        for (model, sampling), own in rows[rows["metric"] == metric].groupby(["model", "sampling"]):
+            name = model if model != "s2s" else sampling if sampling == "single" else f"{sampling} of {samples}"
+            line = next(line for line in block if f"  {name} " in line)
+            for value in own["value"]:
+                assert f" {value:.{2 if METRICS[metric].unit else 3}f}" in line
+    assert "95% interval" in lines[2]
+    assert "report:" not in text
+
+
+def test_a_summary_shows_the_interval_of_the_mean(tmp_path):
+    rows = run_of(samples=100, metrics=["psnr"])
+    row = rows.query("model == 's2s' and sampling == 'best_frame' and frame == 'mean'").iloc[0]
+    line = next(line for line in summary(rows, find_protocol("m3so"), tmp_path).splitlines() if "best_frame" in line)
+    assert f"{row['value']:.2f} " in line
+    assert f"[{row['low']:.2f}, {row['high']:.2f}]" in line
+
+
+def test_a_summary_names_the_metrics_that_it_leaves_out(tmp_path):
+    rows = pd.concat([run_of(metrics=["psnr", "fid", "bounce_f1"]), rows_of("black", 1, metrics=["aepe"])])
+    text = summary(rows, find_protocol("m3so"), tmp_path)
+    assert "more metrics: fid, bounce_f1\n" in text  # aepe was computed for a floor only
+
+
+def test_a_summary_without_main_metrics_shows_the_others(tmp_path):
+    text = summary(run_of(metrics=["fid", "self_similarity"]), find_protocol("m3so"), tmp_path)
+    assert "fid (lower is better)\n" in text
+    assert "  pairs of 100 " in text
+    assert "nan" not in text
