@@ -33,10 +33,10 @@ BLOCK_VALUES = 2**16  # pixel values processed at once: they and their moments s
 #   (1 - E[d]^2 / (mu_x^2 + mu_y^2 + c1)) (1 - q),   q = var_d / V,   V = var_x + var_y + c2.
 # A variance is a difference of moments, so its error is a share of the moment, not of itself, and q is wrong by
 #   r u (E[d^2] + q E[x^2 + y^2]) / V,   u = 2^-24:
-# much where flat regions differ, nothing where they are equal. The second moment is about the target frame's mean, which
-# makes it small in bright frames. A frame's doubt is the mean over the windows of the factor after r u. If all
-# roundings had the same sign, r would be below 100; measured over flat, noisy, stepped and real frames, the error was at
-# most 9 u (1 + doubt), 5e-6 at this limit, and below 1e-6 on frames of this benchmark, of which none was in doubt.
+# much where flat regions differ, nothing where they are equal. The second moment is about the target frame's mean, so
+# that it is small in bright frames. A frame's doubt is the mean over the windows of the factor after r u. If all
+# roundings had the same sign, r would be below 100; measured over flat, noisy, stepped and real frames, the error was
+# at most 9 u (1 + doubt), 5e-6 at this limit, and below 1e-6 on frames of this benchmark, of which none was in doubt.
 DOUBT = 8.0
 
 Reference = tuple[Tensor, ...]  # what is kept of a block of target frames while their predictions are scored
@@ -222,9 +222,9 @@ def _frame_scores(
 def _scores(pairs: _Pairs, comparison: Comparison) -> Tensor:
     """Return one score per pair, computed in blocks that fit the cache.
 
-    Each target frame is prepared once, whatever the number of its predictions. Every block has the same number of frames
-    (an incomplete one ends with frames of the block before), so that not even the last bit of a score depends on the
-    frames scored beside it.
+    Each target frame is prepared once, whatever the number of its predictions. Every block has the same number of
+    frames (an incomplete one ends with frames of the block before), so that not even the last bit of a score depends on
+    the frames scored beside it.
     """
     frames = comparison.frames
     target_frames = torch.zeros_like(frames)
@@ -255,7 +255,7 @@ def _runs(first: int, last: int, repeats: int) -> Runs:
 
 
 def _frame_indices(own: torch.Size, common: torch.Size) -> Tensor:
-    """Return, for each entry of the leading shape `common`, the index of its frame in a tensor of leading shape `own`."""
+    """Return the index of each frame of the leading shape `common` in a tensor of the leading shape `own`."""
     return torch.arange(own.numel()).reshape(own).broadcast_to(common).reshape(-1)
 
 

@@ -10,6 +10,8 @@ from benchmark.metrics.checks import check_finite, check_target
 from benchmark.scoring.ground_truth import TargetClip
 from mmnist_av.system.errors import InputError
 
+COLUMNS = 64  # numbers that torch sums side by side at most; it sums what is left over in another order
+
 
 def clip_uncertainty_rank(clip: TargetClip, prediction: Prediction) -> Tensor:
     """Return `uncertainty_rank` of a clip's predicted frames and their variance: (1, K, 1).
@@ -19,6 +21,16 @@ def clip_uncertainty_rank(clip: TargetClip, prediction: Prediction) -> Tensor:
     if prediction.variance is None:
         raise InputError("uncertainty_rank needs a predicted variance, the prediction has none")
     return uncertainty_rank(clip.unseen, prediction.frames, prediction.variance)
+
+
+def mean_variance(variance: Tensor) -> Tensor:
+    """Return the mean of a variance (B, K, T) over the K samples, (B, 1, T): what `mean_frame` expects of each frame.
+
+    torch.mean rounds differently from column to column. Here every frame's mean is rounded as that of an image channel
+    filled with the variance would be: equal frames keep equal means, and so share a rank.
+    """
+    channel = variance[..., None].expand(*variance.shape, COLUMNS).contiguous()
+    return channel.mean(1, keepdim=True)[..., 0]
 
 
 @torch.no_grad()
