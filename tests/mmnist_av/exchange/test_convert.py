@@ -10,13 +10,14 @@ import pytest
 import soundfile
 
 from mmnist_av import writing
-from mmnist_av.dataset import open_dataset
+from mmnist_av.dataset import ClipFormat, open_dataset
 from mmnist_av.exchange import formats as forms
 from mmnist_av.exchange.convert import export, import_
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sole_writer
+from plain_clips import make_plain
 
 SPEC = Spec(obstacle=True, digits_per_clip=2, canvas=51, frames=12, block_frame=4)
 FORMS = ["clips", "clips-png", "webdataset", "hf"]
@@ -45,6 +46,18 @@ def test_export_then_import_is_the_same_dataset(dataset, tmp_path, form):
         for name, values in dataset.split(split).record("truth").items():
             np.testing.assert_array_equal(again.split(split).record("truth")[name], values)
     assert (tmp_path / "again" / "dataset.json").read_bytes() == (dataset.path / "dataset.json").read_bytes()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("flow", [False, True])
+def test_colour_clips_with_and_without_an_annotation_come_back(tmp_path, form, flow):
+    format = ClipFormat(frames=5, channels=3, height=18, width=25, fps=30, sample_rate=44100)
+    dataset = make_plain(tmp_path / "data", {"train": 3, "test": 2}, format, flow=flow)
+    export(dataset, form, tmp_path / "out")
+    again = import_(tmp_path / "out", tmp_path / "again")
+    assert (tmp_path / "again" / "dataset.json").read_bytes() == (dataset.path / "dataset.json").read_bytes()
+    np.testing.assert_array_equal(again.split("test").frames, dataset.split("test").frames)
+    assert again.annotations == ({"flow"} if flow else set())
 
 
 def test_separate_files_are_what_they_say(dataset, tmp_path):

@@ -13,6 +13,7 @@ from mmnist_av.m3so.sound import keys_pressed
 from mmnist_av.preview.movie import write_movie
 from mmnist_av.preview.pictures import preview, sheet
 from mmnist_av.system.errors import InputError
+from plain_clips import make_plain
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,11 @@ def test_a_clip_that_is_not_there_is_told(small_dataset, tmp_path):
 def test_a_movie_that_ffmpeg_could_not_write_is_told(tmp_path):
     with pytest.raises(OSError, match="ffmpeg failed on"):
         write_movie(tmp_path / "x.mp4", np.zeros((2, 8, 8), np.uint8), 10, ["-c:v", "nonsense"])
+
+
+def test_a_colour_clip_without_an_explanation_is_shown_in_its_colours(tmp_path):
+    dataset = make_plain(tmp_path / "data", {"test": 2})
+    paths = preview(dataset, "test", [1], tmp_path / "out")
+    assert [path.name for path in paths] == ["test-000001.mp4", "test-000001.gif", "test-sheet.png"]
+    gif = imageio.imread(paths[1])[..., :3].astype(int)
+    assert np.abs(gif[:, 2::4, 2::4] - dataset.split("test").frames[1]).max() <= 4  # a palette's rounding
