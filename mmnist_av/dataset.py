@@ -90,6 +90,7 @@ class Split:
     clips: int
     format: ClipFormat
     _maps: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+    _records: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return self.clips
@@ -111,13 +112,20 @@ class Split:
         return self._maps[name]
 
     def record(self, name: str) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the family's record `name`, one row per clip. Raises InputError if it is unreadable."""
-        path = self.path / f"{name}.npz"
-        try:
-            with np.load(path) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+        """Return the arrays of the family's record `name`, one row per clip; they are read-only.
+
+        Raises InputError if the file is unreadable.
+        """
+        if name not in self._records:
+            path = self.path / f"{name}.npz"
+            try:
+                with np.load(path) as arrays:
+                    self._records[name] = dict(arrays)
+            except (OSError, ValueError, zipfile.BadZipFile) as error:
+                raise InputError(f"{path} cannot be read: {error}") from error
+            for array in self._records[name].values():
+                array.flags.writeable = False
+        return self._records[name]
 
     def _map(self, name: str) -> NDArray[Any]:
         path = self.path / f"{name}.npy"
@@ -138,7 +146,7 @@ class Split:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the maps out: a worker process that receives a split opens the files itself."""
-        return {**self.__dict__, "_maps": {}}
+        return {**self.__dict__, "_maps": {}, "_records": {}}
 
 
 @dataclass(frozen=True)
@@ -152,13 +160,14 @@ class Dataset:
     annotations: frozenset[str]  # names of what is stored beside frames and sound
     fingerprint: str  # SHA-256 of the spec and the files' hashes: equal fingerprints, equal bytes
     manifest: dict[str, Any]  # dataset.json
+    _splits: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)
 
     def split(self, name: str) -> Split:
         """Return a split, which may be empty (and then has no arrays). Raises InputError for an unknown name."""
         clips = clips_of(self.manifest)
         if name not in clips:
             raise unknown_name("split", name, clips)
-        return Split(name, self.path / name, len(clips[name]), self.format)
+        return self._splits.setdefault(name, Split(name, self.path / name, len(clips[name]), self.format))
 
 
 def clips_of(requested: Mapping[str, Any]) -> dict[str, range]:
@@ -250,7 +259,7 @@ def write_manifest(path: Path, manifest: Mapping[str, Any], beside: Sequence[str
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest of the folder `path`. Raises InputError if there is none, or if it is damaged.
+    """Return the manifest of the folder `path`. Raises InputError if it is missing or damaged.
 
     Manifests of versions that knew M3SO only come with the family, format and annotations that these imply.
     """

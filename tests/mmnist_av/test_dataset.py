@@ -62,7 +62,7 @@ def test_a_flipped_bit_anywhere_in_the_manifest_is_found(copy):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"spec": 3}', "null"])
-def test_what_is_no_manifest_is_told(copy, text):
+def test_a_file_that_is_no_manifest_is_refused(copy, text):
     (copy / "dataset.json").write_text(text)
     with pytest.raises(InputError, match=r"dataset\.json is damaged"):
         open_dataset(copy)
@@ -76,7 +76,7 @@ def test_a_folder_without_a_manifest_is_no_dataset(copy, tmp_path):
         open_dataset(tmp_path / "nowhere")
 
 
-def test_a_wrong_fingerprint_is_told(copy):
+def test_a_wrong_fingerprint_is_refused(copy):
     manifest = json.loads((copy / "dataset.json").read_text())
     manifest["fingerprint"] = "0" * 64
     (copy / "dataset.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")

@@ -1,4 +1,4 @@
-"""Movies keep their colours."""
+"""Movies keep their colours, and lossless ones every byte."""
 
 import imageio_ffmpeg
 import numpy as np
