@@ -32,7 +32,7 @@ def checked(cls: type[T]) -> type[T]:
 
     Types are strict: no text is read as a number, no truth value as 1. `__post_init__` may raise InputError itself.
     """
-    made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, config=ConfigDict(strict=True))
+    made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, config=ConfigDict(strict=True, extra="forbid"))
     initialise = made.__init__
     names = [field.name for field in dataclasses.fields(made) if field.init]
 
