@@ -112,7 +112,10 @@ class Split:
         return self._maps[name]
 
     def record(self, name: str) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the family's record `name`, one row per clip. Raises InputError if it is unreadable."""
+        """Return the arrays of the family's record `name`, one row per clip; they are read-only.
+
+        Raises InputError if the file is unreadable.
+        """
         if name not in self._records:
             path = self.path / f"{name}.npz"
             try:
@@ -120,6 +123,8 @@ class Split:
                     self._records[name] = dict(arrays)
             except (OSError, ValueError, zipfile.BadZipFile) as error:
                 raise InputError(f"{path} cannot be read: {error}") from error
+            for array in self._records[name].values():
+                array.flags.writeable = False
         return self._records[name]
 
     def _map(self, name: str) -> NDArray[Any]:
@@ -141,7 +146,7 @@ class Split:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the maps out: a worker process that receives a split opens the files itself."""
-        return {**self.__dict__, "_maps": {}}
+        return {**self.__dict__, "_maps": {}, "_records": {}}
 
 
 @dataclass(frozen=True)
@@ -162,9 +167,7 @@ class Dataset:
         clips = clips_of(self.manifest)
         if name not in clips:
             raise unknown_name("split", name, clips)
-        if name not in self._splits:
-            self._splits[name] = Split(name, self.path / name, len(clips[name]), self.format)
-        return self._splits[name]
+        return self._splits.setdefault(name, Split(name, self.path / name, len(clips[name]), self.format))
 
 
 def clips_of(requested: Mapping[str, Any]) -> dict[str, range]:
@@ -256,7 +259,7 @@ def write_manifest(path: Path, manifest: Mapping[str, Any], beside: Sequence[str
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest of the folder `path`. Raises InputError if there is none, or if it is damaged.
+    """Return the manifest of the folder `path`. Raises InputError if it is missing or damaged.
 
     Manifests of versions that knew M3SO only come with the family, format and annotations that these imply.
     """

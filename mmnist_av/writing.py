@@ -124,17 +124,8 @@ def request(
     arrays: annotations that are stored clip by clip, with their types; rest: the family's own entries.
     Raises InputError for an unknown split, a negative size, no clips at all, and a bad annotation name.
     """
-    for split, size in sizes.items():
-        if split not in SPLITS:
-            raise unknown_name("split", split, SPLITS)
-        if size < 0:
-            raise InputError(f"the split '{split}' cannot have {size} clips")
-    if not any(sizes.values()):
-        raise InputError("a dataset needs at least one clip in one split")
     stored = arrays or {}
-    for array in stored:
-        if not re.fullmatch("[a-z][a-z0-9_]*", array) or array in format.arrays:
-            raise InputError(f"an annotation cannot be called '{array}': lower-case letters, digits and _, not frames")
+    _refuse_bad_request(sizes, stored, format)
     described: dict[str, Any] = {
         "dataset": name,
         "family": family,
@@ -150,6 +141,20 @@ def request(
         }
     record = find(family).record(described)
     return {**described, "annotations": sorted(stored) + ([record.name] if record else [])}
+
+
+def _refuse_bad_request(sizes: Mapping[str, int], arrays: Mapping[str, ArrayType], format: ClipFormat) -> None:
+    for split, size in sizes.items():
+        if split not in SPLITS:
+            raise unknown_name("split", split, SPLITS)
+        if size < 0:
+            raise InputError(f"the split '{split}' cannot have {size} clips")
+    if not any(sizes.values()):
+        raise InputError("a dataset needs at least one clip in one split")
+    for name in arrays:
+        if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in format.arrays:
+            taken = " and ".join(format.arrays)
+            raise InputError(f"an annotation cannot be called '{name}': use a-z, 0-9 and _, and not {taken}")
 
 
 def write_once(

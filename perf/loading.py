@@ -1,9 +1,9 @@
-"""What a loader delivers against what the fastest trained model of ours takes: clips a second, and the ratio.
+"""Measure the clips per second that a loader delivers against those that training uses, and their ratio.
 
     python perf/loading.py [--clips 2000] [--workers 0] [--repeats 3]
 
-Stored clips of m3so-nb, in batches of 16, with frames in [0, 1] and spectrograms, as training gets them; and the same
-clips rendered as they are asked for. The taker is a training step of Sound2Sight's generator alone (no discriminator).
+Loaded are stored clips of m3so-nb in batches of 16, with frames in [0, 1] and spectrograms, as in training; and the
+same clips rendered when they are requested. Training is a step of Sound2Sight's generator alone (no discriminator).
 """
 
 import argparse
@@ -33,7 +33,7 @@ CPU = Compute(torch.device("cpu"), True)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=2000)
-    parser.add_argument("--workers", type=int, default=0, help="processes that load beside this one")
+    parser.add_argument("--workers", type=int, default=0, help="loader processes beside this one")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     keep_freed_memory()
@@ -45,11 +45,11 @@ def main() -> None:
         stream = M3SOStream(Spec(), 0, batch=BATCH, frames=PROTOCOL.train_frames)
         rendered = DataLoader(stream, batch_size=None, num_workers=options.workers)
         batches = options.clips // BATCH
-        taken = median(options.repeats, lambda: clips_a_second(train_on(one_batch(split)), range(8)))
-        print(f"taken by training: {taken:.0f} clips/s")
+        used = median(options.repeats, lambda: clips_a_second(train_on(one_batch(split)), range(8)))
+        print(f"used by training: {used:.0f} clips/s")
         for name, loader in (("stored", stored), ("rendered", rendered)):
             rate = median(options.repeats, lambda loader=loader: clips_a_second(deliver, islice(loader, batches)))
-            print(f"{name}: {rate:.0f} clips/s delivered, {rate / taken:.0f} times what is taken")
+            print(f"{name}: {rate:.0f} clips/s delivered, {rate / used:.0f} times what training uses")
 
 
 def median(repeats, measure) -> float:

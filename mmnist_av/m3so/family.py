@@ -1,4 +1,4 @@
-"""M3SO as a family of datasets: what the generic code asks of it."""
+"""M3SO as a family of datasets: its annotations, generator, card and figure behind the generic interface."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -83,10 +83,10 @@ class M3SOStream(IterableDataset[ClipBatch]):
     def __iter__(self) -> Iterator[ClipBatch]:
         # From the position on; each of a loader's workers yields its share.
         worker = get_worker_info()
-        ours, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         while True:
             try:
-                batch = self.batch_at(self._position + ours)
+                batch = self.batch_at(self._position + number)
             except IndexError:
                 return
             self._position += workers

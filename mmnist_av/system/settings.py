@@ -18,6 +18,7 @@ _LIMITS = {
     "greater_than": "must be more than {gt}",
     "less_than_equal": "must be at most {le}",
     "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
@@ -31,7 +32,7 @@ def checked(cls: type[T]) -> type[T]:
 
     Types are strict: no text is read as a number, no truth value as 1. `__post_init__` may raise InputError itself.
     """
-    made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, config=ConfigDict(strict=True))
+    made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, config=ConfigDict(strict=True, extra="forbid"))
     initialise = made.__init__
     names = [field.name for field in dataclasses.fields(made) if field.init]
 
@@ -54,8 +55,8 @@ def _message(error: Any, names: list[str]) -> str:
         return str(context["error"])
     first, *inner = error["loc"]
     field = ".".join(map(str, [names[first] if isinstance(first, int) and first < len(names) else first, *inner]))
-    if kind == "literal_error":
-        return str(unknown_name(field, str(error["input"]), re.findall(r"'([^']*)'", context["expected"])))
+    if kind == "literal_error" and (names_allowed := re.findall(r"'([^']*)'", context["expected"])):
+        return str(unknown_name(field, str(error["input"]), names_allowed))
     if kind == "missing":
         return f"{field} is missing"
     if kind == "unexpected_keyword_argument":

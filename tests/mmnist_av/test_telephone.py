@@ -1,4 +1,4 @@
-"""A telephone decoder that no one here wrote hears what happened: Debian's multimon-ng."""
+"""An independent telephone decoder, Debian's multimon-ng, decodes the keys from the sound."""
 
 import shutil
 import subprocess
@@ -30,6 +30,6 @@ def test_a_telephone_decoder_reads_label_wall_and_block_tones_off_exported_files
         assert rate == 8000
         wave = (resample_poly(audio, 441, 160) * 32767).astype(np.int16)  # its own rate, 22050 Hz
         line = ["multimon-ng", "-q", "-a", "DTMF", "-t", "raw", "-"]
-        told = subprocess.run(line, input=wave.tobytes(), capture_output=True, check=True).stdout.decode()
-        heard = [line.removeprefix("DTMF: ") for line in told.splitlines() if line.startswith("DTMF: ")]
-        assert heard == [key for key, _ in groupby(pressed[clip])]
+        message = subprocess.run(line, input=wave.tobytes(), capture_output=True, check=True).stdout.decode()
+        found = [line.removeprefix("DTMF: ") for line in message.splitlines() if line.startswith("DTMF: ")]
+        assert found == [key for key, _ in groupby(pressed[clip])]

@@ -1,4 +1,4 @@
-"""The spec: canonical text, and what is refused."""
+"""The spec: its canonical text, and the worlds it refuses."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def test_every_choice_is_in_the_text():
     assert len(texts) == len(other) + 1
 
 
-def test_a_variant_says_what_the_papers_do_not_have():
+def test_a_variant_names_the_choices_that_differ_from_the_papers():
     assert Spec(True).variant == Spec().variant == ""
     assert Spec(frames=60, bounce="specular").variant == "frames=60 bounce=specular"
 
@@ -48,7 +48,7 @@ def test_bad_numbers_are_refused(digits):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "told"),
+    ("chosen", "message"),
     [
         ({"obstacle": True, "block": 32}, "a block of 32 px beside a digit of 20 px can never fit a canvas of 48 px"),
         ({"obstacle": True, "frames": 41}, "a block at frame 41 never shows in 41 frames"),
@@ -62,12 +62,12 @@ def test_bad_numbers_are_refused(digits):
         ({"obstacle": 1}, "obstacle must be true or false"),
     ],
 )
-def test_impossible_worlds_are_refused_with_the_reason(chosen, told):
-    with pytest.raises(InputError, match=told):
+def test_impossible_worlds_are_refused_with_the_reason(chosen, message):
+    with pytest.raises(InputError, match=message):
         Spec(**chosen)
 
 
-def test_another_world_is_refused_by_the_name_of_the_constant():
+def test_a_changed_constant_is_refused_by_its_name():
     fields = Spec().as_dict()
     with pytest.raises(InputError, match="tone_level is 16000; in M3SO v1 it is 15000"):
         spec_from_dict({**fields, "tone_level": 16000})
