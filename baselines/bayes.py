@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.predictor import ClipShape, Context, Noise, Prediction, Predictor
-from mmnist_av.audio_features import M3SO_AUDIO
+from mmnist_av.audio_features import Spectrogram
 from mmnist_av.m3so.sound import keys_in_order, tones
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
 
 WORLD = Spec(obstacle=True)
+FEATURES = Spectrogram(n_fft=160, hop=40, bins=41)  # of the protocols of M3SO
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
@@ -81,7 +82,7 @@ def read_sound(audio: Tensor) -> Heard:
 def tone_spectra() -> Floats:
     """The magnitudes of every key's tone at full gain, for each of the frames of a second: (keys, phases, features)."""
     loud = torch.from_numpy(tones(WORLD).reshape(-1, WORLD.fps, WORLD.samples_per_frame))
-    return torch.expm1(M3SO_AUDIO(loud.to(torch.int16)).double()).flatten(2).numpy()
+    return torch.expm1(FEATURES(loud.to(torch.int16)).double()).flatten(2).numpy()
 
 
 @dataclass(frozen=True)
@@ -372,7 +373,7 @@ class BayesAV(Predictor):
     def __init__(self, shape: ClipShape, config: BayesConfig | None = None) -> None:
         super().__init__()
         self.config = config or BayesConfig()
-        if shape.frame != (1, WORLD.canvas, WORLD.canvas) or shape.audio != M3SO_AUDIO.shape(WORLD.samples_per_frame):
+        if shape.frame != (1, WORLD.canvas, WORLD.canvas) or shape.audio != FEATURES.shape(WORLD.samples_per_frame):
             raise InputError("the particle filter knows the world of M3SO only, with its frames and its sound")
 
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:

@@ -20,6 +20,11 @@ class Compute:
     bfloat16: bool  # autocast of the networks; losses, statistics and metrics stay float32
     ranks: Ranks = ALONE  # the processes that train together
 
+    @property
+    def precision(self) -> str:
+        """Return the precision of the networks, in words."""
+        return "bfloat16" if self.bfloat16 else "float32"
+
     def autocast(self) -> AbstractContextManager:
         """Return the context in which networks run."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)

@@ -1,13 +1,13 @@
-"""The curves that a report draws, as numbers: a mean over clips and its 95% bootstrap interval at every place."""
+"""The curves of a report as numbers: means over clips with 95% bootstrap intervals, by frame, by K or by step."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from benchmark.metrics import METRICS
-from benchmark.report.runs import RunFolder, futures_of
+from benchmark.catalogue import METRICS, sampling_name
+from benchmark.report.runs import RunFolder
 from benchmark.scoring.scores import samplings
 from benchmark.scoring.statistics import best_of_k, bootstrap_interval, mean_over_clips
 
@@ -17,7 +17,7 @@ POINTS = 200  # of a training curve, at most
 
 
 class Curve(NamedTuple):
-    """A line and its band; `low` and `high` are NaN where there is none."""
+    """A line, and the band around it; `low` and `high` are NaN where a value has no interval."""
 
     at: Floats  # frame numbers, K or steps
     value: Floats
@@ -25,38 +25,37 @@ class Curve(NamedTuple):
     high: Floats
 
 
-def over_clips(at: NDArray[Any], values: Floats) -> Curve:
-    """The mean over clips of (clips, places), and its interval."""
-    return Curve(at.astype(np.float64), mean_over_clips(values), *bootstrap_interval(values))
+def over_clips(at: ArrayLike, values: Floats) -> Curve:
+    """Return the mean over clips of `values` (clips, len(at)), and its interval."""
+    return Curve(np.asarray(at, np.float64), mean_over_clips(values), *bootstrap_interval(values))
 
 
 def frame_curves(run: RunFolder, metric: str, model: str | None = None) -> dict[str, Curve]:
-    """A metric against the 1-based frame number, by what the futures became: "mean of 100", "single" and so on.
+    """Return a metric's curves over frame numbers by sampling rule: "mean of 100", "single" and so on.
 
-    Of the run's own model, or of a floor scored beside it. A metric of the last frame only has one place. Empty where
-    it was not scored.
+    They are those of `model`, a floor, or by default of the run's own model. A metric of the last frame has a single
+    point. Empty where the metric was not scored.
     """
     scores = run.scores.get(model or run.model, {})
     if metric not in scores or METRICS[metric].of == "set":
         return {}
-    found = samplings(scores, metric)
-    frames = np.arange(run.protocol.seen + 1, run.protocol.test_frames + 1)
     drawn = run.samples or 1
-    pairs_of = min(METRICS[metric].futures or drawn, drawn)
-    samples = scores[metric].shape[1] if METRICS[metric].of == "future" else pairs_of
+    k = scores[metric].shape[1] if METRICS[metric].of == "sample" else min(METRICS[metric].samples or drawn, drawn)
+    frames = np.array(run.protocol.predicted_frames)
     return {
-        futures_of(sampling, samples): over_clips(frames[-values.shape[1] :], values)
-        for sampling, values in found.items()
+        sampling_name(sampling, k): over_clips(frames[-values.shape[1] :], values)
+        for sampling, values in samplings(scores, metric).items()
     }
 
 
 def best_of_k_curve(run: RunFolder, metric: str, model: str | None = None) -> Curve | None:
-    """The expected best of K futures for every K, each scored by its mean over frames; None if it was not scored.
+    """Return the expected best of K samples for every K, each sample scored by its mean over frames.
 
-    A frame that has no score under some future of a clip is left out of that clip, as `best_sequence` does.
+    A frame that has no score for some sample of a clip is left out of that clip, as `best_sequence` does. None where
+    the metric was not scored, or does not score samples.
     """
     scores = run.scores.get(model or run.model, {}).get(metric)
-    if scores is None or METRICS[metric].of != "future":
+    if scores is None or METRICS[metric].of != "sample":
         return None
     defined = ~np.isnan(scores).any(1, keepdims=True)
     with np.errstate(invalid="ignore"):
@@ -65,13 +64,11 @@ def best_of_k_curve(run: RunFolder, metric: str, model: str | None = None) -> Cu
 
 
 def training_curves(run: RunFolder) -> dict[str, Curve]:
-    """Every loss and term against the step, over long runs as means of POINTS stretches of equally many steps."""
-    if not run.training:
-        return {}
+    """Return every loss and term over steps, without intervals; long trainings as means over POINTS stretches."""
     curves = {}
     for name, column in run.training.items():
-        there = ~np.isnan(column)  # a player of another stage has none
-        steps, values = run.training["step"][there], column[there]
+        trained = ~np.isnan(column)  # the players of another stage have no loss
+        steps, values = run.training["step"][trained], column[trained]
         if name == "step" or not len(steps):
             continue
         stretches = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
@@ -82,23 +79,20 @@ def training_curves(run: RunFolder) -> dict[str, Curve]:
 
 
 def validation_curves(run: RunFolder, metric: str) -> dict[str, Curve]:
-    """A metric on validation clips against the step, by what the futures became; of the mean over frames if there is
-    one, else of the last frame."""
+    """Return a metric on validation clips over steps, by sampling rule: its mean over frames, else its last frame."""
     if run.validation is None:
         return {}
     rows = run.validation[run.validation["metric"] == metric]
     curves = {}
-    for futures, own in rows.groupby("futures", sort=False):
+    for samples, own in rows.groupby("samples", sort=False):
         numbers = pd.to_numeric(own["frame"], errors="coerce").fillna(np.inf)  # "mean" comes last
         last = own[numbers == numbers.max()].sort_values("step", kind="stable")
-        curves[str(futures)] = Curve(*(last[name].to_numpy(np.float64) for name in ("step", "value", "low", "high")))
+        curves[str(samples)] = Curve(*(last[name].to_numpy(np.float64) for name in ("step", "value", "low", "high")))
     return curves
 
 
 def uncertainty_curve(run: RunFolder) -> Curve | None:
-    """PUQ's 1/m_t, in the mean over pixels, against the frame number; None where the examples have none."""
+    """Return the variance that the model predicts, over frame numbers; None where the examples have no variance."""
     if run.examples is None or run.examples.variance is None:
         return None
-    variance = run.examples.variance.astype(np.float64)
-    frames = np.arange(run.protocol.seen + 1, run.protocol.test_frames + 1)
-    return over_clips(frames, variance.reshape(*variance.shape[:2], -1).mean(2))
+    return over_clips(run.protocol.predicted_frames, run.examples.variance.astype(np.float64))

@@ -1,4 +1,4 @@
-"""Figures of curves: matplotlib, at the size of a paper's column, in colours that the colour-blind tell apart."""
+"""Figures of curves, at the size of a paper's column, in colours that colour-blind readers can distinguish."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmark.metrics import METRICS, Metric
+from benchmark.catalogue import METRICS, SAMPLINGS, Metric
 from benchmark.report.curves import (
     Curve,
     best_of_k_curve,
@@ -20,12 +20,12 @@ from benchmark.report.curves import (
     validation_curves,
 )
 from benchmark.report.runs import RunFolder
-from benchmark.scoring.statistics import SAMPLINGS
+from benchmark.report.tables import metric_title
 
 COLUMN = 3.4  # inches
-LETTER = 0.06  # inches, about
+LETTER = 0.06  # inches, about the width of one in a legend
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
-DASHES = ("-", (0, (6, 2)), (0, (4, 1, 1, 1)))  # of the runs beyond the palette
+DASHES = ("-", (0, (6, 2)), (0, (4, 1, 1, 1)))  # the next ones are used where runs outnumber the palette
 FLOOR_DASHES: dict[str, Any] = {"black": ":", "copy-last": (0, (5, 3)), "mean-seen": (0, (6, 2, 1, 2))}
 DPI = 200
 STYLE: dict[str, Any] = {
@@ -44,7 +44,7 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """In the block figures look, and their files are named within, as the report wants; whatever the user's own."""
+    """Draw and save figures with the report's own settings of matplotlib inside the block, not with the user's."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
@@ -52,23 +52,18 @@ def style() -> Iterator[None]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write NAME.png and NAME.svg: the same figure, the same bytes."""
+    """Write NAME.png and NAME.svg to a folder. Equal figures give equal bytes."""
     figure.savefig(folder / f"{name}.png", dpi=DPI)
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
-def better(metric: Metric) -> str:
-    """A metric in words: "psnr, dB (higher is better)"."""
-    return f"{metric.name}{', ' if metric.unit else ''}{metric.unit} ({metric.better} is better)"
-
-
-def on_axis(metric: Metric) -> str:
-    """The same in two lines, for an upright axis."""
-    return better(metric).replace(" (", "\n(")
+def _on_axis(metric: Metric) -> str:
+    """Return a metric's title in two lines, for an upright axis."""
+    return metric_title(metric).replace(" (", "\n(")
 
 
 def by_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
-    """A metric against the frame number: a panel for every way in which futures became one number."""
+    """Draw a metric over frame numbers, one panel per sampling rule and K."""
     own = [frame_curves(run, metric.name) for run in runs]
     floors = floor_curves(runs, metric)
     names = panel_names(own)
@@ -81,56 +76,57 @@ def by_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
         for floor, curve in floors.items():
             panel.plot(curve.at, curve.value, label=f"{floor} (floor)", **floor_style(floor))
         for number, (run, curves) in enumerate(zip(runs, own, strict=True)):
-            shown = "single" if "single" in curves and stands_in(name) else name
+            shown = "single" if "single" in curves and shows_single(name) else name
             if shown in curves:
                 draw(panel, curves[shown], run.label + (" (single)" if shown != name else ""), number)
-    _label(panels, columns, len(names), "frame (from 1)", on_axis(metric))
+    _label(panels, columns, len(names), "frame (from 1)", _on_axis(metric))
     _legend(figure, panels[: len(names)].tolist(), columns)
     return figure
 
 
 def panel_names(curves: Sequence[Mapping[str, Curve]]) -> list[str]:
-    """The panels of some runs' curves: every "rule of K" that any run has; "single" where there is nothing else."""
+    """Return the panels for some runs' curves: every "rule of K" of any run; "single" only where no run has another."""
     names = dict.fromkeys(name for own in curves for name in own)
     several = [name for name in names if name != "single"]
-    return sorted(several, key=lambda name: SAMPLINGS.index(name.split(" ")[0])) or [*names]
+    rules = list(SAMPLINGS)
+    return sorted(several, key=lambda name: rules.index(name.split(" ")[0])) or [*names]
 
 
-def stands_in(panel: str) -> bool:
-    """Whether one future may stand beside what this panel shows: beside means, never beside the best of many."""
+def shows_single(panel: str) -> bool:
+    """Return whether a panel also shows models with one sample: beside means, never beside the best of several."""
     return panel.startswith("mean")
 
 
 def floors_of(runs: Sequence[RunFolder], metric: Metric) -> list[tuple[RunFolder, str]]:
-    """The floors that were scored with the metric, each with the first run that has it: it is the same in all."""
+    """Return the floors that were scored with the metric, each with the first run that has it: all runs agree."""
     found = {floor: run for run in reversed(runs) for floor in run.floors if metric.name in run.scores[floor]}
     return [(found[floor], floor) for floor in FLOOR_DASHES if floor in found]
 
 
 def floor_curves(runs: Sequence[RunFolder], metric: Metric) -> dict[str, Curve]:
-    """The floors' curves: one future each, the same under every sampling rule."""
+    """Return the floors' curves: floors have one sample, so they are the same in every panel."""
     curves = {floor: frame_curves(run, metric.name, floor).get("single") for run, floor in floors_of(runs, metric)}
     return {floor: curve for floor, curve in curves.items() if curve is not None}
 
 
 def floor_style(floor: str) -> dict[str, Any]:
-    """A floor's thin, dashed line."""
+    """Return the looks of a floor: a thin, dashed line."""
     return {"color": "0.35", "linewidth": 0.8, "linestyle": FLOOR_DASHES[floor], "zorder": 1.5}
 
 
 def run_style(number: int) -> dict[str, Any]:
-    """Colour and dashes of the run of this number."""
+    """Return the colour and dashes of the run with this number."""
     rounds, place = divmod(number, len(PALETTE))
     return {"color": PALETTE[place], "linestyle": DASHES[rounds % len(DASHES)]}
 
 
 def plain(name: str) -> str:
-    """A name as matplotlib shows it whole: `$` begins a formula there, and `_` hides what it begins."""
+    """Return a name as matplotlib must be given it: there, `$` begins a formula and a leading `_` hides a label."""
     return name.replace("$", r"\$").replace("_", " _", 1 if name.startswith("_") else 0)
 
 
 def draw(panel: Any, curve: Curve, label: str, number: int) -> None:
-    """A run's line and band; points where it has few places."""
+    """Draw a run's line and band, with markers where the curve has few points."""
     looks = run_style(number)
     marker = "." if len(curve.at) <= 10 else None
     panel.plot(curve.at, curve.value, label=plain(label), linewidth=1.4, marker=marker, **looks)
@@ -139,32 +135,35 @@ def draw(panel: Any, curve: Curve, label: str, number: int) -> None:
 
 
 def _mark_seen(panel: Any, run: RunFolder) -> None:
-    """The boundary of the seen frames, a little of them left of it, and the reported frames as ticks."""
+    """Shade the last of the seen frames on the left, and put ticks at the reported frames."""
     protocol = run.protocol
     first = max(1, protocol.seen + 1 - protocol.test_predicted // 5)
     panel.set_xlim(first - 0.5, protocol.test_frames + 0.5)
-    panel.axvspan(first - 0.5, protocol.seen + 0.5, color="0.9", linewidth=0)
-    panel.axvline(protocol.seen + 0.5, color="0.4", linewidth=0.8)
-    between = (first + protocol.seen) / 2
-    panel.annotate("seen", (between, 0.5), xycoords=("data", "axes fraction"), rotation=90, ha="center", va="center")
-    panel.set_xticks(
-        [protocol.seen, *protocol.reported] if protocol.seen + 1 not in protocol.reported else [*protocol.reported]
-    )
+    ticks = [*protocol.reported]
+    if protocol.seen:
+        edge = protocol.seen + 0.5
+        panel.axvspan(first - 0.5, edge, color="0.9", linewidth=0)
+        panel.axvline(edge, color="0.4", linewidth=0.8)
+        middle = (first + protocol.seen) / 2
+        panel.annotate("seen", (middle, 0.5), xycoords=("data", "axes fraction"), rotation=90, ha="center", va="center")
+        if protocol.seen + 1 not in protocol.reported:
+            ticks.insert(0, protocol.seen)
+    panel.set_xticks(ticks)
 
 
 def _label(panels: NDArray[Any], columns: int, used: int, across: str, upward: str) -> None:
-    """Names of the axes on the outermost of the panels that are used; the rest are hidden."""
+    """Name the axes of the outermost used panels, and hide the unused ones."""
     for place, panel in enumerate(panels):
         panel.set_visible(place < used)
         if place % columns == 0:
             panel.set_ylabel(upward)
-        if place + columns >= used:  # nothing shown below it
+        if place + columns >= used:  # no used panel below it
             panel.set_xlabel(across)
             panel.tick_params(labelbottom=True)
 
 
 def _legend(figure: Figure, panels: Sequence[Any], columns: int) -> None:
-    """One legend below all panels, a line a name."""
+    """Draw one legend below all panels, floors last."""
     found: dict[str, Any] = {}
     for panel in panels:
         found |= {label: line for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
@@ -175,7 +174,7 @@ def _legend(figure: Figure, panels: Sequence[Any], columns: int) -> None:
 
 
 def of_one_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
-    """A metric of one frame only: a point and its interval for every run and way in which futures became one number."""
+    """Draw a metric of one frame: a point and its interval per run and sampling rule."""
     points = [
         (f"{run.label}, {name}", curve, run_style(number)["color"])
         for number, run in enumerate(runs)
@@ -190,12 +189,12 @@ def of_one_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
         panel.plot(curve.value, [place], color=color, marker="o", markersize=4)
     panel.set_yticks(range(len(points)), [plain(label) for label, _, _ in points])
     panel.set_ylim(len(points) - 0.5, -0.5)
-    panel.set_xlabel(f"{better(metric)}, at frame {runs[0].protocol.test_frames}")
+    panel.set_xlabel(f"{metric_title(metric)}, at frame {runs[0].protocol.test_frames}")
     return figure
 
 
 def by_samples(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
-    """The expected best of K futures against K; None where no run drew two."""
+    """Draw the expected best of K samples over K; None where no run has two samples."""
     curves = {number: best_of_k_curve(run, metric.name) for number, run in enumerate(runs)}
     shown = {number: curve for number, curve in curves.items() if curve is not None and len(curve.at) > 1}
     if not shown:
@@ -213,13 +212,13 @@ def by_samples(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
     ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k < most] + [most]
     panel.set_xticks(ticks, map(str, ticks))
     panel.set_xticks([], minor=True)
-    panel.set(title="expected best of K", xlabel="K, futures drawn a clip", ylabel=on_axis(metric))
+    panel.set(title="expected best of K", xlabel="K, samples per clip", ylabel=_on_axis(metric))
     _legend(figure, [panel], 1)
     return figure
 
 
 def training(runs: Sequence[RunFolder]) -> Figure | None:
-    """Every loss and its terms against the step, a panel each; None where nothing was trained."""
+    """Draw every loss and its terms over steps, a panel each; None where no run was trained."""
     found = [training_curves(run) for run in runs]
     names = list(dict.fromkeys(name for curves in found for name in curves))
     if not names:
@@ -241,7 +240,7 @@ def training(runs: Sequence[RunFolder]) -> Figure | None:
 
 
 def validation(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
-    """A metric on validation clips against the step, after PUQ's figure 3; None where no run has it."""
+    """Draw a metric on validation clips over steps, after PUQ's figure 3; None where no run has it."""
     found = [validation_curves(run, metric.name) for run in runs]
     names = panel_names(found)
     if not names:
@@ -252,16 +251,16 @@ def validation(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
     for name, panel in zip(names, panels, strict=False):
         panel.set_title(name)
         for number, curves in enumerate(found):
-            shown = "single" if "single" in curves and stands_in(name) else name
+            shown = "single" if "single" in curves and shows_single(name) else name
             if shown in curves:
                 draw(panel, curves[shown], runs[number].label + (" (single)" if shown != name else ""), number)
-    _label(panels, columns, len(names), "training step", on_axis(metric))
+    _label(panels, columns, len(names), "training step", _on_axis(metric))
     _legend(figure, panels[: len(names)].tolist(), columns)
     return figure
 
 
 def uncertainty(runs: Sequence[RunFolder]) -> Figure | None:
-    """PUQ's predicted variance 1/m_t against the frame number; None where no run's examples have it."""
+    """Draw the variance that models predict (PUQ's 1/m_t) over frame numbers; None where no run's examples have it."""
     curves = {number: uncertainty_curve(run) for number, run in enumerate(runs)}
     if not any(curves.values()):
         return None
@@ -277,7 +276,7 @@ def uncertainty(runs: Sequence[RunFolder]) -> Figure | None:
 
 
 def scored(runs: Sequence[RunFolder]) -> list[Metric]:
-    """The metrics of frames that any run's model was scored with."""
+    """Return the metrics of frames that any run's own model was scored with."""
     return [
         metric
         for name, metric in METRICS.items()

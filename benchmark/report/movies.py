@@ -1,4 +1,4 @@
-"""Movies with sound: truth, mean, best and one future of a clip, side by side."""
+"""Movies with sound: ground truth, mean, best and one sample of a clip, side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +12,14 @@ from benchmark.report.examples import Examples, Frames
 from mmnist_av.preview.movie import write_movie
 from mmnist_av.preview.pictures import PLAYABLE, enlarge
 
-SIDE = 192  # px that a picture is enlarged to, at least
+SIDE = 192  # px, the least side of an enlarged picture
 GAP = 8  # px between pictures
 BAR = 28  # px, height of the captions above and below; even, as movies must be
 THREADS = ["-threads", "1"]  # the encoder's bytes depend on their number
 
 
 def write_example(path: Path, examples: Examples, number: int, mean: str) -> None:
-    """The movie of an example, an .mp4; `mean` is the caption of the averaged futures. Raises OSError."""
+    """Write the movie of one example, an .mp4; `mean` is the caption of the averaged samples. Raises OSError."""
     with TemporaryDirectory() as folder:
         wav = Path(folder) / "sound.wav"
         soundfile.write(wav, examples.audio[number], examples.sample_rate, subtype="PCM_16")
@@ -27,34 +27,34 @@ def write_example(path: Path, examples: Examples, number: int, mean: str) -> Non
 
 
 def side_by_side(examples: Examples, number: int, mean: str) -> Frames:
-    """An example's captioned pictures: (T, H, W), or (T, H, W, 3) in colour. Seen frames are the truth everywhere."""
-    truth = examples.truth[number]
-    pictures = {"truth": truth}
-    for name, frames in ((mean, examples.mean), ("best PSNR", examples.best)):
-        pictures[name] = np.concatenate([truth[: examples.seen], frames[number]])
+    """Return an example's captioned pictures, (T, H, W) or, in colour, (T, H, W, 3); every one begins as seen."""
+    target, seen = examples.target[number], examples.seen
+    pictures = {"ground truth": target}
+    predicted = {mean: examples.mean[number], "best PSNR": examples.best[number]}
     if examples.random.shape[1]:
-        pictures["one future"] = np.concatenate([truth[: examples.seen], examples.random[number, 0]])
-    large = [enlarge(_plain(frames), SIDE) for frames in pictures.values()]
+        predicted["one sample"] = examples.random[number, 0]
+    pictures |= {name: np.concatenate([target[:seen], frames]) for name, frames in predicted.items()}
+    large = [enlarge(_channels_last(frames), SIDE) for frames in pictures.values()]
     width = large[0].shape[2]
     between = np.full((*large[0].shape[:2], GAP, *large[0].shape[3:]), 64, np.uint8)
     row = np.concatenate([part for frames in large for part in (frames, between)][:-1], axis=2)
-    above = _bar(row.shape[2], [(place * (width + GAP), name) for place, name in enumerate(pictures)])
-    told = [f"frame {t + 1}, {'seen' if t < examples.seen else 'predicted'}" for t in range(len(row))]
-    below = np.stack([_bar(row.shape[2], [(0, words)]) for words in told])
+    above = _bar(row.shape[2], [(column * (width + GAP), name) for column, name in enumerate(pictures)])
+    captions = [f"frame {t + 1}, {'seen' if t < seen else 'predicted'}" for t in range(len(row))]
+    below = np.stack([_bar(row.shape[2], [(0, caption)]) for caption in captions])
     parts = [np.broadcast_to(above, below.shape), row, below]
     if row.ndim == 4:
         parts = [part if part.ndim == 4 else np.repeat(part[..., None], 3, axis=3) for part in parts]
     return np.concatenate(parts, axis=1)
 
 
-def _plain(frames: Frames) -> Frames:
-    """(T, C, H, W) as (T, H, W) if grey, else (T, H, W, 3)."""
+def _channels_last(frames: Frames) -> Frames:
+    """Return (T, C, H, W) as (T, H, W) if grey, else as (T, H, W, 3)."""
     return frames[:, 0] if frames.shape[1] == 1 else frames.transpose(0, 2, 3, 1)
 
 
 def _bar(width: int, captions: Sequence[tuple[int, str]]) -> Frames:
-    """White on black: words, each from its place on; (BAR, width)."""
+    """Return captions in white on black, each at its own x in px: (BAR, width)."""
     bar = Image.new("L", (width, BAR))
-    for place, words in captions:
-        ImageDraw.Draw(bar).text((place + 4, 4), words, fill=255, font=ImageFont.load_default(18))
+    for x, caption in captions:
+        ImageDraw.Draw(bar).text((x + 4, 4), caption, fill=255, font=ImageFont.load_default(18))
     return np.asarray(bar)

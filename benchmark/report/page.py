@@ -1,22 +1,22 @@
-"""The HTML page of a report: what the runs are, their results, and the pictures that lie beside it."""
+"""The HTML page of a report: what the runs are, their results, and their pictures, which lie beside the page."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from benchmark.metrics import METRICS
-from benchmark.report.figures import better
-from benchmark.report.runs import RunFolder, futures_of
+from benchmark.catalogue import METRICS
+from benchmark.report.runs import RunFolder
+from benchmark.report.tables import Table, metric_tables
+from benchmark.scoring.rows import COLUMNS
 
-FACTS = ("model", "protocol", "preset", "dataset", "digits", "fingerprint", "seed", "steps", "batch")
+FACTS = ("model", "protocol", "preset", "dataset", "fingerprint", "seed", "steps", "batch")
 MORE_FACTS = ("test_clips", "device", "precision", "code_version")
 UNKNOWN = "–"
-MARK = '<meta name="generator" content="avbench report">'  # by which a report is known
+MARK = '<meta name="generator" content="avbench report">'  # only reports have it
 
 TEMPLATE = """<!doctype html>
 <html lang="en">
@@ -31,8 +31,9 @@ table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: au
 th, td { padding: .25em .8em; text-align: left; border-bottom: 1px solid #ddd; vertical-align: top }
 thead th { border-bottom: 2px solid #888 }
 td.figure { font-variant-numeric: tabular-nums; white-space: nowrap }
+th.figure, td.figure { text-align: right }
 td.fact { overflow-wrap: anywhere }
-td small { color: #666 }
+td small, caption small { color: #666; font-weight: normal }
 caption { text-align: left; font-weight: 600; padding: .5em 0 }
 figure { margin: 1.5em 0 }
 figure img, figure video { max-width: 100% }
@@ -54,21 +55,23 @@ pre { overflow-x: auto; background: #f5f5f5; padding: 1em }
 <pre>{{ complete(run) }}</pre></details>
 {% endfor %}
 {% if tables %}<h2>Results</h2>
-<p>Means over test clips with 95% bootstrap intervals over clips. Each line says how K futures became one number; \
-lines of different ways do not compare.</p>
+<p>Means over test clips with 95% bootstrap intervals over clips. Each line says how K samples became one number; \
+lines of different sampling rules do not compare.</p>
 {% endif %}
 {% for table in tables %}<table>
-<caption>{{ table.caption }}</caption>
-<thead><tr><th>model</th><th>futures</th>{% for frame in table.frames %}<th>{{ frame }}</th>{% endfor %}</tr></thead>
+<caption>{{ table.title }} <small>{{ table.note }}</small></caption>
+<thead><tr>{% for name in table.header %}<th{% if loop.index0 >= table.names %} class="figure"{% endif %}>\
+{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
-{% for line in table.lines %}<tr><td>{{ line.model }}</td><td>{{ line.futures }}</td>\
-{% for cell in line.cells %}<td class="figure">{{ cell.value }} <small>{{ cell.interval }}</small></td>\
+{% for line in table.lines %}<tr>{% for cell in line %}\
+{% if loop.index0 < table.names %}<td>{{ cell.text }}</td>\
+{% else %}<td class="figure">{{ cell.text }} <small>{{ cell.interval }}</small></td>{% endif %}\
 {% endfor %}</tr>
 {% endfor %}</tbody>
 </table>
 {% endfor %}
 {% for section in sections %}<h2>{{ section.title }}</h2>
-<p>{{ section.told }}</p>
+<p>{{ section.text }}</p>
 {% for item in section.items %}<figure>
 {% if item.movie %}<video controls loop preload="metadata" src="{{ item.name }}.mp4"></video>
 <figcaption>{{ item.caption }} <a href="{{ item.name }}.mp4">MP4</a></figcaption>
@@ -82,11 +85,11 @@ lines of different ways do not compare.</p>
 
 @dataclass(frozen=True)
 class Item:
-    """A picture or movie of the page."""
+    """A picture or a movie of the page."""
 
-    name: str  # of the files, without their ending
+    name: str  # of the files, without their suffix
     caption: str
-    shown: str = "svg"  # which of the two the page shows: pictures of pixels are better as png
+    shown: str = "svg"  # the picture that the page shows, svg or png; the other one is linked
     movie: bool = False
 
 
@@ -95,12 +98,12 @@ class Section:
     """A part of the page."""
 
     title: str
-    told: str  # how to read what is in it
+    text: str  # how to read its pictures
     items: list[Item]
 
 
 def render(runs: Sequence[RunFolder], sections: Sequence[Section]) -> str:
-    """The page."""
+    """Return the page's HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     return environment.from_string(TEMPLATE).render(
         mark=Markup(MARK),
@@ -114,59 +117,40 @@ def render(runs: Sequence[RunFolder], sections: Sequence[Section]) -> str:
 
 
 def facts(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
-    """What the runs are: a name, and each run's value."""
-    lines = [(name.replace("_", " "), [_told(run.facts.get(name)) for run in runs]) for name in (*FACTS, *MORE_FACTS)]
-    lines.insert(len(FACTS), ("K, futures a clip", [_told(run.samples) for run in runs]))
-    lines += [(name, [_told(_of_rows(run, name)) for run in runs]) for name in ("settings", "trained")]
-    return [*lines, ("machine", [_told(run.environment.get("machine")) for run in runs])]
+    """Return what the runs are: a name, and each run's value."""
+    lines = [(name.replace("_", " "), [_shown(run.facts.get(name)) for run in runs]) for name in (*FACTS, *MORE_FACTS)]
+    lines.insert(len(FACTS), ("K, samples per clip", [_shown(run.samples) for run in runs]))
+    lines += [(name, [_shown(_of_rows(run, name)) for run in runs]) for name in ("settings", "trained")]
+    return [*lines, ("machine", [_shown(run.environment.get("machine")) for run in runs])]
 
 
 def _of_rows(run: RunFolder, column: str) -> object:
-    """What the rows of the run's own model say in a column that is the same in all."""
+    """Return the value of a column of the run's own rows; all of them have the same."""
     if run.rows is None or column not in run.rows:
         return None
     return next(iter(run.rows.loc[run.rows["model"] == run.model, column]), None)
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     return UNKNOWN if value in (None, "") else str(value)
 
 
 def complete(run: RunFolder) -> str:
-    """All that the run's folder says about it."""
+    """Return config.json and environment.json in one text."""
     return json.dumps({"config": run.facts, "environment": run.environment}, indent=2, ensure_ascii=False)
 
 
-def tables(runs: Sequence[RunFolder]) -> list[dict]:
-    """A table a metric: a line for every run or floor and way in which futures became one number."""
+def tables(runs: Sequence[RunFolder]) -> list[Table]:
+    """Return one table per metric: a line per run and sampling rule, and the floors, which all runs share."""
     kept: list[pd.DataFrame] = []
     for run in runs:
         if run.rows is not None:
-            own = run.rows[run.rows["model"].isin([run.model, *run.floors])]
-            label = own["model"].where(own["model"] != run.model, run.label)
-            kept.append(own.assign(label=label.where(~own["model"].isin(run.floors), own["model"] + " (floor)")))
-    rows = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=["metric"])
-    if kept:  # floors are the same in every run: runs.open_runs
-        rows = rows.drop_duplicates(["label", "metric", "sampling", "k", "frame"])
-    return [_table(metric, rows[rows["metric"] == metric]) for metric in METRICS if (rows["metric"] == metric).any()]
-
-
-def _table(metric: str, rows: pd.DataFrame) -> dict:
-    frames = sorted(rows["frame"].unique(), key=lambda frame: (frame == "mean", int(frame) if frame != "mean" else 0))
-    lines = []
-    for (label, sampling, k), own in rows.groupby(["label", "sampling", "k"], sort=False):
-        cells = {row["frame"]: _cell(row) for _, row in own.iterrows()}
-        empty = {"value": "", "interval": ""}
-        line = {"model": label, "futures": futures_of(str(sampling), k)}
-        lines.append({**line, "cells": [cells.get(frame, empty) for frame in frames]})
-    clips = " to ".join(str(count) for count in sorted({rows["clips"].min(), rows["clips"].max()}))
-    names = ["mean over frames" if frame == "mean" else f"frame {frame}" for frame in frames]
-    return {"caption": f"{better(METRICS[metric])}; {clips} clips", "frames": names, "lines": lines}
-
-
-def _cell(row: pd.Series) -> dict[str, str]:
-    if row["clips"] == 0:
-        return {"value": UNKNOWN, "interval": ""}
-    digits = 2 if METRICS[row["metric"]].unit else 4  # as results.print_table has it
-    interval = "" if np.isnan(row["low"]) else f"[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
-    return {"value": f"{row['value']:.{digits}f}", "interval": interval}
+            columns = [column for column in (*COLUMNS, "fingerprint") if column in run.rows]
+            own = run.rows.loc[run.rows["model"].isin([run.model, *run.floors]), columns]
+            names = {run.model: run.label} | {floor: f"{floor} (floor)" for floor in run.floors}
+            kept.append(own.assign(model=own["model"].map(names), protocol=run.protocol.matched.name))
+    if not kept:
+        return []
+    rows = pd.concat(kept, ignore_index=True).drop_duplicates(["model", "metric", "sampling", "k", "frame"])
+    order = [*METRICS]
+    return metric_tables(rows.sort_values("metric", key=lambda names: names.map(order.index), kind="stable"))

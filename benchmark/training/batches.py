@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
 from torch.utils.data import default_collate
 
 from baselines.predictor import Predictor
 from benchmark.training.plan import TrainingPlan
 from benchmark.training.processes import ALONE, Ranks
 from mmnist_av import families
-from mmnist_av.clips import StoredClips
+from mmnist_av.clips import ClipStream, StoredClips
 from mmnist_av.dataset import Dataset
 from mmnist_av.system.errors import InputError
 
 ANNOTATIONS = ("flow", "centres")  # the fields of Batch, and names of Predictor.needs, that a dataset's family provides
 
-Clips = Mapping[str, Tensor]  # frames (B, T, C, H, W) uint8, audio (B, T, samples) int16, index (B,), and annotations
+Clips = Mapping[str, Any]  # frames (B, T, C, H, W) uint8, audio (B, T, samples) int16, index (B,), and annotations
 
 
 class Batches(Protocol):
@@ -36,15 +35,6 @@ class ClipSequence(Protocol):
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
         """Return one clip: frames, audio, index, and annotations."""
-
-
-class EndlessClips(Protocol):
-    """Clips without end, in batches of this rank; see mmnist_av.families.Family.stream."""
-
-    batch: int
-
-    def batch_at(self, number: int) -> Clips:
-        """Return batch `number`, from 0."""
 
 
 class AnnotatedClips:
@@ -128,7 +118,7 @@ class OrderedBatches:
 class StreamedBatches:
     """Batches of endless clips, each rendered when it is needed and used once; every rank has a stream of its own."""
 
-    stream: EndlessClips
+    stream: ClipStream
     epoch_clips: int  # clips of this stream that count as an epoch: the dataset's training clips / number of ranks
 
     def __call__(self, step: int) -> tuple[int, Clips]:

@@ -14,7 +14,7 @@ from benchmark.compute import Compute
 from benchmark.metrics import load
 from benchmark.metrics.resources import Resources
 from benchmark.scoring.ground_truth import TargetClips
-from benchmark.scoring.rows import make_rows
+from benchmark.scoring.rows import Result, make_rows
 from benchmark.scoring.samples import draw_samples
 from benchmark.scoring.scores import samplings, score_clip
 from benchmark.training.checkpoint import set_buffer
@@ -48,17 +48,15 @@ class Validation:
             self.model.eval()
             self.model.reset()
             scores = self.score()
-        return make_rows(
-            {metric.name: samplings(scores, metric.name) for metric in self.metrics},
+        result = Result(
             model=self.name,
-            protocol=self.protocol.name,
+            protocol=self.protocol,
             preset=self.preset,
             samples=self.samples,
             clips=self.clips.count,
-            frames=self.protocol.predicted_frames,
-            report=self.protocol.reported_frames,
             provenance={"split": "val", "step": steps, "epoch": epoch, **self.provenance},
         )
+        return make_rows({metric.name: samplings(scores, metric.name) for metric in self.metrics}, result)
 
     @property
     def protocol(self) -> Protocol:
@@ -89,7 +87,7 @@ class Validation:
         for index in range(self.clips.count):
             clip = self.clips(index)
             context = self.clips.context(clip, flow="flow" in self.model.needs)
-            windows = draw_samples(self.model, context, index, self.samples, self.seed, self.compute)
+            windows = draw_samples(self.model, context, [index], self.samples, self.seed, self.compute)
             scored.append(score_clip(measures, clip, windows))
         return {name: np.stack([clip[name] for clip in scored]) for name in scored[0]}
 

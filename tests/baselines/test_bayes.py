@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.bayes import WORLD, BayesAV, BayesConfig, BayesV, Filter, read_frames, read_sound
+from baselines.bayes import FEATURES, WORLD, BayesAV, BayesConfig, BayesV, Filter, read_frames, read_sound
 from baselines.predictor import ClipShape, Context, Noise
 from benchmark.metrics.block import block_iou
 from benchmark.metrics.image import psnr
-from mmnist_av.audio_features import M3SO_AUDIO
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import keys_pressed, render_audio
@@ -27,7 +26,7 @@ def clips(obstacle, total):
     truth = simulate(POOL, spec, 3, "test", np.arange(CLIPS)).until(total)
     frames = torch.from_numpy(render_frames(truth, POOL, spec)).float()[:, :, None] / 255
     audio = torch.from_numpy(render_audio(truth, spec)).unflatten(1, (-1, spec.samples_per_frame))
-    return truth, frames, M3SO_AUDIO(audio)
+    return truth, frames, FEATURES(audio)
 
 
 @pytest.fixture(scope="module")

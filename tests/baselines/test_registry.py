@@ -28,16 +28,18 @@ def test_settings_take_the_place_of_the_papers_values():
     ("model", "settings", "message"),
     [
         ("sound2sight", {"betta": "1"}, "unknown setting of sound2sight 'betta': did you mean beta"),
-        ("puq", {"latent": "2.5"}, "--set latent=2.5: must be a whole number"),
-        ("puq", {"eta2": "much"}, "--set eta2=much: must be a number"),
-        ("puq", {"score_seen": "perhaps"}, "must be true or false"),
-        ("puq", {"z_train": "both"}, "z_train must be one of prior, posterior"),
-        ("puq", {"heads": "0"}, "heads must be at least 1"),
-        ("puq", {"gamma_epochs": "0"}, "gamma_epochs must be at least 1"),
-        ("puq", {"position_dropout": "2"}, "position_dropout must be below 1, not 2"),
-        ("puq", {"beta": "nan"}, "beta must be finite and not negative, nan is"),
-        ("puq", {"transformer_width": "15", "heads": "3"}, "not a multiple of twice heads"),
-        ("black", {"colour": "1"}, "model 'black' has no settings"),
+        ("puq", {"latent": "2.5"}, "setting latent=2.5: must be a whole number"),
+        ("puq", {"eta2": "much"}, "setting eta2=much: must be a number"),
+        ("puq", {"score_seen": "perhaps"}, "setting score_seen=perhaps: must be true or false"),
+        ("puq", {"z_train": "both"}, "setting z_train=both: must be 'prior' or 'posterior'"),
+        ("puq", {"heads": "0"}, "setting heads=0: must be at least 1"),
+        ("puq", {"gamma_epochs": "0"}, "setting gamma_epochs=0: must be at least 1"),
+        ("puq", {"position_dropout": "2"}, "setting position_dropout=2.0: must be below 1"),
+        ("puq", {"beta": "nan"}, "setting beta=nan: must be finite"),
+        ("puq", {"beta": "-1"}, "setting beta=-1.0: must be at least 0"),
+        ("puq", {"posterior": "false"}, "set posterior=true"),
+        ("puq", {"transformer_width": "15", "heads": "3"}, "transformer_width=15: must be a multiple of 2 x heads, 6"),
+        ("black", {"colour": "1"}, "--set colour=1: model 'black' has no settings"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(model, settings, message):
@@ -64,27 +66,27 @@ def test_a_third_partys_broken_model_breaks_only_itself(monkeypatch):
 def test_a_third_party_cannot_take_a_name_of_ours(monkeypatch):
     entry = EntryPoint("puq", "baselines.floors:Black", "avbench.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
-    with pytest.raises(InputError, match="a name that is taken"):
+    with pytest.raises(InputError, match="the name puq belongs to another model"):
         registry.models()
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("Model = 3", "is not a class that derives from Predictor"),
         (
             "from baselines.predictor import Predictor\nclass Model(Predictor): modality, paper = 'AV', ''",
-            "does not state its stochastic",
+            "does not define stochastic",
         ),
     ],
 )
-def test_what_is_no_whole_model_is_refused(source, told, tmp_path, monkeypatch):
+def test_what_is_no_whole_model_is_refused(source, message, tmp_path, monkeypatch):
     (tmp_path / "their_module.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "their_module", raising=False)
     monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("theirs", "their_module:Model", group)])
     assert "theirs" in registry.names()
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         registry.find("theirs")
 
 
@@ -98,5 +100,5 @@ def test_a_setting_without_a_simple_default_cannot_be_set(monkeypatch):
 
     Theirs.Config = Config
     monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(Theirs))
-    with pytest.raises(InputError, match="theirs's size is no number, word, true or false by default"):
+    with pytest.raises(InputError, match="default of theirs's size is not a number, text, true or false"):
         registry.configure("theirs", {"size": "3"})

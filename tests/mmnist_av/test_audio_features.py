@@ -64,7 +64,7 @@ def test_silence_is_zero_and_a_tone_stands_in_its_bin():
 
 @pytest.mark.parametrize(("n_fft", "hop", "bins"), [(160, 0, 41), (160, 40, 82), (160, 40, 0), (1, 1, 1)])
 def test_spectrograms_that_cannot_be_are_refused(n_fft, hop, bins):
-    with pytest.raises(InputError, match="there is no spectrogram"):
+    with pytest.raises(InputError, match=r"(n_fft|hop|bins) must be"):
         Spectrogram(n_fft, hop, bins)
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from mmnist_av.cli import main
 from mmnist_av.dataset import open_dataset
+from mmnist_av.m3so.family import spec_of
 from mmnist_av.m3so.spec import Spec
 
 SMALL = ["--train", "2", "--val", "1", "--test", "1"]
@@ -38,14 +39,14 @@ def test_the_flag_makes_the_difference(tmp_path):
     run("generate", *SMALL, "--out", tmp_path / "data")
     dataset = open_dataset(tmp_path / "data")
     assert dataset.manifest["dataset"] == "m3so-nb"
-    assert (dataset.split("train").truth["block_first_frame"] == -1).all()
+    assert (dataset.split("train").record("truth")["block_first_frame"] == -1).all()
 
 
 def test_a_world_is_chosen_by_options_and_told_by_info(tmp_path):
     world = ["--canvas", "40", "--frames", "12", "--bounce", "specular", "--amplitude", "linear", "--fps", "25"]
     assert run("generate", *SMALL, *world, "--out", tmp_path / "data").exit_code == 0
     dataset = open_dataset(tmp_path / "data")
-    assert dataset.spec == Spec(canvas=40, frames=12, fps=25, bounce="specular", amplitude="linear")
+    assert spec_of(dataset) == Spec(canvas=40, frames=12, fps=25, bounce="specular", amplitude="linear")
     assert dataset.split("train").frames.shape == (2, 12, 40, 40)
     assert dataset.split("train").audio.shape == (2, 12 * 320)
     info = run("info", tmp_path / "data").output
@@ -72,11 +73,11 @@ def test_verify_names_every_damaged_file(tmp_path):
         ("generate --out x --trian 3", "unknown option '--trian': did you mean --train"),
         ("generate --out x --digits mnst", "unknown digit source 'mnst': did you mean mnist?"),
         ("generate --out x --train many", "'many' is not a valid integer"),
-        ("generate --out x --train -3", "clips, not -3"),
+        ("generate --out x --train -3", "sizes.train must be at least 0, not -3"),
         ("generate --out x --obstacle --block 32", "a block of 32 px beside a digit of 20 px can never fit"),
         ("generate --out x --bounce specula", "unknown bounce 'specula': did you mean specular?"),
-        ("generate --out x --digits-per-clip 0", "digits_per_clip must be 1 to 4"),
-        ("generate --out x --seed -1", "the seed must be 0 to"),
+        ("generate --out x --digits-per-clip 0", "digits_per_clip must be at least 1, not 0"),
+        ("generate --out x --seed -1", "seed must be at least 0, not -1"),
         ("generate --out x --digits mnist --mnist-root nowhere", "the MNIST folder nowhere does not exist"),
         ("generate --out thesis.txt", "thesis.txt is a file"),
         ("generate --out /dev/null/x", "Not a directory"),

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mmnist_av.clips import M3SOStream, StoredClips
+from mmnist_av.clips import StoredClips
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.m3so.stream import M3SOStream
 from mmnist_av.system.errors import InputError
 
 
@@ -49,7 +50,7 @@ def test_a_loader_reads_every_clip(small_dataset, workers):
 
 @pytest.mark.parametrize("frames", [0, 101, -1])
 def test_lengths_that_no_clip_has_are_refused(small_dataset, frames):
-    with pytest.raises(InputError, match="has 1 to 100 frames to take"):
+    with pytest.raises(InputError, match="100 frames: 1 to 100 can be used"):
         StoredClips(small_dataset.split("train"), frames)
 
 
@@ -112,7 +113,7 @@ def test_each_worker_goes_on_from_its_own_state(monkeypatch):
     """As loaders do that ask their workers for their states."""
     for worker in range(3):
         own = SimpleNamespace(id=worker, num_workers=3)
-        monkeypatch.setattr("mmnist_av.clips.get_worker_info", lambda own=own: own)
+        monkeypatch.setattr("mmnist_av.m3so.stream.get_worker_info", lambda own=own: own)
         unbroken, broken, resumed = stream(), stream(), stream()
         taken = indexes(broken, 2)
         resumed.load_state_dict(broken.state_dict())
@@ -123,7 +124,7 @@ def test_a_stream_ends_with_the_last_clip_there_is():
     last = stream(batch=2**31)
     with pytest.raises(IndexError):
         last.batch_at(2)
-    near = stream().at(2**31 - 1)
+    near = stream().start_at(2**31 - 1)
     assert indexes(near, 5) == [[2**32 - 2, 2**32 - 1]]
 
 
@@ -131,10 +132,10 @@ def test_a_stream_ends_with_the_last_clip_there_is():
     ("changes", "told"),
     [
         ({"split": "tran"}, "unknown split 'tran': did you mean train"),
-        ({"batch": 0}, "batch must be 1 to"),
+        ({"batch": 0}, "batch must be at least 1, not 0"),
         ({"rank": 2, "ranks": 2}, "rank must be 0 to 1, not 2"),
-        ({"ranks": 0}, "ranks must be 1 or more"),
-        ({"frames": 101}, "has 1 to 100 frames to take"),
+        ({"ranks": 0}, "ranks must be at least 1, not 0"),
+        ({"frames": 101}, "100 frames: 1 to 100 can be used"),
     ],
 )
 def test_streams_that_cannot_be_are_refused(changes, told):
@@ -147,7 +148,7 @@ def test_states_of_other_streams_are_refused():
         with pytest.raises(InputError, match="the state of another stream"):
             stream().load_state_dict(other.state_dict())
     with pytest.raises(InputError, match="position is 0 or more, not -1"):
-        stream().at(-1)
+        stream().start_at(-1)
 
 
 def test_clips_that_no_split_has_are_index_errors():
@@ -158,7 +159,7 @@ def test_clips_that_no_split_has_are_index_errors():
 
 def test_a_loaders_workers_keep_their_own_positions():
     """What state_dict says: the stream in this process stays where it was, so batches are to be counted."""
-    main = stream().at(4)
+    main = stream().start_at(4)
     loader = DataLoader(main, batch_size=None, num_workers=2, multiprocessing_context="fork")
     assert indexes(loader, 2) == indexes(loader, 2) == [[8, 9], [10, 11]]
     assert main.state_dict()["position"] == 4

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmnist_av.dataset import open_dataset, verify
+from mmnist_av.m3so.family import spec_of
 from mmnist_av.system.errors import InputError
 
 ALL = [f"{split}/{name}" for split in ("train", "test") for name in ("frames.npy", "audio.npy", "truth.npz")]
@@ -83,7 +84,7 @@ def test_a_wrong_fingerprint_is_told(copy):
 
 def test_the_fingerprint_is_of_the_spec_and_the_files(small_dataset):
     hashes = {name: hashlib.sha256((small_dataset.path / name).read_bytes()).hexdigest() for name in ALL}
-    lines = [small_dataset.spec.text(), *(f"{hashes[name]}  {name}" for name in sorted(ALL))]
+    lines = [spec_of(small_dataset).text(), *(f"{hashes[name]}  {name}" for name in sorted(ALL))]
     assert small_dataset.fingerprint == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
@@ -95,7 +96,7 @@ def test_the_arrays_are_maps_that_numpy_alone_can_read(small_dataset):
     assert split.frames is split.frames
     np.testing.assert_array_equal(split.frames, np.load(split.path / "frames.npy", mmap_mode="r"))
     with np.load(split.path / "truth.npz") as truth:
-        assert set(truth) == set(split.truth)
+        assert set(truth) == set(split.record("truth"))
 
 
 def test_nothing_written_to_a_map_reaches_the_disk(small_dataset):
@@ -116,7 +117,7 @@ def test_a_pickled_split_is_small_and_opens_its_own_maps(small_dataset):
 def test_splits_by_name(small_dataset):
     assert len(small_dataset.split("train")) == 5
     assert len(small_dataset.split("val")) == 0
-    with pytest.raises(InputError, match="made without clips in its split 'val'"):
+    with pytest.raises(InputError, match="generated without clips in its split 'val'"):
         small_dataset.split("val").frames  # noqa: B018
     with pytest.raises(InputError, match="unknown split 'tets': did you mean test"):
         small_dataset.split("tets")

@@ -10,6 +10,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from mmnist_av.exchange.convert import export
+from mmnist_av.m3so.family import spec_of, truth_of
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.sound import keys_pressed
 from mmnist_av.m3so.spec import Spec
@@ -21,8 +22,8 @@ CLIPS = 20
 def test_a_telephone_decoder_reads_label_wall_and_block_tones_off_exported_files(tmp_path):
     dataset = generate(tmp_path / "data", Spec(obstacle=True), {"test": CLIPS}, seed=0)
     export(dataset, "clips", tmp_path / "out")
-    truth = dataset.split("test").truth_of(slice(0, CLIPS))
-    pressed = keys_pressed(truth, dataset.spec)[:, :, 0]
+    truth = truth_of(dataset.split("test"), slice(0, CLIPS))
+    pressed = keys_pressed(truth, spec_of(dataset))[:, :, 0]
     assert {"*", "#"} < set(pressed.ravel())
     for clip in range(CLIPS):
         audio, rate = soundfile.read(tmp_path / "out" / "test" / f"{clip:06d}.wav")

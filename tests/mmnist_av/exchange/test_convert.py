@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from mmnist_av import writing
 from mmnist_av.dataset import open_dataset
 from mmnist_av.exchange import formats as forms
 from mmnist_av.exchange.convert import export, import_
-from mmnist_av.m3so import generate as generate_module
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
@@ -30,8 +30,8 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch):
-    monkeypatch.setattr(forms, "FILE", 2 * SPEC.clip_bytes)
-    monkeypatch.setattr(generate_module, "SHARD", 2 * SPEC.clip_bytes)
+    monkeypatch.setattr(forms, "FILE", 2 * SPEC.format.clip_bytes)
+    monkeypatch.setattr(writing, "SHARD", 2 * SPEC.format.clip_bytes)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -42,8 +42,8 @@ def test_export_then_import_is_the_same_dataset(dataset, tmp_path, form):
     for split in ("train", "test"):
         np.testing.assert_array_equal(again.split(split).frames, dataset.split(split).frames)
         np.testing.assert_array_equal(again.split(split).audio, dataset.split(split).audio)
-        for name, values in dataset.split(split).truth.items():
-            np.testing.assert_array_equal(again.split(split).truth[name], values)
+        for name, values in dataset.split(split).record("truth").items():
+            np.testing.assert_array_equal(again.split(split).record("truth")[name], values)
     assert (tmp_path / "again" / "dataset.json").read_bytes() == (dataset.path / "dataset.json").read_bytes()
 
 
@@ -53,7 +53,7 @@ def test_separate_files_are_what_they_say(dataset, tmp_path):
     assert rate == 8000
     np.testing.assert_array_equal(audio, dataset.split("test").audio[2])
     told = json.loads((tmp_path / "out" / "test" / "000002.json").read_text())
-    assert told["label"] == dataset.split("test").truth["label"][2].tolist()
+    assert told["label"] == dataset.split("test").record("truth")["label"][2].tolist()
     assert (tmp_path / "out" / "test" / "000002.mp4").stat().st_size > 0
 
 
@@ -89,7 +89,7 @@ def test_hugging_faces_own_loader_reads_it(dataset, tmp_path):
     assert rate == 8000
     np.testing.assert_array_equal(audio, dataset.split("train").audio[3])
     np.testing.assert_array_equal(np.stack([np.array(f) for f in clip["frames"]]), dataset.split("train").frames[3])
-    np.testing.assert_array_equal(clip["position"], dataset.split("train").truth["position"][3])
+    np.testing.assert_array_equal(clip["position"], dataset.split("train").record("truth")["position"][3])
 
 
 def test_webdatasets_own_loader_reads_it(dataset, tmp_path):
@@ -156,7 +156,7 @@ def test_generate_does_not_go_on_with_what_an_import_left(dataset, tmp_path):
     (tmp_path / "out" / "test" / "000002.wav").unlink()
     with pytest.raises(InputError, match="clip 2 of test"):
         import_(tmp_path / "out", tmp_path / "again")
-    with pytest.raises(InputError, match=r"origin is the export of \w+, not mmnist-av"):
+    with pytest.raises(InputError, match=r"provenance is the export of \w+, not mmnist-av"):
         generate(tmp_path / "again", SPEC, {"train": 5, "test": 3}, seed=1)
 
 
@@ -170,7 +170,7 @@ def test_missing_clips_are_told(dataset, tmp_path, form, lost):
 
 def test_an_export_appears_whole_or_not_at_all(dataset, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(forms, "_truth_json", None)
+        patch.setattr(forms, "record_to_json", None)
         with pytest.raises(TypeError):
             export(dataset, "clips", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -183,7 +183,7 @@ def test_an_export_appears_whole_or_not_at_all(dataset, tmp_path, monkeypatch):
 
 def test_what_was_exported_is_told_to_be_imported(dataset, tmp_path):
     export(dataset, "webdataset", tmp_path / "out")
-    with pytest.raises(InputError, match="if it was exported, mmnist-av import makes the dataset again"):
+    with pytest.raises(InputError, match="if it was exported, mmnist-av import writes the dataset again"):
         open_dataset(tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
     assert "train-000000.tar" in card

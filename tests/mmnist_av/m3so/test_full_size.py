@@ -13,8 +13,8 @@ import pytest
 
 from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.generate import generate
-from mmnist_av.m3so.merge import merge
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.merge import merge
 
 pytestmark = pytest.mark.slow
 

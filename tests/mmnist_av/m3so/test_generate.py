@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmnist_av import writing
 from mmnist_av.dataset import MANIFEST, open_dataset
 from mmnist_av.exchange.card import CARD, CROISSANT
 from mmnist_av.journal import JOURNAL, Journal
@@ -37,7 +38,7 @@ def contents(out: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(module, "SHARD", 3 * SPEC.clip_bytes)
+    monkeypatch.setattr(writing, "SHARD", 3 * SPEC.format.clip_bytes)
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_the_files_hold_what_was_rendered(tmp_path):
         np.testing.assert_array_equal(stored.frames, render_frames(truth, pool, SPEC))
         np.testing.assert_array_equal(stored.audio, render_audio(truth, SPEC))
         for name, array in truth.arrays().items():
-            np.testing.assert_array_equal(stored.truth[name], array)
+            np.testing.assert_array_equal(stored.record("truth")[name], array)
     assert not len(dataset.split("val"))
 
 
@@ -65,7 +66,7 @@ FILES = "frames.npy", "audio.npy", "truth.npz"
 
 
 def test_the_size_of_shards_does_not_show(tmp_path, unbroken, monkeypatch):
-    monkeypatch.setattr(module, "SHARD", 128 * SPEC.clip_bytes)
+    monkeypatch.setattr(writing, "SHARD", 128 * SPEC.format.clip_bytes)
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5).path) == unbroken
 
 
@@ -94,9 +95,9 @@ def test_a_finished_dataset_is_left_alone(tmp_path, monkeypatch):
         (GrowingArray, "append"),
         (GrowingArray, "finish"),
         (Journal, "add"),
-        (module, "write_truth"),
-        (module, "remove_leftovers"),
-        (module, "write_manifest"),
+        (writing, "write_record"),
+        (writing, "remove_leftovers"),
+        (writing, "write_manifest"),
     ],
 )
 def test_what_was_broken_off_at_any_step_is_gone_on_with(tmp_path, unbroken, monkeypatch, owner, name):
@@ -226,7 +227,7 @@ def test_a_full_disk_is_told_in_one_line_and_room_lets_it_go_on(tmp_path, unbrok
         return pwrite(*arguments)
 
     monkeypatch.setattr(os, "pwrite", full_at_the_fifth)
-    with pytest.raises(InputError, match=r"no room in .* \(No space left on device\).* the same command goes on"):
+    with pytest.raises(InputError, match=r"no room in .* \(No space left on device\).* start the same command again"):
         generate(tmp_path / "new", SPEC, SIZES, seed=5)
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5).path) == unbroken
 
@@ -234,7 +235,7 @@ def test_a_full_disk_is_told_in_one_line_and_room_lets_it_go_on(tmp_path, unbrok
 def test_what_another_version_left_unfinished_is_not_gone_on_with(tmp_path, monkeypatch):
     broken_off(tmp_path / "new", monkeypatch)
     monkeypatch.setattr(module, "__version__", "9.9")
-    with pytest.raises(InputError, match=r"origin is mmnist-av .*, not mmnist-av 9\.9; choose another --out"):
+    with pytest.raises(InputError, match=r"provenance is mmnist-av .*, not mmnist-av 9\.9; choose another --out"):
         generate(tmp_path / "new", SPEC, SIZES, seed=5)
 
 
@@ -262,7 +263,7 @@ def test_another_dataset_is_not_overwritten(tmp_path, monkeypatch, changed, told
 
 def test_a_folder_or_file_of_something_else_is_not_touched(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="not empty and holds no dataset of ours"):
+    with pytest.raises(InputError, match="not empty and holds no dataset"):
         generate(tmp_path, SPEC, SIZES, seed=5)
     with pytest.raises(InputError, match="is a file"):
         generate(tmp_path / "notes.txt", SPEC, SIZES, seed=5)
@@ -272,12 +273,12 @@ def test_a_folder_or_file_of_something_else_is_not_touched(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"sizes": {"train": -1}}, "0 to 4294967296 clips, not -1"),
-        ({"sizes": {"train": 2**32 + 1}}, "clips, not 4294967297"),
-        ({"sizes": {"train": 0}}, "needs a clip"),
+        ({"sizes": {"train": -1}}, "sizes.train must be at least 0, not -1"),
+        ({"sizes": {"train": 2**32 + 1}}, "sizes.train must be at most 4294967296, not 4294967297"),
+        ({"sizes": {"train": 0}}, "needs at least one clip"),
         ({"sizes": {"trian": 3}}, "unknown split 'trian': did you mean train"),
-        ({"seed": -1}, "the seed must be 0 to"),
-        ({"seed": 2**63}, "the seed must be 0 to"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+        ({"seed": 2**63}, "seed must be less than 9223372036854775808"),
         ({"shard": (0, 3)}, "there is no shard 0 of 3"),
         ({"shard": (4, 3)}, "there is no shard 4 of 3"),
         ({"workers": 0}, "--workers 0: at least one is needed"),
@@ -308,9 +309,7 @@ def test_a_disk_that_turns_out_full_is_told_and_room_lets_it_go_on(tmp_path, unb
 
     full = subprocess.run([*line, "--out", out], preexec_fn=limited, capture_output=True, text=True)
     assert full.returncode == 2
-    assert full.stderr.startswith(
-        f"Error: no room in {out} (File too large): the dataset needs 0.006 GB; files may not be"
-    )
+    assert full.stderr.startswith(f"Error: no room in {out} (File too large): the dataset needs 0.006 GB; the shell or")
     assert full.stderr.count("\n") == 1
     assert not (out / MANIFEST).exists()
     assert contents(generate(out, SPEC, SIZES, seed=5).path) == unbroken

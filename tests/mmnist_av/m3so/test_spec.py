@@ -43,7 +43,7 @@ def test_a_variant_says_what_the_papers_do_not_have():
 
 @pytest.mark.parametrize("digits", [0, 5, -1, 1.5, True, "2"])
 def test_bad_numbers_are_refused(digits):
-    with pytest.raises(InputError, match="digits_per_clip must be 1 to 4"):
+    with pytest.raises(InputError, match=r"digits_per_clip must be (at least 1|at most 4|a whole number), not"):
         Spec(digits_per_clip=digits)
 
 
@@ -56,7 +56,7 @@ def test_bad_numbers_are_refused(digits):
         ({"block": 8}, "block 8 without a block: it needs the obstacle"),
         ({"fps": 7}, "fps 7 does not divide the 8000 samples of a second"),
         ({"slowest": 40, "speeds": 20}, "59 px a frame would cross a canvas of 48 px"),
-        ({"canvas": 19}, "canvas must be 20 to 128, not 19"),
+        ({"canvas": 19}, "canvas must be at least 20, not 19"),
         ({"bounce": "specula"}, "unknown bounce 'specula': did you mean specular"),
         ({"amplitude": 1}, "unknown amplitude '1'"),
         ({"obstacle": 1}, "obstacle must be true or false"),
@@ -74,5 +74,5 @@ def test_another_world_is_refused_by_the_name_of_the_constant():
     with pytest.raises(InputError, match="unknown spec field 'canvass': did you mean canvas"):
         spec_from_dict({**fields, "canvass": 48})
     del fields["fps"]
-    with pytest.raises(InputError, match="lacks 'fps'"):
+    with pytest.raises(InputError, match="has no 'fps'"):
         spec_from_dict(fields)

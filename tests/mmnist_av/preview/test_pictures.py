@@ -7,9 +7,11 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from mmnist_av.m3so.family import spec_of, truth_of
+from mmnist_av.m3so.figure import explain
 from mmnist_av.m3so.sound import keys_pressed
 from mmnist_av.preview.movie import write_movie
-from mmnist_av.preview.pictures import explain, preview, sheet
+from mmnist_av.preview.pictures import preview, sheet
 from mmnist_av.system.errors import InputError
 
 
@@ -52,8 +54,8 @@ def test_the_movie_shows_the_frames_and_sounds_the_sound(made, small_dataset):
 def test_the_figure_draws_the_truth(small_dataset):
     figure = explain(small_dataset, "test", 1)
     strip, frequency, amplitude = figure.axes
-    spec, split = small_dataset.spec, small_dataset.split("test")
-    truth = split.truth_of(slice(1, 2))
+    spec, split = spec_of(small_dataset), small_dataset.split("test")
+    truth = truth_of(split, slice(1, 2))
     assert len(strip.images) == 20
     np.testing.assert_array_equal(strip.images[0].get_array(), split.frames[1, 2])
     high = frequency.lines[1].get_ydata()

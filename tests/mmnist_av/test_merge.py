@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from mmnist_av import writing
 from mmnist_av.dataset import open_dataset
-from mmnist_av.m3so import generate as generate_module
 from mmnist_av.m3so.generate import generate
-from mmnist_av.m3so.merge import merge
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.merge import merge
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256
 
@@ -20,7 +20,7 @@ def contents(out):
 
 @pytest.fixture(autouse=True)
 def few_clips_at_once(monkeypatch):
-    monkeypatch.setattr(generate_module, "SHARD", 2 * SPEC.clip_bytes)
+    monkeypatch.setattr(writing, "SHARD", 2 * SPEC.format.clip_bytes)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_shard_holds_its_own_clips_and_says_so(tmp_path):
 def test_a_merge_that_was_broken_off_is_gone_on_with(tmp_path, unbroken, monkeypatch):
     parts, out = shards(tmp_path), tmp_path / "new"
     with monkeypatch.context() as patch:
-        patch.setattr(generate_module, "write_truth", None)
+        patch.setattr(writing, "write_record", None)
         with pytest.raises(TypeError):
             merge(out, parts)
     with pytest.raises(InputError):
@@ -75,7 +75,7 @@ def test_shards_that_do_not_make_a_dataset_are_refused(tmp_path):
         ([one, one, three], "are both shard 1"),
         ([one, other], "is a shard of another dataset"),
         ([one, cut], "is a shard of another dataset"),
-        ([one, whole], "is no shard: it is a whole dataset"),
+        ([one, whole], "is not a shard: it is a whole dataset"),
         ([one, two, three], r"shard 2 is damaged: train/frames\.npy has changed"),
         ([one, tmp_path / "nowhere"], "is not a dataset"),
     ]:

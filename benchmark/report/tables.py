@@ -1,0 +1,221 @@
+"""Tables of results as plain data, and how terminals print them. A report's page shows the same tables.
+
+Nothing here imports torch; rich is imported where something is printed, because that takes a tenth of a second.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.catalogue import Metric, find_metric, sampling_name
+from mmnist_av.system.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich import table as rich_table
+    from rich.console import Console
+
+PLAIN_WIDTH = 140  # characters of a line of tables that are not printed on a terminal
+NOTHING = "-"  # a figure that does not exist
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A name or a figure."""
+
+    text: str = ""
+    interval: str = ""  # "[12.96, 13.44]": printed behind the figure, or below it where the table would be too wide
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: the first columns hold names, the others figures."""
+
+    header: tuple[str, ...]
+    lines: tuple[tuple[Cell, ...], ...]
+    names: int  # the number of columns of names
+    title: str = ""  # what the figures are
+    note: str = ""  # which clips they are computed from
+
+
+def metric_title(metric: Metric) -> str:
+    """Return a metric's name, unit and direction: "psnr, dB (higher is better)"."""
+    return f"{metric.name}{', ' if metric.unit else ''}{metric.unit} ({metric.better} is better)"
+
+
+def frames_in_order(frames: Iterable[str]) -> list[str]:
+    """Return the different frames of rows in the order of time, "mean" last."""
+    return sorted(set(frames), key=lambda frame: (frame == "mean", 0 if frame == "mean" else int(frame)))
+
+
+def _column_name(frame: str) -> str:
+    return frame if frame == "mean" else f"frame {frame}"
+
+
+def metric_tables(rows: "pd.DataFrame") -> list[Table]:
+    """Return one table per protocol, dataset and metric of results' rows: a line per model and sampling rule."""
+    board = [column for column in ("protocol", "fingerprint", "metric") if column in rows]
+    return [_metric_table(own) for _, own in rows.groupby(board, sort=False, dropna=False)]
+
+
+def _metric_table(rows: "pd.DataFrame") -> Table:
+    frames = frames_in_order(rows["frame"])
+    lines = []
+    for (name, sampling, k), own in rows.assign(line=_line_names(rows)).groupby(["line", "sampling", "k"], sort=False):
+        figures = {row["frame"]: figure(row) for row in own.to_dict("records")}
+        lines.append(
+            (Cell(str(name)), Cell(sampling_name(str(sampling), k)), *(figures.get(f, Cell()) for f in frames))
+        )
+    return Table(
+        header=("model", "samples", *map(_column_name, frames)),
+        lines=tuple(lines),
+        names=2,
+        title=metric_title(find_metric(rows["metric"].iloc[0])),
+        note=_note(rows),
+    )
+
+
+def _note(rows: "pd.DataFrame") -> str:
+    """Return where figures come from: "m3so, demo, dataset af6ea5a3cf04; 60 clips"."""
+    presets = " and ".join(rows["preset"].unique())
+    dataset = f", dataset {rows['fingerprint'].iloc[0][:12]}" if "fingerprint" in rows else ""
+    clips = "-".join(str(count) for count in sorted({rows["clips"].min(), rows["clips"].max()}))
+    return f"{rows['protocol'].iloc[0]}, {presets}{dataset}; {clips} clips, value [95% interval]"
+
+
+def _line_names(rows: "pd.DataFrame") -> "pd.Series":
+    """Return each row's model and, in brackets, what else differs between lines of one model (preset, seed ...)."""
+    from benchmark.scoring.rows import COLUMNS
+
+    others = [column for column in rows.columns if column not in (*COLUMNS, "fingerprint") or column == "preset"]
+    kinds = rows.groupby(["model", "sampling", "k"])[others].nunique(dropna=False)
+    varied = [column for column in others if (kinds[column] > 1).any()]
+    if not varied:
+        return rows["model"]
+    return rows["model"] + rows[varied].apply(lambda row: f" ({', '.join(f'{c} {row[c]}' for c in varied)})", axis=1)
+
+
+def figure(row: Mapping[Any, Any], digits: int | None = None) -> Cell:
+    """Return a row's value and its interval; `digits` behind the point: by default 2 with a unit, 4 without."""
+    if row["clips"] == 0:
+        return Cell(NOTHING)
+    metric = find_metric(row["metric"])
+    if digits is None or metric.unit:
+        digits = 2 if metric.unit else 4  # hundredths of a dB or px; figures without a unit are mostly below 1
+    interval = "" if metric.of == "set" else f"[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+    return Cell(f"{row['value']:.{digits}f}", interval)
+
+
+def print_all(rows: "pd.DataFrame", console: "Console | None" = None) -> None:
+    """Print one table per protocol, dataset and metric, each figure as `value [low, high]`.
+
+    On anything but a terminal the text is plain ASCII, in lines of at most PLAIN_WIDTH characters.
+    """
+    print_tables(metric_tables(rows), console)
+
+
+def show(folder: Path, console: "Console | None" = None) -> None:
+    """Print all tables of a finished run. Raises InputError where the folder has no results.csv, or a damaged one."""
+    from benchmark.scoring.rows import read_rows
+
+    path = folder / "results.csv"
+    if not path.is_file():
+        raise InputError(f"{folder} has no results.csv: name the folder of a finished run")
+    print_all(read_rows(path), console)
+
+
+def print_comparison(comparison: "pd.DataFrame", console: "Console | None" = None) -> None:
+    """Print the differences of two runs, as `benchmark.compare.compare` returns them."""
+    lines = []
+    for row in comparison.to_dict("records"):
+        names = (str(row[name]) for name in ("metric", "sampling", "frame"))
+        interval = f"{row['low']:+.4g} .. {row['high']:+.4g}"
+        figures = (f"{row['one']:.4g}", f"{row['other']:.4g}", f"{row['difference']:+.4g}", interval)
+        lines.append(tuple(map(Cell, (*names, *figures, str(row["better"])))))
+    header = ("metric", "sampling", "frame", "one", "other", "one - other", "95% interval", "better")
+    print_tables([Table(header, tuple(lines), names=3)], console)
+
+
+def print_sweep(summed: "pd.DataFrame", console: "Console | None" = None) -> None:
+    """Print figures over seeds, as `benchmark.sweep.over_seeds` returns them: one table per protocol and metric."""
+    board = ["protocol", "preset", "fingerprint", "metric"]
+    print_tables([_sweep_table(own) for _, own in summed.groupby(board, sort=False)], console)
+
+
+def _sweep_table(summed: "pd.DataFrame") -> Table:
+    first = summed.iloc[0]
+    frames = frames_in_order(summed["frame"])
+    lines = []
+    for (model, sampling, k), own in summed.groupby(["model", "sampling", "k"], sort=False):
+        names = (str(model), sampling_name(str(sampling), k), str(own["seeds"].max()))
+        figures = {row["frame"]: _over_seeds(row) for row in own.to_dict("records")}
+        lines.append(tuple(map(Cell, (*names, *(figures.get(frame, "") for frame in frames)))))
+    return Table(
+        header=("model", "samples", "seeds", *map(_column_name, frames)),
+        lines=tuple(lines),
+        names=3,
+        title=metric_title(find_metric(first["metric"])),
+        note=f"{first['protocol']}, {first['preset']}, dataset {first['fingerprint'][:12]}; "
+        "mean +- standard deviation over seeds",
+    )
+
+
+def _over_seeds(row: Mapping[Any, Any]) -> str:
+    """Return "12.3 +- 0.4"; one seed has no standard deviation."""
+    deviation = "" if row["sd"] != row["sd"] else f" +- {row['sd']:.2g}"
+    return f"{row['mean']:.4g}{deviation}"
+
+
+def list_table(header: Sequence[str], lines: Iterable[Sequence[object]], console: "Console | None" = None) -> None:
+    """Print a table of names, such as the list of all models."""
+    cells = tuple(tuple(Cell(str(text)) for text in line) for line in lines)
+    print_tables([Table(tuple(header), cells, names=len(header))], console)
+
+
+def print_tables(tables: Iterable[Table], console: "Console | None" = None) -> None:
+    """Print tables, with their titles where they have one."""
+    from rich.text import Text
+
+    console = console or wide_console()
+    for table in tables:
+        if table.title:
+            console.print(Text(f"{table.title}; {table.note}", style="bold"))
+        console.print(_for_terminal(table, console.width))
+        if table.title:
+            console.print()
+
+
+def wide_console() -> "Console":
+    """Return the terminal's console; where there is no terminal, one that writes plain text of PLAIN_WIDTH."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH, force_terminal=False, color_system=None)
+
+
+def _for_terminal(table: Table, width: int) -> "rich_table.Table":
+    """Return the table for rich: two spaces between columns, and intervals below their figures where it is narrow."""
+    from rich.box import Box
+    from rich.markup import escape
+    from rich.table import Table as RichTable
+
+    rule_below_header = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+    lines = [[_joined(cell, " ") for cell in line] for line in table.lines]
+    if sum(widths_of([table.header, *lines])) + 2 * (len(table.header) - 1) > width:
+        lines = [[_joined(cell, "\n") for cell in line] for line in table.lines]
+    drawn = RichTable(box=rule_below_header, show_edge=False, padding=(0, 1, 0, 0))
+    for number, name in enumerate(table.header):
+        drawn.add_column(escape(name), justify="left" if number < table.names else "right")
+    for line in lines:
+        drawn.add_row(*map(escape, line))
+    return drawn
+
+
+def _joined(cell: Cell, gap: str) -> str:
+    return f"{cell.text}{gap}{cell.interval}" if cell.interval else cell.text
+
+
+def widths_of(lines: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width of every column."""
+    return [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]

@@ -1,0 +1,137 @@
+"""training.csv and validation.csv of a run, read for its report."""
+
+import csv
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmark.catalogue import METRICS, SAMPLINGS, sampling_name
+from mmnist_av.system.errors import InputError
+
+if TYPE_CHECKING:
+    import pandera.pandas as pandera
+
+Columns = dict[str, NDArray[np.float64]]
+
+TRAINING = ("step", "epoch", "seconds")  # the first columns of training.csv; those after them are losses and terms
+VALIDATION = ("step", "metric", "sampling", "frame", "value", "low", "high")  # columns that validation.csv must have
+FIGURES = ("step", "value", "low", "high")  # those of VALIDATION that are numbers
+
+
+def read_training(path: Path) -> Columns:
+    """Return training.csv's steps, losses and terms by column; NaN where the player of another stage was trained.
+
+    Raises InputError with file, line and column for what is missing, not finite, or out of order.
+    """
+    if not path.stat().st_size:  # a training of 0 steps
+        return {}
+    table = _read_text(path)
+    if tuple(table.columns[: len(TRAINING)]) != TRAINING:
+        raise InputError(f"{path}, line 1: expected the columns {', '.join(TRAINING)}, found {','.join(table.columns)}")
+    _check(table, _training_schema(), path)
+    numbers = table.replace("", "nan").astype(np.float64)
+    return {str(name): numbers[name].to_numpy() for name in numbers if name not in ("epoch", "seconds")}
+
+
+def read_validation(path: Path) -> pd.DataFrame | None:
+    """Return validation.csv with numbers as numbers and one more column, samples ("mean of 10"); None for an empty one.
+
+    Raises InputError with file, line and column for what is missing or impossible.
+    """
+    if not path.stat().st_size:  # a training of 0 steps
+        return None
+    table = _read_text(path)
+    if not set(VALIDATION) <= set(table.columns):
+        expected, found = ", ".join(VALIDATION), ",".join(table.columns)
+        raise InputError(f"{path}, line 1: expected the columns {expected}, found {found}")
+    _check(table, _validation_schema(), path)
+    table = table.astype(dict.fromkeys(FIGURES, np.float64))
+    samples = table["sampling"]
+    if "k" in table:
+        samples = pd.Series([sampling_name(*row) for row in zip(samples, table["k"], strict=True)], dtype=object)
+    return table.assign(samples=samples)
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    """Return a CSV file's fields as text; InputError where a line has more or fewer fields than the first."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *lines = [*csv.reader(file, strict=True)] or [[]]
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    for number, fields in enumerate(lines, 2):
+        if len(fields) != len(header):
+            raise InputError(f"{path}, line {number}: expected {len(header)} fields, found {len(fields)}")
+    return pd.DataFrame(lines, columns=header, dtype=object)
+
+
+def _check(table: pd.DataFrame, schema: "pandera.DataFrameSchema", path: Path) -> None:
+    """Raise InputError for the first field that the schema does not allow."""
+    from pandera.errors import SchemaErrors
+
+    try:
+        schema.validate(table, lazy=True)
+    except SchemaErrors as error:
+        wrong = error.failure_cases.sort_values("index", kind="stable").iloc[0]
+        where = f"{path}, line {wrong['index'] + 2}, column {wrong['column']}"
+        raise InputError(f"{where}: expected {wrong['check']}, found '{wrong['failure_case']}'") from None
+
+
+def _training_schema() -> "pandera.DataFrameSchema":
+    import pandera.pandas as pandera  # here, because it takes half a second
+
+    finite = pandera.Check(_is_finite, element_wise=True, error="a finite number")
+    or_empty = pandera.Check(lambda text: not text or _is_finite(text), element_wise=True, error="a finite number")
+    rising = pandera.Check(_is_rising, error="a step after the step of the line before")
+    losses = rf"^(?!({'|'.join(TRAINING)})$)"
+    return pandera.DataFrameSchema(
+        {
+            "step": pandera.Column(checks=[finite, rising]),
+            "epoch": pandera.Column(checks=finite),
+            "seconds": pandera.Column(checks=finite),
+            losses: pandera.Column(checks=or_empty, regex=True, required=False),
+        }
+    )
+
+
+def _validation_schema() -> "pandera.DataFrameSchema":
+    import pandera.pandas as pandera
+
+    number = pandera.Check(_is_number, element_wise=True, error="a number")
+    finite = pandera.Check(_is_finite, element_wise=True, error="a finite number")
+    frame = pandera.Check(lambda text: text == "mean" or text.isdigit(), element_wise=True, error="a frame or 'mean'")
+    return pandera.DataFrameSchema(
+        {
+            "step": pandera.Column(checks=finite),
+            "metric": pandera.Column(checks=_one_of("metric", METRICS)),
+            "sampling": pandera.Column(checks=_one_of("sampling rule", SAMPLINGS)),
+            "frame": pandera.Column(checks=frame),
+            **{name: pandera.Column(checks=number) for name in ("value", "low", "high")},
+        }
+    )
+
+
+def _one_of(kind: str, names: Any) -> "pandera.Check":
+    import pandera.pandas as pandera
+
+    return pandera.Check(lambda column: column.isin([*names]), error=f"a {kind} of this version")
+
+
+def _is_rising(steps: pd.Series) -> pd.Series:
+    return pd.to_numeric(steps, errors="coerce").diff().fillna(1) > 0
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_finite(text: str) -> bool:
+    return _is_number(text) and math.isfinite(float(text))
