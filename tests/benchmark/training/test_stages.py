@@ -302,6 +302,16 @@ def test_an_early_stop_without_validation_is_refused(small_dataset, tmp_path):
             train(prepare(small_dataset, build(Patient), plan, tmp_path, validate))
 
 
+def test_a_stage_is_stopped_only_by_a_metric_that_scores_samples(small_dataset, tmp_path):
+    model, plan = build(Patient), TrainingPlan(8, 2, 0, eval_every=2)
+    model.stages = lambda: (Stage("only", ("autoencoder",), stop=EarlyStop("fvd", 1)),)
+    with pytest.raises(ValueError, match="stage 'only' cannot be stopped by fvd"):
+        train(prepare(small_dataset, model, plan, tmp_path, falling_scores()))
+    model.stages = lambda: (Stage("only", ("autoencoder",), stop=EarlyStop("psrn", 1)),)
+    with pytest.raises(InputError, match="did you mean psnr"):
+        train(prepare(small_dataset, model, plan, tmp_path, falling_scores()))
+
+
 # State from clip to clip
 
 
