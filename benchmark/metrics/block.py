@@ -10,6 +10,7 @@ from mmnist_av.system.errors import InputError
 
 # Units of brightness in a value of 1.0. The level k / 255 of an 8-bit picture, rounded to float32, is a whole number
 # of them.
+BLOCK = 16  # px, the side of M3SO's block and of the window that is compared with it
 BRIGHTNESS_UNITS = 255 * 2**14
 
 
@@ -19,7 +20,7 @@ def clip_block_iou(clip: TargetClip, prediction: Prediction) -> Tensor:
 
 
 @torch.no_grad()
-def block_iou(block: Tensor, prediction: Tensor, size: int = 16) -> Tensor:
+def block_iou(block: Tensor, prediction: Tensor, size: int = BLOCK) -> Tensor:
     """Return the intersection over union of the true block with the brightest window of the last predicted frame.
 
     The predicted block is the `size` x `size` window with the highest mean brightness over pixels and channels; of

@@ -88,4 +88,4 @@ class ExampleClips:
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:
     with written_whole(path) as part, part.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
