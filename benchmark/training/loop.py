@@ -173,9 +173,13 @@ def check(training: Training) -> None:
         strangers = {player for turn in stage.turns for player in turn.players} - set(stage.players)
         if strangers:
             raise ValueError(f"stage '{stage.name}' has the players {stage.players}, but turns of {sorted(strangers)}")
+        if stage.stop is not None and find_metric(stage.stop.metric).of != "sample":
+            raise ValueError(
+                f"stage '{stage.name}' cannot be stopped by {stage.stop.metric}: it does not score samples"
+            )
         if stage.stop is not None and (training.validate is None or not training.plan.eval_every):
             raise InputError(
-                f"{name} ends its stage '{stage.name}' when {find_metric(stage.stop.metric).name} on the val split "
+                f"{name} ends its stage '{stage.name}' when {stage.stop.metric} on the val split "
                 "stops improving, which needs validation: choose --eval-every 1 or more"
             )
     if model.carries_state and not isinstance(training.batches, OrderedBatches):
