@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from benchmark import run as run_module
-from benchmark import setup as setup_module
+from benchmark import setup as run_setup
 from benchmark.catalogue import PRESETS
 from benchmark.compare import compare
 from benchmark.inputs import Stream
@@ -313,7 +313,7 @@ def test_a_dataset_with_a_flipped_byte_is_refused_and_the_file_named(nb_dataset,
 
 def test_a_run_of_other_code_is_not_continued(finished, nb_dataset, tmp_path, monkeypatch):
     shutil.copytree(finished[1], tmp_path / "copy")
-    monkeypatch.setattr(setup_module.environment, "code_version", lambda model: "9.9.9")
+    monkeypatch.setattr(run_setup.environment, "code_version", lambda model: "9.9.9")
     refused("holds another run .code_version: .* go back to that code; --trained", nb_dataset, tmp_path / "copy")
 
 
@@ -497,7 +497,7 @@ def test_floors_and_references_need_no_training_clips(tmp_path):
 def test_a_run_that_continues_on_another_machine_names_both(finished, nb_dataset, tmp_path, monkeypatch):
     shutil.copytree(finished[1], tmp_path / "copy")
     here = json.loads((tmp_path / "copy/environment.json").read_text())["machine"]
-    monkeypatch.setattr(setup_module.environment, "machine", lambda device: "another machine")
+    monkeypatch.setattr(run_setup.environment, "machine", lambda device: "another machine")
     for _ in range(2):
         rows, _ = run(job(nb_dataset, tmp_path / "copy", metrics="standard"))
         assert set(rows["machine"]) == {f"{here}, then another machine"}
