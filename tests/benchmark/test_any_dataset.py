@@ -1,0 +1,125 @@
+"""Any dataset and any kind of model: colour video that is nothing like M3SO, under a protocol that is one new row."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from baselines import registry
+from benchmark.catalogue import METRICS, PROTOCOLS, Metric, Protocol
+from benchmark.job import Job
+from benchmark.report.runs import open_runs
+from benchmark.run import run
+from mmnist_av.audio_features import Spectrogram
+from mmnist_av.system.errors import InputError
+from plain_clips import make_plain
+from toys import TOYS
+
+VIDEO = Protocol(
+    name="video",
+    family="plain",
+    dataset="squares",
+    world={},
+    seen=5,
+    train_predicted=3,
+    test_predicted=7,
+    reported=(6, 12),
+    audio=Spectrogram(n_fft=512, hop=92, bins=93),
+)
+THIN = {"embedding": "16", "hidden": "16", "transformer_width": "16", "feedforward": "16"}
+LEARNED = [name for name in registry.MODELS if registry.is_trained(name)]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """Colour clips with sound: 64x64x3 at 30 fps, 44.1 kHz, 3 s, without any annotation."""
+    return make_plain(tmp_path_factory.mktemp("data") / "video")
+
+
+@pytest.fixture(scope="module")
+def with_flow(tmp_path_factory):
+    """The same kind of clips with stored flow."""
+    return make_plain(tmp_path_factory.mktemp("data") / "flow", flow=True)
+
+
+@pytest.fixture(autouse=True)
+def protocol_row(monkeypatch):
+    """The new protocol: one row."""
+    monkeypatch.setitem(PROTOCOLS, VIDEO.name, VIDEO)
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """The toy models, by name."""
+    for name, predictor in TOYS.items():
+        monkeypatch.setitem(registry.MODELS, name, registry.Model(predictor))
+
+
+def settings_of(name):
+    known = vars(registry.configure(name, {}) or object()) if hasattr(registry.find(name).predictor, "Config") else {}
+    return {key: value for key, value in THIN.items() if key in known}
+
+
+def job(dataset, out, model, **changes):
+    facts = {"samples": 2, "steps": 1, "device": "cpu", "settings": settings_of(model), "eval_every": 0}
+    return Job(model=model, protocol=VIDEO.name, data=dataset.path, out=out, **{**facts, **changes})
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_every_learned_model_trains_is_scored_and_reported_on_any_dataset(name, video, tmp_path):
+    rows, folder = run(job(video, tmp_path / name, name))
+    own = rows[rows["model"] == name]
+    assert {"psnr", "ssim", "ssim_uniform"} <= set(own["metric"])
+    assert not {"position_error", "digit_accuracy", "block_iou", "bounce_f1", "aepe"} & set(rows["metric"])
+    assert set(own[own["metric"] == "psnr"]["frame"]) == {"6", "12", "mean"}
+    assert np.isfinite(own["value"]).all()
+    assert set(rows["dataset"]) == {"squares"}
+    assert len(pd.read_csv(folder / "training.csv")) == 1
+    (opened,) = open_runs([folder])
+    assert opened.examples.target.shape == (3, 12, 3, 64, 64)
+    assert (folder / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_stages_turns_state_windows_and_flow_work_without_special_code(name, with_flow, toys, tmp_path):
+    steps = {"steps": 4, "eval_every": 2}
+    rows, folder = run(job(with_flow, tmp_path / name, name, **steps))
+    own = rows[rows["model"] == name]
+    assert set(own["steps"]) == {"4"}
+    assert np.isfinite(own[own["metric"] == "psnr"]["value"]).all()
+    assert ("aepe" in set(own["metric"])) == (name == "flow-user")
+    assert set(pd.read_csv(folder / "validation.csv")["step"]) == {2, 4}
+    again, _ = run(job(with_flow, tmp_path / "again", name, **steps))
+    pd.testing.assert_frame_equal(rows, again)
+
+
+def test_a_model_that_needs_what_the_dataset_lacks_is_refused_before_anything_is_written(video, toys, tmp_path):
+    with pytest.raises(InputError, match=r"flow-user needs flow: .* has no such annotation"):
+        run(job(video, tmp_path / "run", "flow-user"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_seen_frame_models_and_floors_that_need_one_are_left_out(video, toys, tmp_path, monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, VIDEO.name, replace(VIDEO, seen=0, reported=(1, 7)))
+    with pytest.raises(InputError, match="two-stage needs a seen frame, and protocol video shows none"):
+        run(job(video, tmp_path / "run", "two-stage"))
+    rows, folder = run(job(video, tmp_path / "sound", "audio-only"))
+    assert set(rows["model"]) == {"audio-only", "black"}
+    assert (folder / "report" / "index.html").is_file()
+
+
+def brightness(target, prediction):
+    """Return the difference in mean brightness of every frame: a metric that is one function and one row."""
+    return (prediction.mean((-3, -2, -1)) - target.mean((-3, -2, -1))).abs().double()
+
+
+def test_a_metric_is_added_by_one_row(video, tmp_path, monkeypatch):
+    row = Metric(name="brightness", function=f"{__name__}:brightness", better="lower", unit="", summary="")
+    monkeypatch.setitem(METRICS, "brightness", row)
+    rows, folder = run(job(video, tmp_path / "run", "copy-last"))
+    found = rows.query("model == 'copy-last' and metric == 'brightness' and frame == '12'")["value"].item()
+    frames = video.split("test").frames[:, :12] / 255
+    expected = np.abs(frames[:, 4].mean((1, 2, 3)) - frames[:, 11].mean((1, 2, 3))).mean()
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert "brightness" in (folder / "report" / "index.html").read_text()
