@@ -89,7 +89,7 @@ def test_tvl1_takes_the_mean_over_colours():
     ],
 )
 def test_wrong_shapes_types_and_values_are_refused(target, prediction):
-    with pytest.raises(InputError, match="flow|target"):
+    with pytest.raises(InputError, match=r"flow|target"):
         aepe(target, prediction)
 
 

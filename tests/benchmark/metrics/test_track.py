@@ -65,7 +65,7 @@ def test_pixels_of_the_block_do_not_count():
 
 
 def test_wrong_shapes_and_values_are_refused():
-    with pytest.raises(InputError, match="target .* and prediction .* expected"):
+    with pytest.raises(InputError, match=r"target .* and prediction .* expected"):
         position_error(frames(1, 1, 3, 1, 8, 8), frames(1, 2, 4, 1, 8, 8))
     with pytest.raises(InputError, match="prediction: finite floats expected"):
         position_error(frames(1, 1, 3, 1, 8, 8), frames(1, 2, 3, 1, 8, 8) * math.nan)
