@@ -4,7 +4,7 @@ Why SSIM is not a plain convolution: two 1-D depthwise convolutions (torch's con
 3.0 times the CPU time of this file's functions in float32, and 3.1 to 6.6 times in float64. That is on one core, for
 100 samples of 20 frames against one target, 48x48x1 and 64x64x3, the minimum of short runs in turns on a busy machine
 (`perf/metrics.py` measures it again). They agree with these functions to 3e-8 on random frames, but not bit for bit:
-rounded to float32, as scores are kept, 98% of `ssim_uniform` and 81% of `ssim` differ at 48x48x1, so that the results of
+rounded to float32, as scores are kept, 98% of `ssim_uniform` and 81% of `ssim` differ at 48x48x1, so that results of
 earlier runs could not be reproduced.
 """
 
@@ -197,9 +197,9 @@ def _frame_scores(
     window: the least height and width of a frame.
     """
     shape = _checked_shape(target, prediction, window)
-    wanted, predicted = (frames.reshape(-1, *frames.shape[-3:]) for frames in (target, prediction))
+    targets, predicted = (frames.reshape(-1, *frames.shape[-3:]) for frames in (target, prediction))
     positions = _frame_indices(target.shape[:-3], shape).argsort(stable=True).to(target.device)
-    pairs = _Pairs(wanted, predicted, _frame_indices(prediction.shape[:-3], shape).to(target.device)[positions])
+    pairs = _Pairs(targets, predicted, _frame_indices(prediction.shape[:-3], shape).to(target.device)[positions])
     block = (max(2, BLOCK_VALUES // target.shape[-3:].numel()), *target.shape[-3:])
     # A GPU's float32 products may be rounded to fewer bits.
     fast = fast and target.device.type == "cpu" and torch.float64 not in (target.dtype, prediction.dtype)
@@ -209,7 +209,7 @@ def _frame_scores(
         if len(doubtful):
             exact = comparison(block, torch.float64, target.device)
             for part in doubtful.split(block[0]):
-                own = wanted[part // (len(positions) // len(wanted))]
+                own = targets[part // (len(positions) // len(targets))]
                 scores[part] = _scores(_Pairs(own, predicted, pairs.order[part]), exact)
     return torch.empty_like(scores).index_copy_(0, positions, scores).reshape(shape)
 
