@@ -1,16 +1,11 @@
 """Metrics of one predicted frame against its target: PSNR, and SSIM as defined and as Sound2Sight computed it.
 
-Why SSIM is not a plain convolution: two 1-D depthwise convolutions (torch's conv2d) over stacked moments, on one core,
-100 samples of 20 frames against one target, take the following multiple of the CPU time of this file's functions, the
-minimum of short runs in turns (`perf/metrics.py` measures it again):
-
-                    48x48x1               64x64x3
-                    ssim  ssim_uniform    ssim  ssim_uniform
-    float32         2.7   2.6             2.9   2.5
-    float64         4.1   3.1             6.3   4.1
-
-They agree with these functions to 3e-8 on random frames, but not bit for bit: rounded to float32, as scores are kept,
-98% of `ssim_uniform` and 81% of `ssim` differ at 48x48x1, so that results of earlier runs could not be reproduced.
+Why SSIM is not a plain convolution: two 1-D depthwise convolutions (torch's conv2d) over stacked moments take 2.5 to
+3.0 times the CPU time of this file's functions in float32, and 3.1 to 6.6 times in float64. That is on one core, for
+100 samples of 20 frames against one target, 48x48x1 and 64x64x3, the minimum of short runs in turns on a busy machine
+(`perf/metrics.py` measures it again). They agree with these functions to 3e-8 on random frames, but not bit for bit:
+rounded to float32, as scores are kept, 98% of `ssim_uniform` and 81% of `ssim` differ at 48x48x1, so that results of
+earlier runs could not be reproduced.
 """
 
 import math
@@ -202,9 +197,9 @@ def _frame_scores(
     window: the least height and width of a frame.
     """
     shape = _checked_shape(target, prediction, window)
-    wanted, predicted = (frames.reshape(-1, *frames.shape[-3:]) for frames in (target, prediction))
+    targets, predicted = (frames.reshape(-1, *frames.shape[-3:]) for frames in (target, prediction))
     positions = _frame_indices(target.shape[:-3], shape).argsort(stable=True).to(target.device)
-    pairs = _Pairs(wanted, predicted, _frame_indices(prediction.shape[:-3], shape).to(target.device)[positions])
+    pairs = _Pairs(targets, predicted, _frame_indices(prediction.shape[:-3], shape).to(target.device)[positions])
     block = (max(2, BLOCK_VALUES // target.shape[-3:].numel()), *target.shape[-3:])
     # A GPU's float32 products may be rounded to fewer bits.
     fast = fast and target.device.type == "cpu" and torch.float64 not in (target.dtype, prediction.dtype)
@@ -214,7 +209,7 @@ def _frame_scores(
         if len(doubtful):
             exact = comparison(block, torch.float64, target.device)
             for part in doubtful.split(block[0]):
-                own = wanted[part // (len(positions) // len(wanted))]
+                own = targets[part // (len(positions) // len(targets))]
                 scores[part] = _scores(_Pairs(own, predicted, pairs.order[part]), exact)
     return torch.empty_like(scores).index_copy_(0, positions, scores).reshape(shape)
 

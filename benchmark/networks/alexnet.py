@@ -47,10 +47,10 @@ def load_lpips(backbone: Mapping[str, Tensor], device: torch.device) -> Comparis
         with full_precision(device):
             for clip in range(clips):
                 for part in torch.arange(length).split(max(1, PIXELS_AT_ONCE // (height * width))):
-                    wanted = features(target[clip, 0, part].to(device))  # once, for all samples
+                    reference = features(target[clip, 0, part].to(device))  # once, for all samples
                     for sample in range(samples):
                         predicted = features(prediction[clip, sample, part].to(device))
-                        scores[clip, sample, part] = distance(wanted, predicted)
+                        scores[clip, sample, part] = distance(reference, predicted)
         return scores
 
     return compare

@@ -8,13 +8,13 @@ import torch
 from torchvision.models import alexnet, inception_v3
 
 from baselines.predictor import ClipShape, Prediction
-from benchmark.catalogue import METRICS
+from benchmark.catalogue import METRICS, choose_metrics, find_metric
 from benchmark.metrics import fooling, frechet, load
-from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.resources import Resources, TrainingSamples, Unavailable
 from benchmark.networks import weights
 from benchmark.networks.i3d import i3d
 from benchmark.scoring.ground_truth import TargetClip
+from mmnist_av.system.errors import InputError
 
 SEEN, LENGTH, SAMPLES, SIDE = 5, 15, 3, 48
 PREDICTED = LENGTH - SEEN
@@ -101,12 +101,6 @@ def test_a_perfect_prediction_has_the_best_value_and_a_random_one_has_not(name, 
     assert (worse != best).all()
 
 
-def test_of_sets_a_perfect_prediction_has_distance_0():
-    clips = [random_clip(seed) for seed in range(frechet.LEAST)]
-    rows = torch.cat([clip.unseen[:, 0, 0].flatten(1)[:, :50] for clip in clips])
-    assert frechet_distance(rows, rows) == pytest.approx(0, abs=1e-9)
-
-
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_metrics_without_their_weights_say_how_to_get_them(name, tmp_path):
     with pytest.raises(Unavailable, match="name their folder with --weights DIR, or use --weights download"):
@@ -130,3 +124,25 @@ def test_distances_of_sets_need_clips_enough(name, resources, monkeypatch, caplo
     few = Resources(device=CPU, clips=frechet.LEAST - 1, weights=resources.weights)
     with pytest.raises(Unavailable, match="needs 16 clips or more, 15 are scored"):
         load(METRICS[name], few)
+
+
+def test_metrics_are_chosen_by_name_or_as_a_set():
+    def names(text, *annotations):
+        return [metric.name for metric in choose_metrics(text, annotations)]
+
+    of_nb = ("block_mask", "centres", "label", "events", "flow")
+    assert set(METRICS) - set(names("all", *of_nb)) == {"block_iou"}
+    assert set(names("all", *of_nb)) - set(names("standard", *of_nb)) == {"fooling_rate", "self_similarity_flow"}
+    assert names("ssim, psnr") == ["psnr", "ssim"]
+    with pytest.raises(InputError, match="unknown metric 'sim': did you mean ssim"):
+        names("psnr,sim")
+    with pytest.raises(InputError, match="--metrics block_iou: it needs block of the dataset"):
+        names("block_iou", *of_nb)
+    several_digits = names("all", "block_mask", "centres")
+    assert not {"bounce_f1", "sync_lag", "digit_accuracy", "aepe"} & set(several_digits)
+    assert "position_error" in several_digits
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest_name():
+    with pytest.raises(InputError, match="unknown metric 'sim': did you mean ssim"):
+        find_metric("sim")

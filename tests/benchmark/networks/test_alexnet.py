@@ -29,9 +29,7 @@ def compare(backbone):
 
 @pytest.fixture(scope="module")
 def package():
-    torch.manual_seed(
-        0
-    )  # it draws its backbone first, so that it equals `backbone`; the linear layers are the package's
+    torch.manual_seed(0)  # it draws its backbone first: the same as `backbone`
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return lpips.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
