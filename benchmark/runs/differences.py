@@ -12,19 +12,19 @@ def differences(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> li
     A difference inside a nested mapping is named by its path: "settings.beta: 0.1 found, 1 requested".
     """
     return [
-        f"{name}: {'nothing' if found is None else found} found, {'nothing' if wanted is None else wanted} requested"
-        for name, found, wanted in _pairs(existing, requested)
+        f"{name}: {'nothing' if found is None else found} found, {'nothing' if value is None else value} requested"
+        for name, found, value in _pairs(existing, requested)
     ]
 
 
 def _pairs(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Yield the name and both values of everything that differs, in the order of `requested`."""
     for name in {**requested, **existing}:
-        found, wanted = existing.get(name), requested.get(name)
-        if isinstance(found, Mapping) and isinstance(wanted, Mapping):
-            yield from ((f"{name}.{inner}", *values) for inner, *values in _pairs(found, wanted))
-        elif found != wanted:
-            yield name, found, wanted
+        found, value = existing.get(name), requested.get(name)
+        if isinstance(found, Mapping) and isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", *values) for inner, *values in _pairs(found, value))
+        elif found != value:
+            yield name, found, value
 
 
 def summary(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> str:

@@ -74,18 +74,23 @@ def train_two_stages(job: tuple[Path, Path, Protocol, TrainingPlan], ranks: Rank
     batches = choose_batches(model, open_dataset(dataset), protocol.train_frames, plan, ranks)
     train(Training(model, batches, protocol, plan, Compute(torch.device("cpu"), False, ranks), folder, run="run"))
     kept = all(torch.equal(value, states[0][name]) for name, value in model.encoder.state_dict().items())
-    (folder / f"rank {ranks.rank}").write_text("encoder kept" if kept else "encoder changed")
+    (folder / f"encoder {ranks.rank}").write_text("kept as the first stage left it" if kept else "changed")
 
 
-def cooperate(folder: Path, ranks: Ranks) -> None:
-    """Every rank writes what it knows of the others; then rank 0 writes a file that all read, and meets an error."""
+def cooperate(job: tuple[Path, Path, Protocol, TrainingPlan], ranks: Ranks) -> None:
+    """Train together, and write what each rank knows of the others; then rank 0 writes a file, and meets an error.
+
+    All in one function, because starting processes takes most of the time of such a test.
+    """
+    train_two_stages(job, ranks)
+    folder = job[1]
     common = sorted(ranks.in_common(["both", f"only {ranks.rank}"]))
     (folder / f"rank {ranks.rank}").write_text(f"{ranks.broadcast(ranks.rank + 7)} {' '.join(common)}")
     ranks.agree("same", compare)
     try:
         ranks.agree(f"run {ranks.rank}", compare)
     except InputError as error:
-        (folder / f"difference in {ranks.rank}").write_text(str(error))
+        (folder / f"difference {ranks.rank}").write_text(str(error))
 
     def write_or_read() -> int:
         path = folder / "written"
@@ -103,7 +108,7 @@ def cooperate(folder: Path, ranks: Ranks) -> None:
     try:
         ranks.first(fail)
     except InputError as error:
-        (folder / f"error in {ranks.rank}").write_text(str(error))
+        (folder / f"error {ranks.rank}").write_text(str(error))
         raise
 
 
