@@ -1,44 +1,38 @@
-"""Audio-only: the sound to frames by a sequence-to-sequence model, no frame seen (Sound2Sight's comparison).
+"""Audio-only: frames from audio alone by a sequence-to-sequence model, a baseline of Sound2Sight.
 
 M. Chatterjee and A. Cherian, "Sound2Sight", ECCV 2020, section 4, "Baselines", after I. Sutskever, O. Vinyals and
-Q. Le, "Sequence to Sequence Learning with Neural Networks", NeurIPS 2014. The paper says no more than that an LSTM
-generates the frames from the audio alone: sizes are Sound2Sight's, the rest is ours.
+Q. Le, "Sequence to Sequence Learning with Neural Networks", NeurIPS 2014. The paper only says that an LSTM generates
+the frames from the audio: the sizes here are Sound2Sight's, the rest is ours.
 """
 
-import math
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from baselines.layers.audio import AudioEncoder
+from baselines.layers.frame_by_frame import squared_errors, sum_over_frames
 from baselines.layers.frames import FrameDecoder
 from baselines.layers.initialisation import balance, initialise
 from baselines.layers.recurrent import Recurrent, State
-from baselines.layers.sound import AudioEncoder
 from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
-from mmnist_av.system.errors import InputError
+from baselines.settings import Count, NonNegative
+from mmnist_av.system.settings import checked
 
 
-@dataclass(frozen=True)
+@checked
 class AudioOnlyConfig:
     """Sound2Sight's values, which the paper gives for its own model only."""
 
-    embedding: int = 128  # size of an audio or frame embedding
-    hidden: int = 256  # LSTM state
-    layers: int = 2  # of either LSTM, as Sound2Sight's predictor
-    learning_rate: float = 2e-3  # Adam
-
-    def __post_init__(self) -> None:
-        for name in ("embedding", "hidden", "layers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1")
-        if not 0 <= self.learning_rate < math.inf:
-            raise InputError(f"learning_rate must be finite and not negative, {self.learning_rate} is")
+    embedding: Count = 128  # size of an audio or frame embedding
+    hidden: Count = 256  # LSTM state
+    layers: Count = 2  # of either LSTM, as in Sound2Sight's predictor
+    learning_rate: NonNegative = 2e-3  # Adam
 
 
 class AudioOnly(Predictor):
-    """Audio-only (Chatterjee and Cherian, ECCV 2020): one LSTM hears the clip, another draws it from what that kept."""
+    """Audio-only (Chatterjee and Cherian, ECCV 2020): one LSTM encodes a clip's audio, another generates its frames."""
 
     modality: ClassVar[Literal["AV", "V", "A"]] = "A"
     stochastic = False
@@ -57,19 +51,20 @@ class AudioOnly(Predictor):
         self.apply(balance)
         self.to(memory_format=torch.channels_last)
 
+    @override
     def players(self) -> dict[str, Player]:
-        """One: everything learns together."""
         return {"generator": Player(list(self.parameters()), self.config.learning_rate)}
 
+    @override
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
-        """The squared error of all frames, as none is seen: a mean over pixels, a sum over frames."""
-        error = ((self.draw(batch.audio) - batch.frames) ** 2).mean((2, 3, 4)).sum(1).mean()
+        """Return the squared error of all frames, because none is an input: a mean over pixels, a sum over frames."""
+        error = sum_over_frames(squared_errors(self.generate(batch.audio), batch.frames))
         return {"generator": Loss(error, {"mse": error})}
 
-    def draw(self, audio: Tensor) -> Tensor:
-        """The sound of whole clips (B, T, bins, columns) to their frames (B, T, C, H, W).
+    def generate(self, audio: Tensor) -> Tensor:
+        """Return the frames (B, T, C, H, W) of whole clips, given their audio features (B, T, bins, columns).
 
-        The second LSTM starts from the first's last state; its input is its own last output, at first 0.
+        The decoder LSTM starts from the encoder LSTM's last state; its input is its own last output, first 0.
         """
         clips, total = audio.shape[:2]
         embeddings = self.audio_encoder(audio.flatten(0, 1)).unflatten(0, (clips, total))
@@ -81,7 +76,11 @@ class AudioOnly(Predictor):
             outputs.append(output)
         return self.frame_decoder(torch.cat(outputs, 1).flatten(0, 1)).unflatten(0, (clips, total))
 
+    @override
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
-        """The drawn frames that were not seen, as every future; of what was seen, nothing but the number counts."""
-        frames = self.draw(context.audio)[:, context.seen :]
+        """Return the generated frames that follow the context, the same for all samples; see Predictor.predict.
+
+        Of the seen frames only their number matters.
+        """
+        frames = self.generate(context.audio)[:, context.seen :]
         return Prediction(frames[:, None].expand(-1, samples, -1, -1, -1, -1))

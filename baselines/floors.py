@@ -1,15 +1,15 @@
-"""Floors: what needs neither training nor thought, and what every learned model must clear."""
+"""Floors: trivial predictions that every learned model must beat."""
 
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
+from typing_extensions import override
 
 from baselines.predictor import ClipShape, Context, Noise, Prediction, Predictor
 
 
 class Floor(Predictor):
-    """One still frame, repeated."""
+    """Predicts one still frame, repeated."""
 
     modality: ClassVar[Literal["AV", "V", "A"]] = "V"
     stochastic = False
@@ -19,11 +19,11 @@ class Floor(Predictor):
         super().__init__()
 
     def still(self, seen: Tensor) -> Tensor:
-        """The frame to repeat: (B, F, C, H, W) -> (B, C, H, W)."""
+        """Return the frame to repeat, (B, C, H, W), given the seen frames (B, F, C, H, W)."""
         raise NotImplementedError
 
+    @override
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
-        """The still frame as every frame of every future; see Predictor.predict."""
         still = self.still(context.frames)[:, None, None]
         return Prediction(still.expand(-1, samples, context.predicted, -1, -1, -1))
 
@@ -31,23 +31,23 @@ class Floor(Predictor):
 class Black(Floor):
     """Predicts black frames."""
 
+    @override
     def still(self, seen: Tensor) -> Tensor:
-        """Black."""
-        return torch.zeros_like(seen[:, -1])
+        return seen.new_zeros(seen.shape[0], *seen.shape[2:])
 
 
 class CopyLast(Floor):
-    """Repeats the last seen frame."""
+    """Repeats the last seen frame, so the flow that it predicts is 0."""
 
     needs = frozenset({"seen"})
     predicts = frozenset({"flow"})
 
+    @override
     def still(self, seen: Tensor) -> Tensor:
-        """The last seen frame."""
         return seen[:, -1]
 
+    @override
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
-        """The last seen frame, from which nothing moves: its flow is 0."""
         frames = super().predict(context, samples, noise).frames
         return Prediction(frames, flow=frames.new_zeros(1).expand(*frames.shape[:3], 2, *frames.shape[4:]))
 
@@ -57,6 +57,6 @@ class MeanSeen(Floor):
 
     needs = frozenset({"seen"})
 
+    @override
     def still(self, seen: Tensor) -> Tensor:
-        """The mean of the seen frames."""
         return seen.mean(1)

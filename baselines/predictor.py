@@ -158,7 +158,10 @@ class Predictor(nn.Module):
     # "weights:NAME" (published weights). The harness provides it, or says why it cannot.
     needs: ClassVar[frozenset[str]] = frozenset()
     predicts: ClassVar[frozenset[str]] = frozenset()  # what its Prediction has beside frames: "flow", "variance"
-    carries_state: ClassVar[bool] = False  # whether it keeps state from clip to clip, and so is fed clips in order
+    # Whether it keeps state from clip to clip. If so it is given clips in order: in training, row i of a batch follows
+    # on row i of the batch before. The state is held in registered, persistent buffers, without gradient, whose first
+    # dimension is the number of clips: it is part of the checkpoint, so that a resumed training continues exactly.
+    carries_state: ClassVar[bool] = False
 
     def players(self) -> dict[str, Player]:
         """Return one player per optimizer, by name; none for a model that is not trained."""
@@ -191,4 +194,7 @@ class Predictor(nn.Module):
         yield self.predict(context, samples, noise)
 
     def reset(self) -> None:
-        """Forget the state that a model with `carries_state` keeps; called before the first clip of a split."""
+        """Forget the state that a model with `carries_state` keeps from clip to clip.
+
+        Called before the first clip of a split: in training before every epoch, at test before clip 0.
+        """

@@ -17,6 +17,7 @@ from baselines.bayes import BayesAV, BayesV
 from baselines.floors import Black, CopyLast, MeanSeen
 from baselines.predictor import ClipShape, Predictor
 from baselines.puq import PUQ
+from baselines.settings import parse
 from baselines.sound2sight import Sound2Sight
 from baselines.svg_lp import SVGLP
 from mmnist_av.system.errors import InputError, unknown_name
@@ -24,11 +25,11 @@ from mmnist_av.system.errors import InputError, unknown_name
 
 @dataclass(frozen=True)
 class Model:
-    """One row of the registry: a Predictor class, and the settings that the name stands for."""
+    """One model of the registry: a Predictor class, and the settings that the model's name fixes."""
 
     predictor: type[Predictor]
     settings: Mapping[str, Any] = field(default_factory=dict)  # fixed: --set cannot change them
-    about: str = ""  # what an ablation leaves out, and the paper's table that has it
+    about: str = ""  # what an ablation changes, and the paper's table that has it
     modality: str = ""  # what the model is given (AV, V or A); empty: as its class says
 
     def __post_init__(self) -> None:
@@ -44,7 +45,7 @@ MODELS: dict[str, Model] = {
     "sound2sight": Model(Sound2Sight),
     "sound2sight-no-audio": Model(
         Sound2Sight,
-        settings={"hears": False},
+        settings={"use_audio": False},
         about="without audio in the generator and the discriminator (Tables 1 and 2, Ours - No audio)",
         modality="V",
     ),
@@ -99,20 +100,22 @@ def models() -> dict[str, Model]:
 
 
 def load(entry: EntryPoint) -> Model:
-    """Return a third party's model; InputError if it cannot be loaded or its name is taken."""
+    """Return a third party's model; InputError if it cannot be loaded or has the name of another model."""
     if entry.name in MODELS:
-        raise InputError(f"the package that offers '{entry.value}' calls it {entry.name}, a name that is taken")
+        raise InputError(
+            f"entry point {ENTRY_POINTS} of '{entry.value}': the name {entry.name} belongs to another model, rename it"
+        )
     try:
-        found = entry.load()
-    except Exception as error:  # whatever that package does
+        loaded = entry.load()
+    except Exception as error:  # importing a third party's package may raise anything
         raise InputError(f"model '{entry.name}' ({entry.value}) cannot be loaded: {error!r}") from error
-    predictor = found.predictor if isinstance(found, Model) else found
+    predictor = loaded.predictor if isinstance(loaded, Model) else loaded
     if not (isinstance(predictor, type) and issubclass(predictor, Predictor)):
         raise InputError(f"model '{entry.name}' ({entry.value}) is not a class that derives from Predictor")
     missing = [name for name in ("modality", "stochastic", "paper") if not hasattr(predictor, name)]
     if missing:
-        raise InputError(f"model '{entry.name}' ({entry.value}) does not state its {', '.join(missing)}: see Predictor")
-    return found if isinstance(found, Model) else Model(predictor)
+        raise InputError(f"model '{entry.name}' ({entry.value}) does not define {', '.join(missing)}: see Predictor")
+    return loaded if isinstance(loaded, Model) else Model(predictor)
 
 
 def names() -> set[str]:
@@ -121,7 +124,7 @@ def names() -> set[str]:
 
 
 def find(name: str) -> Model:
-    """Return the model called `name`; InputError with the nearest names if there is none."""
+    """Return the model called `name`; InputError with the nearest names if no model has that name."""
     if name in MODELS:
         return MODELS[name]
     offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
@@ -137,38 +140,42 @@ def configure(name: str, settings: Mapping[str, str]) -> Any:
     """
     model = find(name)
     config_type = getattr(model.predictor, "Config", None)
-    fields = {} if config_type is None else {field.name: field for field in dataclasses.fields(config_type)}
-    values = {}
-    for key, text in settings.items():
-        if not fields:
-            raise InputError(f"model '{name}' has no settings, so --set {key}={text} means nothing")
-        if key not in fields:
-            raise unknown_name(f"setting of {name}", key, fields)
-        if key in model.settings:
-            fixed = str(model.settings[key]).lower()
-            raise InputError(f"--set {key}={text}: {name} is the model whose {key} is {fixed}: take another --model")
-        kind = type(fields[key].default)
-        if kind not in (bool, int, float, str):
-            raise InputError(f"--set {key}={text}: {name}'s {key} is no number, word, true or false by default")
-        values[key] = parse(key, text, kind)
-    return None if config_type is None else config_type(**{**values, **model.settings})
-
-
-def parse(key: str, text: str, kind: type) -> Any:
-    """Return `text` as a value of `kind` (bool, int, float or str)."""
-    if kind is bool:
-        truth = {"true": True, "false": False}
-        if text.lower() not in truth:
-            raise InputError(f"--set {key}={text}: must be true or false")
-        return truth[text.lower()]
+    if config_type is None:
+        for key, text in settings.items():
+            raise InputError(f"--set {key}={text}: model '{name}' has no settings, so leave --set out")
+        return None
+    default = config_type(**model.settings)
+    values = {key: parse(key, text, type_of_setting(name, default, key, text)) for key, text in settings.items()}
     try:
-        return kind(text)
-    except ValueError as error:
-        raise InputError(f"--set {key}={text}: must be {'a whole' if kind is int else 'a'} number") from error
+        return config_type(**{**model.settings, **values})
+    except InputError:
+        raise
+    except ValueError as error:  # of a third party's config, by pydantic or by hand
+        raise InputError(f"settings of {name}: {' '.join(str(error).split())}") from error
+
+
+def type_of_setting(name: str, default: Any, key: str, text: str) -> type:
+    """Return the type (bool, int, float or str) of the setting `key` of the model `name`, whose config is `default`.
+
+    Raises InputError for a setting that does not exist, or that `--set key=text` cannot change.
+    """
+    fields = [field.name for field in dataclasses.fields(default)]
+    if key not in fields:
+        raise unknown_name(f"setting of {name}", key, fields)
+    if key in find(name).settings:
+        fixed = str(getattr(default, key)).lower()
+        raise InputError(f"--set {key}={text}: {name} is the model whose {key} is {fixed}, so choose another --model")
+    kind = type(getattr(default, key))
+    if kind not in (bool, int, float, str):
+        raise InputError(
+            f"--set {key}={text}: the default of {name}'s {key} is not a number, text, true or false, "
+            "so only Python code can change it"
+        )
+    return kind
 
 
 def is_trained(name: str) -> bool:
-    """Return whether the model learns anything."""
+    """Return whether the model is trained."""
     return find(name).predictor.players is not Predictor.players
 
 
@@ -177,13 +184,19 @@ def build(
 ) -> Predictor:
     """Return the model called `name` for clips of `shape`, initialised from torch's global generator.
 
-    config: what `configure` returned; None: the defaults.
+    config: as `configure` returns it; None: the defaults.
     weights: the state dicts of the published weights that the model needs, by name.
     """
     predictor = find(name).predictor
     config = configure(name, {}) if config is None else config
     arguments = [] if config is None else [config]
-    needed = {need.removeprefix("weights:") for need in predictor.needs if need.startswith("weights:")}
+    needed = weights_needed(name)
     if needed:
         return predictor(shape, *arguments, weights={each: (weights or {})[each] for each in needed})
     return predictor(shape, *arguments)
+
+
+def weights_needed(name: str) -> list[str]:
+    """Return the names of the published weights that the model called `name` needs."""
+    kind = "weights:"
+    return sorted(need.removeprefix(kind) for need in find(name).predictor.needs if need.startswith(kind))

@@ -1,112 +1,91 @@
 """Sound2Sight: audio and a few seen frames to future frames.
 
 M. Chatterjee and A. Cherian, "Sound2Sight: Generating Visual Dynamics from Sound and Context", ECCV 2020.
-Equations 4 to 7 and Tables 1 and 2 are numbered as in its arXiv preprint, figure 5 as in ECCV's version, section E.5,
-figure 9 and Table 11 are the supplement's. Where the released code departs from the paper, the paper is the default;
-the departures that are settings say "released". Errors are means over pixels, as released, where eq. 5 has a sum: the
-paper's beta and gamma only make sense against a mean.
+Equations 4 to 7 and Tables 1 and 2 are numbered as in its arXiv preprint, figure 5 as in ECCV's version; section E.5,
+figure 9 and Table 11 are in the supplement. Where the released code differs from the paper, the paper is the default;
+differences that are settings say "released". Errors are means over pixels, as in the release, where eq. 5 has a sum:
+the paper's beta and gamma only make sense against a mean.
 
-Indices: t counts frames from 0; frames 0 .. F-1 are seen. Position t-1 of a sequence of "steps" is about frame t.
+Indices: t counts frames from 0; frames 0 .. F-1 are seen, T frames are in a clip. Tensors over "steps" have T-1
+positions: position t-1 is about the prediction of frame t.
 """
 
-import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
+from baselines.layers.audio import AudioEncoder
+from baselines.layers.frame_by_frame import FrameByFrame, squared_errors, sum_over_frames
 from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.initialisation import balance, initialise
-from baselines.layers.normalisation import gently
-from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent
-from baselines.layers.sound import AudioEncoder
+from baselines.layers.normalisation import scaled_momentum
+from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent, repeat_state
 from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
+from baselines.settings import Count, NonNegative, Probability, WholeNumber
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.settings import checked
 
-REAL, FAKE = 1, 0
-Past = tuple[Any, Any]  # what a causal encoder and an LSTM need to go on: a pair of tensors each, or None
+REAL, FAKE = 1, 0  # the discriminator's classes
+Cache = tuple[Tensor, Tensor]  # of a causal encoder: what it keeps of earlier positions, N first
 
 
-@dataclass(frozen=True)
+@checked
 class Sound2SightConfig:
-    """The paper's values (section 4, "Implementation Details") and what it leaves open."""
+    """The paper's values (section 4, "Implementation Details"), and choices for what it leaves open."""
 
-    embedding: int = 128  # size of a frame or audio embedding (paper)
-    latent: int = 10  # size of z (paper)
-    hidden: int = 256  # LSTM state (paper)
-    transformer_width: int = 256  # released code; the paper gives no width
-    heads: int = 4  # attention heads (paper)
-    feedforward: int = 128  # transformer feed-forward layer (paper)
-    position_dropout: float = 0.2  # after the position encoding (released code)
-    attention_dropout: float = 0.1  # inside the transformer layer (released code)
-    history: int = 2  # R: real frames before the judged one that the discriminator sees (paper); k = 1, no look-ahead
-    learning_rate: float = 2e-3  # Adam, generator (paper)
-    disc_learning_rate: float = 2e-3  # Adam, discriminator (paper); released: 2.5e-3
-    transformer_rate: float = 0.1  # of learning_rate, what transformers learn at (ours: see README.md); 1: the paper
-    beta: float = 1e-4  # weight of the KL (paper), against a mean over pixels and a sum over z
-    gamma: float = 1e-4  # weight of the adversarial loss (paper)
-    gamma_epochs: int = 300  # gamma grows tenfold every so many epochs (paper)
-    warm_start_epochs: int = 1  # epochs before the adversarial loss counts (released code; the paper is silent)
-    z_train: str = "prior"  # whose z is decoded in training: prior (eq. 5 and release) or posterior
-    score_seen: bool = False  # eq. 5 also over seen frames (released, which judges them too); the paper: unseen only
-    adversarial: str = "paper"  # paper: eq. 6 and 7; released: weighted terms, non-saturating generator
-    mismatched_audio: str = "time"  # time: another moment of the clip (eq. 6); clip: another clip's audio (released)
-    init: str = "balanced"  # of the generator, and of z's variance (see balance); released; the paper is silent
-    train_disc_encoders: bool = True  # False: the discriminator's encoders never learn (released)
-    # what the paper's ablations take away; each is a model of its own name, too (see the end of this file)
-    hears: bool = True  # False: neither the generator nor the discriminator has any sound
-    encoder: str = "transformer"  # of what was seen and heard; lstm: LSTMs as wide as the embeddings (figure 5a)
+    embedding: Count = 128  # size of a frame or audio embedding (paper)
+    latent: Count = 10  # size of z (paper)
+    hidden: Count = 256  # LSTM state (paper)
+    transformer_width: Count = 256  # released code; the paper gives no width
+    heads: Count = 4  # attention heads (paper)
+    feedforward: Count = 128  # transformer feed-forward layer (paper)
+    position_dropout: Probability = 0.2  # after the position encoding (released code)
+    attention_dropout: Probability = 0.1  # inside the transformer layer (released code)
+    history: Count = 2  # R: true frames before the judged one in the discriminator's window (paper); k = 1: none after
+    learning_rate: NonNegative = 2e-3  # Adam, generator (paper)
+    disc_learning_rate: NonNegative = 2e-3  # Adam, discriminator (paper); released: 2.5e-3
+    transformer_rate: NonNegative = 0.1  # factor of learning_rate for transformers (ours: see README.md); 1: the paper
+    beta: NonNegative = 1e-4  # weight of the KL (paper), against a mean over pixels and a sum over z
+    gamma: NonNegative = 1e-4  # weight of the adversarial loss (paper)
+    gamma_epochs: Count = 300  # gamma grows tenfold every so many epochs (paper)
+    warm_start_epochs: WholeNumber = 1  # first epochs, without adversarial loss (released code; the paper has no word)
+    z_train: Literal["prior", "posterior"] = "prior"  # the z decoded in training: the prior's (eq. 5 and release)
+    score_seen: bool = False  # True: eq. 5 over seen frames, too (released); the paper: unseen ones only
+    adversarial: Literal["paper", "released"] = "paper"  # eq. 6 and 7; released: weighted terms, non-saturating
+    mismatched_audio: Literal["time", "clip"] = "time"  # of another moment (eq. 6), or of another clip (released)
+    init: Literal["balanced", "released"] = "balanced"  # of the generator's weights and z's variance: see balance
+    train_disc_encoders: bool = True  # False: the discriminator's encoders are never updated (released)
+    # what the paper's ablations leave out; each ablation is a model in baselines/registry.py
+    use_audio: bool = True  # False: neither the generator nor the discriminator is given audio
+    encoder: Literal["transformer", "lstm"] = "transformer"  # lstm: LSTMs as wide as the embeddings (figure 5a)
     posterior: bool = True  # False: no posterior, so no KL
-    discriminator: str = "full"  # no-aa: without eq. 6's alignment; no-aa-md: D_std alone; none
-    feed_back_from: int = 0  # the epoch from which half the batches feed predictions back (Table 11: 100); 0: never
+    # no-aa: without eq. 6's audio alignment; no-aa-md: single frames only (D_std)
+    discriminator: Literal["full", "no-aa", "no-aa-md", "none"] = "full"
+    feed_back_from: WholeNumber = 0  # epoch from which half the batches feed predictions back (Table 11: 100); 0: none
 
-    def __post_init__(self) -> None:
-        choices = {
-            "encoder": ("transformer", "lstm"),
-            "discriminator": ("full", "no-aa", "no-aa-md", "none"),
-            "z_train": ("prior", "posterior"),
-            "adversarial": ("paper", "released"),
-            "mismatched_audio": ("time", "clip"),
-            "init": ("balanced", "released"),
-        }
-        for name, valid in choices.items():
-            if getattr(self, name) not in valid:
-                raise InputError(f"{name} must be one of {', '.join(valid)}, not '{getattr(self, name)}'")
-        for name, value in vars(self).items():
-            if isinstance(value, int | float) and not 0 <= value < math.inf:
-                raise InputError(f"{name} must be finite and not negative, {value} is")
-        sizes = (
-            "embedding",
-            "latent",
-            "hidden",
-            "transformer_width",
-            "heads",
-            "feedforward",
-            "history",
-            "gamma_epochs",
-        )
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1")
-        for name in ("position_dropout", "attention_dropout"):
-            if getattr(self, name) >= 1:
-                raise InputError(f"{name} must be below 1, not {getattr(self, name)}")
+    @model_validator(mode="after")
+    def check_combinations(self) -> Self:
+        """Raise ValueError for settings that do not go together."""
         if self.transformer_width % (2 * self.heads):
-            raise InputError(
-                f"transformer_width {self.transformer_width} is not a multiple of twice heads, {self.heads}"
+            raise ValueError(
+                f"transformer_width must be a multiple of 2 x heads, {2 * self.heads}, not {self.transformer_width}"
             )
         if self.z_train == "posterior" and not self.posterior:
-            raise InputError("z_train=posterior needs a posterior: set posterior=true")
+            raise ValueError("z_train=posterior needs a posterior: set posterior=true")
         if self.feed_back_from and self.score_seen:
-            raise InputError("feed_back_from predicts unseen frames from one another: it needs score_seen=false")
+            raise ValueError(f"feed_back_from={self.feed_back_from} trains on unseen frames only: set score_seen=false")
+        return self
 
     @property
     def alignment(self) -> bool:
-        """Whether the discriminator judges the alignment of sound and frames (AA)."""
-        return self.discriminator == "full" and self.hears
+        """Whether the discriminator judges the alignment of audio and frames (AA)."""
+        return self.discriminator == "full" and self.use_audio
 
     @property
     def motion(self) -> bool:
@@ -114,18 +93,18 @@ class Sound2SightConfig:
         return self.discriminator in ("full", "no-aa")
 
     @property
-    def modalities(self) -> int:
-        """Embeddings that come together in a step: of frame and sound, or of the frame alone."""
-        return 2 if self.hears else 1
+    def joint_embedding(self) -> int:
+        """The size of a frame's embedding and its audio's together; of the frame's alone without audio."""
+        return 2 * self.embedding if self.use_audio else self.embedding
 
 
 # ------------------------------------------------------------------------------------- the stochastic network
 
 
 class CausalTransformer(nn.Module):
-    """A transformer encoder whose output at position t has seen inputs 0 .. t only (section 3, eq. 4).
+    """A transformer encoder whose output at position t depends on inputs 0 .. t only (section 3, eq. 4).
 
-    One post-norm layer, as "Implementation Details" has it (the method section speaks of four).
+    It has one post-norm layer, as "Implementation Details" says (the method section says four).
     """
 
     def __init__(self, config: Sound2SightConfig) -> None:
@@ -147,257 +126,263 @@ class CausalTransformer(nn.Module):
         self.narrow = nn.Linear(width, config.embedding)
 
     def positions(self, first: int, count: int, device: torch.device) -> Tensor:
-        """Sinusoidal position encodings of `count` positions from `first` on: (count, width)."""
+        """Return the sinusoidal encodings of `count` positions, starting at `first`: (count, width)."""
         position = torch.arange(first, first + count, device=device, dtype=torch.float32)[:, None]
         frequency = 10000.0 ** (-torch.arange(0, self.width, 2, device=device, dtype=torch.float32) / self.width)
         angle = position * frequency
         return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
 
-    def forward(self, embeddings: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple]:
-        """Encode (N, n, embedding), the positions after `past`; returns the same shape, and the past for the next call.
+    @override
+    def forward(self, embeddings: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
+        """Return the outputs (N, n, embedding) for embeddings (N, n, embedding), and the cache for the next call.
 
-        past: keys and values (N, heads, positions so far, width / heads) of an earlier call; then n must be 1.
+        cache: keys and values (N, heads, earlier positions, width / heads) that an earlier call returned; the
+        embeddings follow those positions, and n must be 1.
         """
-        first = 0 if past is None else past[0].shape[2]
+        first = 0 if cache is None else cache[0].shape[2]
         wide = functional.leaky_relu(self.widen(embeddings), 0.01) * self.width**0.5
         inputs = self.position_dropout(wide + self.positions(first, embeddings.shape[1], embeddings.device))
-        attended, past = self.attend(inputs, past)
+        attended, cache = self.attend(inputs, cache)
         hidden = self.attention_norm(inputs + functional.dropout(attended, self.dropout, self.training))
-        fed = functional.dropout(self.feedforward(hidden), self.dropout, self.training)
-        return torch.tanh(self.narrow(self.feedforward_norm(hidden + fed))), past
+        outputs = functional.dropout(self.feedforward(hidden), self.dropout, self.training)
+        return torch.tanh(self.narrow(self.feedforward_norm(hidden + outputs))), cache
 
-    def attend(self, inputs: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Causal multi-head self-attention over inputs (N, n, width) and the past."""
+    def attend(self, inputs: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
+        """Return causal multi-head self-attention over inputs (N, n, width) and the cache, and the extended cache."""
         split = self.attention_in(inputs).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = split.unbind(0)
-        if past is not None:
-            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        if cache is not None:
+            key, value = torch.cat([cache[0], key], 2), torch.cat([cache[1], value], 2)
         dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=past is None)
+        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=cache is None)
         return self.attention_out(mixed.transpose(1, 2).flatten(2)), (key, value)
 
 
 class CausalLSTM(nn.Module):
-    """What figure 5a puts in a transformer's place: an LSTM as wide as the embeddings."""
+    """The LSTM that replaces a transformer in figure 5a; it is as wide as the embeddings."""
 
     def __init__(self, config: Sound2SightConfig) -> None:
         super().__init__()
         self.lstm = nn.LSTM(config.embedding, config.embedding, batch_first=True)
 
-    def forward(self, embeddings: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple]:
-        """Encode (N, n, embedding), the positions after `past`; returns the same shape, and the past for the next call.
+    @override
+    def forward(self, embeddings: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
+        """Return the outputs (N, n, embedding) for embeddings (N, n, embedding), and the cache for the next call.
 
-        past: hidden and cell (N, 1, embedding) of an earlier call.
+        cache: hidden and cell state (N, 1, embedding) that an earlier call returned.
         """
-        state = None if past is None else tuple(each.transpose(0, 1).contiguous() for each in past)
-        hidden, state = self.lstm(embeddings, state)
-        return hidden, tuple(each.transpose(0, 1) for each in state)
+        state = None if cache is None else tuple(each.transpose(0, 1).contiguous() for each in cache)
+        outputs, (hidden, cell) = self.lstm(embeddings, state)
+        return outputs, (hidden.transpose(0, 1), cell.transpose(0, 1))
 
 
 def initialise_attention(module: nn.Module) -> None:
-    """Attention's packed projection begins as torch's own does: Xavier's."""
+    """Initialise a transformer's packed projection of queries, keys and values as torch's own: Xavier."""
     if isinstance(module, CausalTransformer):
         nn.init.xavier_uniform_(module.attention_in.weight)
 
 
-# ---------------------------------------------------------------------------------------------- the players
+# ---------------------------------------------------------------------------------------------- the generator
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the generator makes of a batch in training."""
+    """The generator's predictions for a batch in training, and the distributions of their z."""
 
-    frames: Tensor  # (B, predicted, C, H, W): the predictions of frames first_scored .. T-1
-    prior: Gaussian  # of the same frames
-    posterior: Gaussian | None  # of the same frames, where there is one
+    frames: Tensor  # (B, n, C, H, W): predictions of frames first_scored .. T-1
+    prior: Gaussian  # (B, n, latent), of the same frames
+    posterior: Gaussian | None  # of the same frames; None for a model without posterior
 
 
-class Generator(nn.Module):
+class Generator(FrameByFrame):
     """The prediction network and the multimodal stochastic network."""
 
     def __init__(self, config: Sound2SightConfig, shape: ClipShape) -> None:
         super().__init__()
         self.config = config
         encoder = CausalTransformer if config.encoder == "transformer" else CausalLSTM
-        joint = config.modalities * config.embedding
         self.frame_encoder = FrameEncoder(shape.frame, config.embedding)
         self.frame_decoder = FrameDecoder(shape.frame, config.embedding)
-        if config.hears:
+        if config.use_audio:
             self.audio_encoder = AudioEncoder(shape.audio, config.embedding)
             self.audio_transformer = encoder(config)
         self.prior_transformer = encoder(config)
-        self.prior_lstm = LatentLSTM(joint, config.hidden, config.latent)
+        self.prior_lstm = LatentLSTM(config.joint_embedding, config.hidden, config.latent)
         if config.posterior:
             self.posterior_transformer = encoder(config)
-            self.posterior_lstm = LatentLSTM(joint, config.hidden, config.latent)
+            self.posterior_lstm = LatentLSTM(config.joint_embedding, config.hidden, config.latent)
         self.predictor = Recurrent(config.embedding + config.latent, config.hidden, layers=2)
         self.leave_predictor = nn.Linear(config.hidden, config.embedding)
 
-    def encode_frames(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, n, C, H, W) -> embeddings (B, n, embedding) and skips (B, n, ...)."""
-        embeddings, skips = self.frame_encoder(frames.flatten(0, 1))
-        return embeddings.unflatten(0, frames.shape[:2]), [skip.unflatten(0, frames.shape[:2]) for skip in skips]
-
     def encode_audio(self, audio: Tensor) -> Tensor:
-        """O^A: (B, T, bins, columns) -> (B, T, embedding); position t has heard frames 0 .. t. Deaf: of width 0."""
-        if not self.config.hears:
+        """Return O^A of audio features (B, T, bins, columns): (B, T, embedding), position t from frames 0 .. t.
+
+        Without audio the embeddings have size 0.
+        """
+        if not self.config.use_audio:
             return audio.new_zeros(*audio.shape[:2], 0)
         embeddings = self.audio_encoder(audio.flatten(0, 1)).unflatten(0, audio.shape[:2])
         return self.audio_transformer(embeddings)[0]
 
-    def infer_prior(self, frames: Tensor, heard: Tensor, past: Past = (None, None)) -> tuple[Gaussian, Past]:
-        """p(z): embeddings of frames (N, n, embedding), and O^A of the frames after each -> n distributions.
+    def infer_prior(self, frames: Tensor, audio: Tensor, caches: Any = (None, None)) -> tuple[Gaussian, Any]:
+        """Return p(z) of the n frames that follow the given ones, and the caches for the next call.
 
-        past: of the transformer and the LSTM, as an earlier call returned it.
+        frames: embeddings (N, n, embedding); audio: O^A of the frame after each, (N, n, embedding).
+        caches: of the transformer and of the LSTM, as an earlier call returned them.
         """
-        watched, of_transformer = self.prior_transformer(frames, past[0])
-        prior, of_lstm = self.prior_lstm(torch.cat([watched, heard], -1), past[1])
-        return prior, (of_transformer, of_lstm)
+        encoded, transformer_cache = self.prior_transformer(frames, caches[0])
+        prior, lstm_state = self.prior_lstm(torch.cat([encoded, audio], -1), caches[1])
+        return prior, (transformer_cache, lstm_state)
 
-    def infer_posterior(self, frames: Tensor, heard: Tensor) -> Gaussian | None:
-        """q(z) of steps 1 .. T-1: embeddings of all frames (B, T, embedding), O^A of frames 1 .. T-1."""
+    def infer_posterior(self, frames: Tensor, audio: Tensor) -> Gaussian | None:
+        """Return q(z) of frames 1 .. T-1; None for a model without posterior.
+
+        frames: embeddings of all frames (B, T, embedding); audio: O^A of frames 1 .. T-1.
+        """
         if not self.config.posterior:
             return None
-        watched, _ = self.posterior_transformer(frames)
-        return self.posterior_lstm(torch.cat([watched[:, 1:], heard], -1))[0]
+        encoded, _ = self.posterior_transformer(frames)
+        return self.posterior_lstm(torch.cat([encoded[:, 1:], audio], -1))[0]
 
     def reconstruct(self, batch: Batch, first_scored: int, feed_back: bool = False) -> Reconstruction:
-        """Predict every frame of the batch from the frame before it: the true one, or if fed back the predicted one.
+        """Return the predictions of frames `first_scored` .. T-1 of a batch, each from the frame before it.
 
-        See Reconstruction. The posterior always sees the true frames.
+        feed_back: where True, an unseen frame is predicted from predictions instead of true frames. The posterior
+        always has the true frames.
         """
-        heard = self.encode_audio(batch.audio)[:, 1:]
-        unseen = batch.frames.shape[1] - batch.seen
-        with gently(self, passes=unseen if feed_back else 1):  # of the frame encoder, and of the decoder
+        audio = self.encode_audio(batch.audio)[:, 1:]
+        total = batch.frames.shape[1]
+        # fed back, the encoder and the decoder process one batch per unseen frame
+        with scaled_momentum(self, batches=total - batch.seen if feed_back else 1):
             frames, skips = self.encode_frames(batch.frames)
-            halves = self.frame_decoder.of_steps(skips, first_scored, frames.shape[1] - 1, batch.seen - 1)
-            posterior = self.infer_posterior(frames, heard)
-            noise = torch.randn(*heard.shape[:2], self.config.latent, device=frames.device)
-            drawn = posterior.sample(noise) if posterior is not None and self.config.z_train == "posterior" else None
+            skips = self.frame_decoder.convolve_skips_of_steps(skips, first_scored, total - 1, batch.seen - 1)
+            posterior = self.infer_posterior(frames, audio)
+            noise = torch.randn(*audio.shape[:2], self.config.latent, device=frames.device)
+            posterior_z = None
+            if posterior is not None and self.config.z_train == "posterior":
+                posterior_z = posterior.sample(noise)
             if feed_back:
-                decoded, prior = self.roll_out(frames[:, : batch.seen], heard, halves, noise, drawn)
+                predicted, prior = self.predict_unseen(frames[:, : batch.seen], audio, skips, noise, posterior_z)
             else:
-                prior, _ = self.infer_prior(frames[:, :-1], heard)
-                z = prior.sample(noise) if drawn is None else drawn
-                hidden, _ = self.predictor(torch.cat([frames[:, :-1], z], -1))
-                decoded = self.decode(hidden[:, first_scored - 1 :], halves)
+                prior, _ = self.infer_prior(frames[:, :-1], audio)
+                z = prior.sample(noise) if posterior_z is None else posterior_z
+                predicted = self.decode_after_each(frames[:, :-1], z, first_scored, skips)
         scored = slice(first_scored - 1, None)
-        return Reconstruction(decoded, prior[:, scored], None if posterior is None else posterior[:, scored])
+        return Reconstruction(predicted, prior[:, scored], None if posterior is None else posterior[:, scored])
 
-    def decode(self, hidden: Tensor, halves: list[Tensor]) -> Tensor:
-        """The predictor's hidden states (N, n, hidden) to frames (N, n, C, H, W)."""
-        outputs = torch.tanh(self.leave_predictor(hidden))
-        return self.frame_decoder(outputs.flatten(0, 1), halves).unflatten(0, outputs.shape[:2])
-
-    def roll_out(
-        self, frames: Tensor, heard: Tensor, halves: list[Tensor], noise: Tensor, drawn: Tensor | None = None
+    def predict_unseen(
+        self, frames: Tensor, audio: Tensor, skips: list[Tensor], noise: Tensor, posterior_z: Tensor | None = None
     ) -> tuple[Tensor, Gaussian]:
-        """Predict frame after frame, each from the prediction before it.
+        """Return samples (B * K, T - F, C, H, W) of the unseen frames, each from its prediction before, and p(z).
 
-        frames: embeddings of the F seen ones, (B, F, embedding); heard: O^A of frames 1 .. T-1, (B, T-1, embedding);
-        halves: the B clips' skips; noise: of `samples` futures a clip, (B * samples, T-1, latent); drawn: their z,
-        where it is not the prior's. Returns predictions (B * samples, T - F, C, H, W), and the prior of all steps.
+        frames: embeddings of the F seen frames, (B, F, embedding); audio: O^A of frames 1 .. T-1, (B, T-1, embedding);
+        skips: convolved, of the B clips; noise: of K samples a clip, (B * K, T-1, latent); posterior_z: z of frames
+        1 .. T-1 for K = 1, None to sample them from p(z). The p(z) are those of frames 1 .. T-1 of every sample.
 
-        What was seen and heard is encoded once a clip and shared by its futures.
+        The context is encoded once a clip and shared by the clip's K samples.
         """
-        given, samples = frames.shape[1], len(noise) // len(frames)
-        prior, (of_transformer, of_lstm) = self.infer_prior(frames, heard[:, :given])
-        # from here on, one row a future
-        frames, heard, mean, log_variance = (
-            each.repeat_interleave(samples, 0) for each in (frames, heard, prior.mean, prior.log_variance)
-        )
-        past = (
-            tuple(each.repeat_interleave(samples, 0) for each in of_transformer),
-            tuple(each.repeat_interleave(samples, 1) for each in of_lstm),
-        )
-        prior = Gaussian(mean, log_variance)
-        z = prior.sample(noise[:, :given]) if drawn is None else drawn[:, :given]
-        hidden, state = self.predictor(torch.cat([frames, z], -1))
-        priors, predicted = [prior], [self.decode(hidden[:, -1:], halves)]
-        for t in range(given, noise.shape[1]):
-            frame = self.frame_encoder(predicted[-1][:, -1])[0][:, None]
-            prior, past = self.infer_prior(frame, heard[:, t : t + 1], past)
-            z = prior.sample(noise[:, t : t + 1]) if drawn is None else drawn[:, t : t + 1]
-            hidden, state = self.predictor(torch.cat([frame, z], -1), state)
+        seen, samples = frames.shape[1], len(noise) // len(frames)
+        prior, (cache, lstm_state) = self.infer_prior(frames, audio[:, :seen])
+        # from here on, one row a sample
+        prior = prior.repeat_interleave(samples)
+        frames, audio = frames.repeat_interleave(samples, 0), audio.repeat_interleave(samples, 0)
+        caches = tuple(each.repeat_interleave(samples, 0) for each in cache), repeat_state(lstm_state, samples)
+        priors = [prior]
+
+        def next_z(frame: Tensor, t: int) -> Tensor:
+            nonlocal caches
+            prior, caches = self.infer_prior(frame, audio[:, t : t + 1], caches)
             priors.append(prior)
-            predicted.append(self.decode(hidden, halves))
-        return torch.cat(predicted, 1), Gaussian.cat(priors)
+            return prior.sample(noise[:, t : t + 1]) if posterior_z is None else posterior_z[:, t : t + 1]
+
+        z = prior.sample(noise[:, :seen]) if posterior_z is None else posterior_z[:, :seen]
+        predicted = self.roll_out(frames, z, next_z, skips, last=noise.shape[1])
+        return predicted, Gaussian.cat(priors)
+
+
+# ------------------------------------------------------------------------------------------ the discriminator
 
 
 class Discriminator(nn.Module):
-    """The multimodal discriminator: D_std judges a frame, D a window of R frames and the judged one, with sound."""
+    """The multimodal discriminator: D_std judges single frames, D judges windows of R + 1 frames with their audio."""
 
     def __init__(self, config: Sound2SightConfig, shape: ClipShape) -> None:
         super().__init__()
         self.config = config
         self.frame_encoder = FrameEncoder(shape.frame, config.embedding)
         if config.motion:
-            if config.hears:
+            if config.use_audio:
                 self.audio_encoder = AudioEncoder(shape.audio, config.embedding)
-            self.recurrent = Recurrent(config.modalities * config.embedding, config.hidden, layers=1)
+            self.recurrent = Recurrent(config.joint_embedding, config.hidden, layers=1)
             self.leave_recurrent = nn.Linear(config.hidden, 2)
         self.standard = nn.Linear(config.embedding, 2)
 
     def encode_frames(self, frames: Tensor) -> Tensor:
-        """(B, n, C, H, W) -> (B, n, embedding)."""
+        """Return embeddings (B, n, embedding) of frames (B, n, C, H, W)."""
         return self.frame_encoder(frames.flatten(0, 1))[0].unflatten(0, frames.shape[:2])
 
     def encode_audio(self, audio: Tensor) -> Tensor:
-        """(B, n, bins, columns) -> (B, n, embedding); of width 0 where nothing is heard."""
-        if not self.config.hears:
+        """Return embeddings (B, n, embedding) of audio features (B, n, bins, columns); of size 0 without audio."""
+        if not self.config.use_audio:
             return audio.new_zeros(*audio.shape[:2], 0)
         return self.audio_encoder(audio.flatten(0, 1)).unflatten(0, audio.shape[:2])
 
     def judge_windows(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """D: windows (B, n, R + 1, embedding) of frames and of audio -> logits (B * n, 2) within [-1, 1]."""
+        """Return D's logits (B * n, 2), within [-1, 1], on windows (B, n, R + 1, embedding) of frames and of audio."""
         hidden, _ = self.recurrent(torch.cat([frames, audio], -1).flatten(0, 1))
         return torch.tanh(self.leave_recurrent(hidden[:, -1]).float())
 
     def judge_frames(self, frames: Tensor) -> Tensor:
-        """D_std: embeddings (B, n, embedding) -> logits (B * n, 2)."""
+        """Return D_std's logits (B * n, 2) on embeddings (B, n, embedding)."""
         return self.standard(frames.flatten(0, 1)).float()
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """The discriminator's logits (B * n, 2) on the terms of eq. 6; None: a term that it does not have."""
+class DiscriminatorLogits:
+    """The discriminator's logits (B * n, 2) for the terms of eq. 6; None for a term that an ablation leaves out."""
 
     real: Tensor  # D_std on true frames
     fake: Tensor  # D_std on generated frames
-    real_motion: Tensor | None = None  # D, true window with its own audio
-    fake_motion: Tensor | None = None  # D, generated frame in a true window with its own audio
-    real_mismatch: Tensor | None = None  # D, true window with other audio
-    fake_mismatch: Tensor | None = None  # D, generated frame with other audio
+    real_motion: Tensor | None = None  # D on a true window with its own audio
+    fake_motion: Tensor | None = None  # D on a generated frame in a true window with its own audio
+    real_mismatch: Tensor | None = None  # D on a true window with mismatched audio
+    fake_mismatch: Tensor | None = None  # D on a generated frame in a true window with mismatched audio
 
 
 def label_loss(logits: Tensor, label: int) -> Tensor:
-    """-log p(label): the cross entropy, mean over judged frames."""
+    """Return -log p(label), the cross entropy, as a mean over judged frames."""
     return functional.cross_entropy(logits, logits.new_full((len(logits),), label, dtype=torch.long))
 
 
-def label_losses(label: int, *verdicts: Tensor | None) -> Tensor:
-    """The sum of the label's losses over those of the verdicts that there are."""
-    losses = [label_loss(logits, label) for logits in verdicts if logits is not None]
+def label_losses(label: int, *logits: Tensor | None) -> Tensor:
+    """Return the sum of the label's losses over those `logits` that are not None; 0 where all are."""
+    losses = [label_loss(each, label) for each in logits if each is not None]
     return torch.stack(losses).sum() if losses else torch.zeros(())
 
 
-def discriminator_loss(verdicts: Verdicts, form: str) -> Tensor:
-    """L_adv: eq. 6 per judged frame, or the released weights."""
-    real = label_losses(REAL, verdicts.real, verdicts.real_motion)
-    fake = label_losses(FAKE, verdicts.fake, verdicts.fake_motion)
-    mismatch = label_losses(FAKE, verdicts.real_mismatch, verdicts.fake_mismatch)
+def discriminator_loss(logits: DiscriminatorLogits, form: str) -> Tensor:
+    """Return L_adv per judged frame: eq. 6 (form "paper"), or the terms with the released weights ("released")."""
+    real = label_losses(REAL, logits.real, logits.real_motion)
+    fake = label_losses(FAKE, logits.fake, logits.fake_motion)
+    mismatch = label_losses(FAKE, logits.real_mismatch, logits.fake_mismatch)
     return real / 2 + (fake + mismatch) / 8 if form == "released" else real + fake + mismatch
 
 
-def adversarial_loss(verdicts: Verdicts, form: str) -> Tensor:
-    """What gamma weighs in the generator's loss: eq. 7's -L_adv (its part that the generator moves), or the release."""
-    judged = (verdicts.fake, verdicts.fake_motion, verdicts.fake_mismatch)
-    return label_losses(REAL, *judged) / 3 if form == "released" else -label_losses(FAKE, *judged)
+def adversarial_loss(logits: DiscriminatorLogits, form: str) -> Tensor:
+    """Return the adversarial part of the generator's loss, which gamma multiplies, per judged frame.
+
+    form "paper": eq. 7's -L_adv, those terms that depend on the generator; "released": the non-saturating loss.
+    """
+    generated = (logits.fake, logits.fake_motion, logits.fake_mismatch)
+    return label_losses(REAL, *generated) / 3 if form == "released" else -label_losses(FAKE, *generated)
 
 
 def windows(sequence: Tensor, length: int) -> Tensor:
-    """All runs of `length` neighbours: (B, n, d) -> (B, n - length + 1, length, d)."""
+    """Return all windows of `length` consecutive steps: (B, n, d) -> (B, n - length + 1, length, d)."""
     return sequence.unfold(1, length, 1).transpose(2, 3)
+
+
+# -------------------------------------------------------------------------------------------------- the model
 
 
 class Sound2Sight(Predictor):
@@ -406,6 +391,7 @@ class Sound2Sight(Predictor):
     modality: ClassVar[Literal["AV", "V", "A"]] = "AV"
     stochastic = True
     paper = "Chatterjee and Cherian, ECCV 2020"
+    needs = frozenset({"seen"})
     Config: ClassVar[type[Sound2SightConfig]] = Sound2SightConfig
 
     def __init__(self, shape: ClipShape, config: Sound2SightConfig | None = None) -> None:
@@ -420,109 +406,116 @@ class Sound2Sight(Predictor):
             self.generator.apply(balance)
         self.to(memory_format=torch.channels_last)
 
+    @override
     def players(self) -> dict[str, Player]:
-        """The generator, and the discriminator against it, if there is one."""
         players = {"generator": self.generator_player(list(self.generator.parameters()))}
         if self.config.discriminator != "none":
-            learn = self.config.train_disc_encoders
-            judged = [p for name, p in self.discriminator.named_parameters() if learn or "encoder" not in name]
-            players["discriminator"] = Player(judged, self.config.disc_learning_rate)
+            train_all = self.config.train_disc_encoders
+            trained = [p for name, p in self.discriminator.named_parameters() if train_all or "encoder" not in name]
+            players["discriminator"] = Player(trained, self.config.disc_learning_rate)
         return players
 
     def generator_player(self, parameters: list[nn.Parameter], clip_norm: float | None = None) -> Player:
-        """Who moves the generator: at the paper's rate, its transformers at `transformer_rate` of that."""
+        """Return the player that updates `parameters`, the generator's transformers at their own learning rate."""
         transformers = [each for each in self.generator.modules() if isinstance(each, CausalTransformer)]
         slower = [parameter for each in transformers for parameter in each.parameters()]
         scaled = {self.config.transformer_rate: slower} if slower else {}
         return Player(parameters, self.config.learning_rate, clip_norm=clip_norm, scaled=scaled)
 
     def gamma(self, epoch: int) -> float:
-        """The weight of the adversarial loss: none in the warm start, then tenfold every `gamma_epochs` epochs."""
+        """Return the weight of the adversarial loss: 0 in the warm start, then tenfold every `gamma_epochs` epochs."""
         config = self.config
         return 0.0 if epoch < config.warm_start_epochs else config.gamma * 10.0 ** (epoch // config.gamma_epochs)
 
+    @override
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
-        """Eq. 5 to 7; sums over frames, means over clips, pixels and judged frames."""
+        """Return the losses of eq. 5 to 7: sums over frames, means over clips, pixels and judged frames."""
         first_scored = 1 if self.config.score_seen else batch.seen
-        made = self.generator.reconstruct(batch, first_scored, self.feeds_back(batch, progress))
-        terms, weighed = self.variational(made, batch.frames[:, first_scored:])
+        reconstruction = self.generator.reconstruct(batch, first_scored, self.feeds_back(batch, progress))
+        terms, variational = self.variational_loss(reconstruction, batch.frames[:, first_scored:])
         if self.config.discriminator == "none":
-            return {"generator": Loss(weighed, terms)}
-        verdicts = self.judge(batch, made.frames[:, batch.seen - first_scored :])
-        judged = len(verdicts.fake) // len(batch.frames)
-        adversarial = judged * adversarial_loss(verdicts, self.config.adversarial)
-        against = judged * discriminator_loss(verdicts, self.config.adversarial)
-        generator = weighed + self.gamma(progress.epoch) * adversarial
+            return {"generator": Loss(variational, terms)}
+        logits = self.discriminate(batch, reconstruction.frames[:, batch.seen - first_scored :])
+        judged = len(logits.fake) // len(batch.frames)  # frames of a clip
+        adversarial = judged * adversarial_loss(logits, self.config.adversarial)
         return {
-            "generator": Loss(generator, {**terms, "adversarial": adversarial}),
-            "discriminator": Loss(against),
+            "generator": Loss(
+                variational + self.gamma(progress.epoch) * adversarial, {**terms, "adversarial": adversarial}
+            ),
+            "discriminator": Loss(judged * discriminator_loss(logits, self.config.adversarial)),
         }
 
     def feeds_back(self, batch: Batch, progress: Progress) -> bool:
-        """Whether this batch is predicted from its own predictions: a coin a step decides, late enough in training.
+        """Return whether this batch is predicted from predictions: from `feed_back_from` on, half the steps are.
 
-        The coin is the step's, so that it falls alike for all processes that share a batch. Raises InputError for a
-        single clip, whose codes batch norm could not tell from their mean.
+        A coin keyed by the step decides, so that all processes that share a batch decide alike. Raises InputError for
+        a batch of one clip: a batch norm of one clip's embedding, one frame at a time, would return a constant.
         """
         start = self.config.feed_back_from
         if start and len(batch.frames) < 2:
             raise InputError("feed_back_from needs two clips a process and step: train on fewer --devices")
         return 0 < start <= progress.epoch and bool(np.random.default_rng(progress.step).random() < 0.5)
 
-    def variational(self, made: Reconstruction, truth: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """L_V (eq. 5): its terms, and their weighted sum."""
-        error = ((made.frames - truth) ** 2).mean((2, 3, 4)).sum(1).mean()
-        if made.posterior is None:
+    def variational_loss(self, reconstruction: Reconstruction, target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the terms of L_V (eq. 5), and their weighted sum; target: the true frames (B, n, C, H, W)."""
+        error = sum_over_frames(squared_errors(reconstruction.frames, target))
+        if reconstruction.posterior is None:
             return {"mse": error}, error
-        kl = made.posterior.kl(made.prior).sum(1).mean()
+        kl = sum_over_frames(reconstruction.posterior.kl(reconstruction.prior))
         return {"mse": error, "kl": kl}, error + self.config.beta * kl
 
-    def judge(self, batch: Batch, fakes: Tensor) -> Verdicts:
-        """Every verdict of eq. 6 on the unseen frames; the R frames before the judged one are always true.
+    def discriminate(self, batch: Batch, generated: Tensor) -> DiscriminatorLogits:
+        """Return the discriminator's logits on the unseen frames; the R frames before a judged frame are true ones.
 
-        Where fewer than R frames are seen, judging starts at the first frame with R before it. Raises InputError
-        where there is none, or no audio to mismatch.
+        generated: the predictions of all unseen frames, (B, T - F, C, H, W). Where fewer than R frames are seen, the
+        first frame with R frames before it is the first that is judged. Raises InputError where no frame has R frames
+        before it, or where there is no mismatched audio.
         """
         history = self.config.history if self.config.motion else 0
         if batch.frames.shape[1] <= history:
-            raise InputError(f"history {history} leaves no frame to judge in clips of {batch.frames.shape[1]}")
+            raise InputError(f"history={history} leaves no frame to judge in clips of {batch.frames.shape[1]} frames")
         first = max(batch.seen, history)
         real = self.discriminator.encode_frames(batch.frames[:, first - history :])
-        fake = self.discriminator.encode_frames(fakes[:, first - batch.seen :])
-        verdicts = Verdicts(self.discriminator.judge_frames(real[:, history:]), self.discriminator.judge_frames(fake))
+        fake = self.discriminator.encode_frames(generated[:, first - batch.seen :])
+        judge_frames, judge_windows = self.discriminator.judge_frames, self.discriminator.judge_windows
+        logits = DiscriminatorLogits(judge_frames(real[:, history:]), judge_frames(fake))
         if not self.config.motion:
-            return verdicts
-        judge = self.discriminator.judge_windows
+            return logits
         audio = windows(self.discriminator.encode_audio(batch.audio[:, first - history :]), history + 1)
-        real_windows = windows(real, history + 1)
-        fake_windows = torch.cat([real_windows[:, :, :-1], fake[:, :, None]], dim=2)
-        verdicts = replace(verdicts, real_motion=judge(real_windows, audio), fake_motion=judge(fake_windows, audio))
+        real = windows(real, history + 1)
+        fake = torch.cat([real[:, :, :-1], fake[:, :, None]], dim=2)
+        logits = replace(logits, real_motion=judge_windows(real, audio), fake_motion=judge_windows(fake, audio))
         if not self.config.alignment:
-            return verdicts
-        other = self.mismatched(audio)
-        return replace(verdicts, real_mismatch=judge(real_windows, other), fake_mismatch=judge(fake_windows, other))
+            return logits
+        other = self.mismatch(audio)
+        return replace(logits, real_mismatch=judge_windows(real, other), fake_mismatch=judge_windows(fake, other))
 
-    def mismatched(self, audio: Tensor) -> Tensor:
-        """Audio windows (B, n, R + 1, d) that do not belong: of another moment t' != t, or of another clip."""
+    def mismatch(self, audio: Tensor) -> Tensor:
+        """Return mismatched audio for windows (B, n, R + 1, d): of another moment t' != t, or of another clip."""
         clips, count = audio.shape[:2]
         if (clips if self.config.mismatched_audio == "clip" else count) < 2:
-            raise InputError(f"there is no other {self.config.mismatched_audio} to take mismatched_audio from")
+            what, number = ("clips a batch", clips) if self.config.mismatched_audio == "clip" else ("windows", count)
+            raise InputError(f"mismatched_audio={self.config.mismatched_audio} needs two {what} or more, not {number}")
         if self.config.mismatched_audio == "clip":
             return audio.roll(1, dims=0)
         shift = torch.randint(1, count, (clips, count), device=audio.device)
         moment = (torch.arange(count, device=audio.device) + shift) % count
         return audio[torch.arange(clips, device=audio.device)[:, None], moment]
 
+    @override
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
-        """Futures, frame by frame, z from the prior; see Predictor.predict."""
-        return Prediction(self.foresee(context, samples, noise)[0])
+        return Prediction(self.sample_frames(context, samples, noise)[0])
 
-    def foresee(self, context: Context, samples: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Futures (B, samples, T - F, C, H, W) and the prior's log variances (B, samples, T - F, latent)."""
-        made, seen, audio, given = self.generator, context.frames, context.audio, context.seen
-        z_noise = noise.normal(audio.shape[1] - 1, self.config.latent).flatten(0, 1)
-        frames, skips = made.encode_frames(seen)
-        halves = made.frame_decoder.of_steps(skips, given, audio.shape[1] - 1, given - 1)
-        predicted, prior = made.roll_out(frames, made.encode_audio(audio)[:, 1:], halves, z_noise)
-        rows = len(seen), samples
-        return predicted.unflatten(0, rows), prior.log_variance[:, given - 1 :].unflatten(0, rows)
+    def sample_frames(self, context: Context, samples: int, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return K = `samples` samples of the unseen frames, (B, K, P, C, H, W), with z from the prior.
+
+        The second tensor holds the priors' log variances, (B, K, P, latent).
+        """
+        generator, seen, total = self.generator, context.seen, context.audio.shape[1]
+        z_noise = noise.normal(total - 1, self.config.latent).flatten(0, 1)
+        frames, skips = generator.encode_frames(context.frames)
+        skips = generator.frame_decoder.convolve_skips([skip[:, -1] for skip in skips])
+        audio = generator.encode_audio(context.audio)[:, 1:]
+        predicted, prior = generator.predict_unseen(frames, audio, skips, z_noise)
+        log_variance = prior.log_variance[:, seen - 1 :]
+        return predicted.unflatten(0, (-1, samples)), log_variance.unflatten(0, (-1, samples))

@@ -1,55 +1,48 @@
-"""SVG-LP: seen frames to future frames, by a latent a frame from a learned prior; it hears nothing.
+"""SVG-LP: seen frames to future frames, with a latent z per frame from a learned prior; it uses no audio.
 
-E. Denton and R. Fergus, "Stochastic Video Generation with a Learned Prior", ICML 2018. That paper has no 48 px: there
-the encoder and decoder are Sound2Sight's. Where released code and paper part, settings say "released".
+E. Denton and R. Fergus, "Stochastic Video Generation with a Learned Prior", ICML 2018. That paper has no frames of
+48 px: their encoder and decoder are Sound2Sight's. Where the released code differs from the paper, settings say
+"released".
 
-Indices: t counts frames from 0; frames 0 .. F-1 are seen. Position t-1 of a sequence of "steps" is about frame t.
+Indices: t counts frames from 0; frames 0 .. F-1 are seen, T frames are in a clip. Tensors over "steps" have T-1
+positions: position t-1 is about the prediction of frame t.
 """
 
-import math
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from baselines.layers.frame_by_frame import FrameByFrame, squared_errors, sum_over_frames
 from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.initialisation import balance, initialise
-from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent
+from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent, repeat_state
 from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
-from mmnist_av.system.errors import InputError
+from baselines.settings import Count, NonNegative
+from mmnist_av.system.settings import checked
 
 
-@dataclass(frozen=True)
+@checked
 class SVGLPConfig:
-    """The values for Moving MNIST (paper and released code), here for every dataset (ours)."""
+    """The values for Moving MNIST (paper and released code), here used for every dataset (ours)."""
 
-    embedding: int = 128  # size of a frame's embedding
-    latent: int = 10  # size of z
-    hidden: int = 256  # LSTM state
-    learning_rate: float = 2e-3  # Adam
-    beta: float = 1e-4  # weight of the KL, against a mean over pixels and a sum over z
-    skips: str = "last"  # from the last seen frame; released: from the one before it
-    init: str = "balanced"  # of weights and of z's variance, as Sound2Sight's (see layers.initialisation); or released
-
-    def __post_init__(self) -> None:
-        for name, valid in {"skips": ("last", "released"), "init": ("balanced", "released")}.items():
-            if getattr(self, name) not in valid:
-                raise InputError(f"{name} must be one of {', '.join(valid)}, not '{getattr(self, name)}'")
-        for name in ("embedding", "latent", "hidden"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1")
-        for name in ("learning_rate", "beta"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be finite and not negative, {getattr(self, name)} is")
+    embedding: Count = 128  # size of a frame's embedding
+    latent: Count = 10  # size of z
+    hidden: Count = 256  # LSTM state
+    learning_rate: NonNegative = 2e-3  # Adam
+    beta: NonNegative = 1e-4  # weight of the KL, against a mean over pixels and a sum over z
+    skips: Literal["last", "released"] = "last"  # of unseen frames: the last seen frame's; released: of the one before
+    init: Literal["balanced", "released"] = "balanced"  # of weights and of z's variance, as Sound2Sight's: see balance
 
 
-class SVGLP(Predictor):
+class SVGLP(FrameByFrame, Predictor):
     """SVG-LP (Denton and Fergus, ICML 2018): a VAE over frames with a learned prior."""
 
     modality: ClassVar[Literal["AV", "V", "A"]] = "V"
     stochastic = True
     paper = "Denton and Fergus, ICML 2018"
+    needs = frozenset({"seen"})
     Config: ClassVar[type[SVGLPConfig]] = SVGLPConfig
 
     def __init__(self, shape: ClipShape, config: SVGLPConfig | None = None) -> None:
@@ -66,58 +59,54 @@ class SVGLP(Predictor):
             self.apply(balance)
         self.to(memory_format=torch.channels_last)
 
+    @override
     def players(self) -> dict[str, Player]:
-        """One: everything learns together."""
         return {"generator": Player(list(self.parameters()), self.config.learning_rate)}
 
+    @override
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
-        """Squared error plus beta KL(posterior || prior); sums over all frames but the first, seen ones included."""
-        frames, skips = self.encode(batch.frames)
-        halves = self.frame_decoder.of_steps(skips, 1, frames.shape[1] - 1, self.source(batch.seen))
+        """Return the squared error plus beta KL(posterior || prior), summed over all frames but the first.
+
+        The seen frames are included. Every frame is predicted from the true frame before it.
+        """
+        frames, skips = self.encode_frames(batch.frames)
+        source = self.skip_source(batch.seen)
+        skips = self.frame_decoder.convolve_skips_of_steps(skips, 1, frames.shape[1] - 1, source)
         posterior, _ = self.posterior(frames[:, 1:])
         prior, _ = self.prior(frames[:, :-1])
         z = posterior.sample(torch.randn_like(posterior.mean))
-        hidden, _ = self.predictor(torch.cat([frames[:, :-1], z], -1))
-        error = ((self.decode(hidden, halves) - batch.frames[:, 1:]) ** 2).mean((2, 3, 4)).sum(1).mean()
-        kl = posterior.kl(prior).sum(1).mean()
+        predicted = self.decode_after_each(frames[:, :-1], z, 1, skips)
+        error = sum_over_frames(squared_errors(predicted, batch.frames[:, 1:]))
+        kl = sum_over_frames(posterior.kl(prior))
         return {"generator": Loss(error + self.config.beta * kl, {"mse": error, "kl": kl})}
 
-    def source(self, seen: int) -> int:
-        """The frame whose skips all unseen frames are drawn with; a seen one's come from the frame before it."""
+    def skip_source(self, seen: int) -> int:
+        """Return the frame whose skips all predictions of unseen frames have."""
         return seen - 1 if self.config.skips == "last" else max(seen - 2, 0)
 
-    def encode(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, n, C, H, W) -> embeddings (B, n, embedding) and skips (B, n, ...)."""
-        embeddings, skips = self.frame_encoder(frames.flatten(0, 1))
-        return embeddings.unflatten(0, frames.shape[:2]), [skip.unflatten(0, frames.shape[:2]) for skip in skips]
-
-    def decode(self, hidden: Tensor, halves: list[Tensor]) -> Tensor:
-        """The predictor's hidden states (N, n, hidden) to frames (N, n, C, H, W)."""
-        outputs = torch.tanh(self.leave_predictor(hidden))
-        return self.frame_decoder(outputs.flatten(0, 1), halves).unflatten(0, outputs.shape[:2])
-
+    @override
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
-        """Futures, frame by frame: z from the posterior where a frame is seen, else from the prior."""
-        seen, total = context.frames, context.audio.shape[1]
-        clips, given = seen.shape[:2]
+        """Return samples, with z from the posterior for seen frames and from the prior for unseen ones.
+
+        See Predictor.predict.
+        """
+        seen, total = context.seen, context.audio.shape[1]
         z_noise = noise.normal(total - 1, self.config.latent).flatten(0, 1)
-        frames, skips = self.encode(seen)
-        halves = self.frame_decoder.of_steps(skips, given, total - 1, self.source(given))
+        frames, skips = self.encode_frames(context.frames)
+        source = self.skip_source(seen)
+        skips = self.frame_decoder.convolve_skips([skip[:, source] for skip in skips])
         prior, prior_state = self.prior(frames)
-        drawn = prior[:, -1:]
-        if given > 1:
-            drawn = Gaussian.cat([self.posterior(frames[:, 1:])[0], drawn])
-        # from here on, one row a future
-        mean, log_variance, frames = (
-            each.repeat_interleave(samples, 0) for each in (drawn.mean, drawn.log_variance, frames)
-        )
-        prior_state = tuple(each.repeat_interleave(samples, 1) for each in prior_state)
-        z = Gaussian(mean, log_variance).sample(z_noise[:, :given])
-        hidden, state = self.predictor(torch.cat([frames, z], -1))
-        predicted = [self.decode(hidden[:, -1:], halves)]
-        for t in range(given, total - 1):
-            frame = self.frame_encoder(predicted[-1][:, -1])[0][:, None]
+        z = prior[:, -1:]  # of frame F, the first unseen one
+        if seen > 1:
+            z = Gaussian.cat([self.posterior(frames[:, 1:])[0], z])
+        # from here on, one row a sample
+        frames, prior_state = frames.repeat_interleave(samples, 0), repeat_state(prior_state, samples)
+
+        def next_z(frame: Tensor, t: int) -> Tensor:
+            nonlocal prior_state
             prior, prior_state = self.prior(frame, prior_state)
-            hidden, state = self.predictor(torch.cat([frame, prior.sample(z_noise[:, t : t + 1])], -1), state)
-            predicted.append(self.decode(hidden, halves))
-        return Prediction(torch.cat(predicted, 1).unflatten(0, (clips, samples)))
+            return prior.sample(z_noise[:, t : t + 1])
+
+        first_z = z.repeat_interleave(samples).sample(z_noise[:, :seen])
+        predicted = self.roll_out(frames, first_z, next_z, skips, last=total - 1)
+        return Prediction(predicted.unflatten(0, (-1, samples)))

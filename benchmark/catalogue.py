@@ -88,9 +88,7 @@ class Protocol:
 
 def _with_mismatch(*rows: Protocol) -> tuple[Protocol, ...]:
     """Return every protocol, and behind it the one with another clip's sound (Sound2Sight, supplement, Table 11)."""
-    return tuple(
-        each for row in rows for each in (row, replace(row, name=f"{row.name}{MISMATCH}", mismatched=True))
-    )
+    return tuple(each for row in rows for each in (row, replace(row, name=f"{row.name}{MISMATCH}", mismatched=True)))
 
 
 _M3SO_NB = Protocol(
@@ -288,7 +286,7 @@ METRICS = {
             unit="",
             highest=1,
             standard=False,
-            summary="share of windows of 3 frames with sound that a trained judge takes for real, Sound2Sight's Table 8",
+            summary="share of windows of 3 frames with sound that a judge takes for real, Sound2Sight's Table 8",
         ),
         Metric(
             name="aepe",

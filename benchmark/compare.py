@@ -1,6 +1,7 @@
 """Two runs on the same clips: by how much one is better, with paired intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,74 +9,92 @@ import numpy as np
 import pandas as pd
 
 from baselines import registry
-from benchmark import protocols
-from benchmark.metrics import METRICS
-from benchmark.runs.folder import check_same, read_facts
+from benchmark.catalogue import METRICS, Metric, Protocol, find_protocol
+from benchmark.external import PRESET as EXTERNAL
+from benchmark.runs.folder import check_comparable, read_config
 from benchmark.runs.seal import check_seal
-from benchmark.scoring import scores as scoring
-from benchmark.scoring.rows import Floats, reported
+from benchmark.scoring.rows import Floats, report_frames
+from benchmark.scoring.scores import read_scores, samplings
 from benchmark.scoring.statistics import mean_over_clips, paired_interval
 from mmnist_av.system.errors import InputError
 
 
-def compare(one: Path, other: Path) -> pd.DataFrame:
-    """The differences `one - other` of two runs' models, a row a metric, sampling and reported frame.
+@dataclass(frozen=True)
+class Difference:
+    """One row of a comparison."""
 
-    Columns: metric, sampling, frame, one, other (means over clips), difference, low, high (its paired 95% bootstrap
-    interval), better (which of the two; neither where the interval holds 0). Raises InputError where the runs do not
-    compare: other clips or protocol. Rules whose figures depend on K (the best of K, the mean of K frames) are left
-    out where K differs. A metric that one of them was not scored with is left out.
+    metric: str
+    sampling: str
+    frame: str
+    one: float  # means over the clips that have a value in both runs
+    other: float
+    difference: float  # one - other
+    low: float  # of the difference's paired 95% bootstrap interval
+    high: float
+    better: str  # "one", "other", or "neither" where the interval contains 0
+
+
+def compare(one: Path, other: Path) -> pd.DataFrame:
+    """Return the differences between the models of two runs: a row per metric, sampling and reported frame.
+
+    The columns are the fields of Difference. Raises InputError where the runs do not compare: other clips or another
+    protocol. Left out are sampling rules whose figures depend on K, where K differs, and metrics that only one of the
+    runs was scored with.
     """
     for folder in (one, other):
         check_seal(folder)
-    facts = [read_facts(folder) for folder in (one, other)]
-    check_same(one, facts[0], other, facts[1])
-    protocol = protocols.find(facts[0]["protocol"])
+    configs = [read_config(folder) for folder in (one, other)]
+    check_comparable(one, configs[0], other, configs[1])
+    protocol = find_protocol(configs[0]["protocol"])
     scores = [
-        scoring.read_all(folder / "scores.npz")[fact["model"]] for folder, fact in zip((one, other), facts, strict=True)
+        read_scores(folder / "scores.npz")[config["model"]]
+        for folder, config in zip((one, other), configs, strict=True)
     ]
-    frames = range(protocol.seen + 1, protocol.test_frames + 1)
-    rows: list[tuple] = []
-    shared = (name for name in protocol.metrics if all(name in score for score in scores))
-    for metric in (name for name in shared if METRICS[name].of != "set"):  # a distance of sets has no value a clip
-        found = [agreeing(scoring.samplings(score, metric)) for score in scores]
-        for sampling in found[0]:
-            if sampling not in found[1]:
-                continue
-            if sampling not in ("mean", "pairs") and len({number_of(fact) for fact in facts} - {None}) > 1:
-                continue
-            columns = [reported(metric, each[sampling], frames, (*protocol.reported, "mean")) for each in found]
-            rows += differences(metric, sampling, columns[0][0], columns[0][1], columns[1][1])
+    same_k = len({samples_of(config) for config in configs} - {None}) <= 1
+    rows: list[Difference] = []
+    for metric in METRICS.values():
+        if metric.of == "set" or not all(metric.name in each for each in scores):
+            continue  # a distance of sets has no value per clip
+        first, second = (of_deterministic(samplings(each, metric.name)) for each in scores)
+        for sampling in first:
+            if sampling in second and (same_k or sampling in ("mean", "pairs")):
+                rows += differences(metric, sampling, protocol, first[sampling], second[sampling])
     if not rows:
         raise InputError(f"{one} and {other} have no sampling in common")
-    return pd.DataFrame(
-        rows, columns=["metric", "sampling", "frame", "one", "other", "difference", "low", "high", "better"]
-    )
+    return pd.DataFrame([asdict(row) for row in rows])
 
 
-def number_of(facts: Mapping[str, Any]) -> int | None:
-    """K of a run; None where all futures of its model agree (of an outside model with one future, it is taken so)."""
-    if facts["preset"] == "outside":
-        return None if facts["samples"] == 1 else facts["samples"]
-    return facts["samples"] if registry.find(facts["model"]).predictor.stochastic else None
+def samples_of(config: Mapping[str, Any]) -> int | None:
+    """Return K of a run; None for a deterministic model. An external model with one sample counts as such."""
+    if config["preset"] == EXTERNAL:
+        return None if config["samples"] == 1 else config["samples"]
+    return config["samples"] if registry.find(config["model"]).predictor.stochastic else None
 
 
-def agreeing(found: Mapping[str, Floats]) -> Mapping[str, Floats]:
-    """The samplings of a metric; a deterministic model's only one under every mean, as all its futures agree."""
-    return {"mean": found["single"], "mean_frame": found["single"]} if "single" in found else found
+def of_deterministic(rules: Mapping[str, Floats]) -> Mapping[str, Floats]:
+    """Return a deterministic model's single sample under both rules for means, as all its samples agree."""
+    return {"mean": rules["single"], "mean_frame": rules["single"]} if "single" in rules else rules
 
 
-def differences(metric: str, sampling: str, names: list[str], one: Floats, other: Floats) -> list[tuple]:
-    """A row a column of `one` and `other`, (clips, columns) each."""
-    interval = paired_interval(one, other)
-    both = ~np.isnan(one - other)
-    rows = []
-    for number, name in enumerate(names):
+def differences(metric: Metric, sampling: str, protocol: Protocol, one: Floats, other: Floats) -> Iterator[Difference]:
+    """Yield the differences between two models' (clips, frames) of one metric and sampling, per reported frame."""
+    frames, first = report_frames(metric.name, one, protocol)
+    _, second = report_frames(metric.name, other, protocol)
+    interval = paired_interval(first, second)
+    both = ~np.isnan(first - second)
+    for number, frame in enumerate(frames):
         kept = both[:, [number]]
-        means = [mean_over_clips(np.where(kept, each[:, [number]], np.nan))[0] for each in (one, other)]
+        means = [mean_over_clips(np.where(kept, each[:, [number]], np.nan))[0] for each in (first, second)]
         low, high = interval.low[number], interval.high[number]
-        ahead = low > 0 if METRICS[metric].better == "higher" else high < 0
-        behind = high < 0 if METRICS[metric].better == "higher" else low > 0
-        better = "one" if ahead else "other" if behind else "neither"
-        rows.append((metric, sampling, name, *means, means[0] - means[1], low, high, better))
-    return rows
+        sign = int(low > 0) - int(high < 0)  # 0 where the interval contains 0
+        yield Difference(
+            metric=metric.name,
+            sampling=sampling,
+            frame=frame,
+            one=means[0],
+            other=means[1],
+            difference=means[0] - means[1],
+            low=low,
+            high=high,
+            better={0: "neither", 1: "one", -1: "other"}[sign if metric.better == "higher" else -sign],
+        )

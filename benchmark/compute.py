@@ -1,4 +1,4 @@
-"""Which device computes, and how precisely."""
+"""The device and the precision of computations."""
 
 import ctypes
 from contextlib import AbstractContextManager
@@ -14,21 +14,27 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how precisely tensors are computed."""
+    """The device and the precision of computations, and the processes that share them."""
 
     device: torch.device
     bfloat16: bool  # autocast of the networks; losses, statistics and metrics stay float32
     ranks: Ranks = ALONE  # the processes that train together
 
+    @property
+    def precision(self) -> str:
+        """Return the precision of the networks, in words."""
+        return "bfloat16" if self.bfloat16 else "float32"
+
     def autocast(self) -> AbstractContextManager:
-        """The context in which networks run."""
+        """Return the context in which networks run."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
 
 def choose_compute(device: str, ranks: Ranks = ALONE) -> Compute:
-    """The device called "auto" (CUDA if there is one), "cpu" or "cuda"; bfloat16 where its hardware multiplies it.
+    """Return how to compute on `device`: "auto" (CUDA where torch sees a CUDA device), "cpu" or "cuda".
 
-    Of several ranks each gets a CUDA device of its own.
+    The precision is bfloat16 where the hardware multiplies it. Of several ranks each gets its own CUDA device. Raises
+    InputError for "cuda" where torch sees no CUDA device.
     """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
@@ -40,10 +46,10 @@ def choose_compute(device: str, ranks: Ranks = ALONE) -> Compute:
 
 
 def keep_freed_memory() -> None:
-    """Let the process keep the memory it frees, on Linux with glibc; elsewhere nothing happens.
+    """Let the process keep the memory that it frees, on Linux with glibc; elsewhere do nothing.
 
-    A training step frees and takes again hundreds of megabytes. Handed back to the system and faulted in again, they
-    cost up to a fifth of the step.
+    A training step frees and allocates hundreds of megabytes. Returning them to the system and faulting them in again
+    costs up to a fifth of the step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

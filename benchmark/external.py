@@ -1,113 +1,132 @@
-"""Futures that another program drew, scored as our own are."""
+"""External predictions: another program's samples, scored as our own are."""
 
 import json
-import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, StringConstraints, ValidationError
 from torch import Tensor
 
 from baselines import registry
 from baselines.predictor import Prediction
-from benchmark import protocols
+from benchmark.catalogue import Protocol, choose_metrics, find_protocol
 from benchmark.compute import choose_compute
-from benchmark.metrics import choose
-from benchmark.protocols import Protocol
-from benchmark.run import check_dataset
+from benchmark.metrics.resources import Download
 from benchmark.runs import environment
-from benchmark.runs.folder import claim
-from benchmark.scoring.evaluate import evaluate
-from benchmark.scoring.ground_truth import TrueClips
-from benchmark.scoring.scores import Contender
-from mmnist_av.dataset import Dataset, open_dataset
+from benchmark.runs.folder import check_folder, claim
+from benchmark.scoring.evaluate import Evaluation, evaluate
+from benchmark.scoring.ground_truth import TargetClip, TargetClips
+from benchmark.scoring.scores import Entry
+from mmnist_av import families
+from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256, sole_writer
 
-FUTURES, FLOW, ABOUT = "predictions.npy", "flow.npy", "predictions.json"
-NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
-WANTED = '{"model": "a-name-of-yours", "fingerprint": "..."}'
+FRAMES, FLOW, MANIFEST = "predictions.npy", "flow.npy", "predictions.json"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+PRESET = "external"  # in the rows, the name of the preset that these runs have none of
+
+
+class Manifest(BaseModel, extra="ignore"):
+    """predictions.json."""
+
+    model: Annotated[str, StringConstraints(pattern=NAME)]  # a name that none of our models has
+    fingerprint: str  # of the dataset whose test clips were predicted
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What lies in a folder of predictions."""
+class ExternalPredictions:
+    """The contents of a folder of predictions."""
 
-    model: str  # its name on the board
-    futures: NDArray[Any]  # (clips, K, predicted, C, H, W) uint8, or float in [0, 1]; mapped into memory
+    model: str
+    frames: NDArray[Any]  # (clips, K, predicted, C, H, W) uint8, or float in [0, 1]; mapped into memory
     flow: NDArray[Any] | None  # (clips, K, predicted, 2, H, W) float, px; mapped into memory
     folder: Path
     device: torch.device  # where they are scored
 
-    def __call__(self, index: int) -> Prediction:
-        """The futures of a clip, float32. Raises InputError for values outside [0, 1] and flow that is not finite."""
+    def draw(self, clip: TargetClip) -> Iterable[Prediction]:
+        """Return the samples of a clip, float32. Raises InputError for values outside [0, 1] and flow not finite."""
         flow = None
         if self.flow is not None:
-            flow = self._checked(FLOW, self.flow, index, np.isfinite, "must be finite")
-        if self.futures.dtype == np.uint8:
-            levels = torch.from_numpy(np.array(self.futures[index])).to(self.device)
-            return Prediction(levels[None].float() / 255, flow)
-        frames = self._checked(FUTURES, self.futures, index, _within_0_and_1, "must be within 0 and 1")
-        return Prediction(frames, flow)
+            flow = self._checked(FLOW, self.flow, clip.index, np.isfinite, "must be finite")
+        if self.frames.dtype == np.uint8:
+            levels = torch.from_numpy(np.array(self.frames[clip.index])).to(self.device)
+            return [Prediction(levels[None].float() / 255, flow)]
+        frames = self._checked(FRAMES, self.frames, clip.index, _within_unit_range, "must be within 0 and 1")
+        return [Prediction(frames, flow)]
 
     def _checked(
         self, name: str, values: NDArray[Any], index: int, valid: Callable[[NDArray[Any]], NDArray[Any]], rule: str
     ) -> Tensor:
-        """The values of a clip, (1, K, predicted, ...) float32; InputError where one is not `valid`."""
-        found = np.array(values[index])
-        wrong = np.argwhere(~valid(found))
+        """Return the values of a clip, (1, K, predicted, ...) float32; InputError for the first that is not `valid`."""
+        own = np.array(values[index])
+        wrong = np.argwhere(~valid(own))
         if len(wrong):
             sample, frame = wrong[0, :2]
             where = f"clip {index}, sample {sample}, predicted frame {frame + 1}"
-            raise InputError(f"{self.folder / name}: {where}: values {rule}, {found[tuple(wrong[0])]:g} is not")
-        return torch.from_numpy(found.astype(np.float32)).to(self.device)[None]
+            raise InputError(f"{self.folder / name}: {where}: values {rule}, {own[tuple(wrong[0])]:g} is not")
+        return torch.from_numpy(own.astype(np.float32)).to(self.device)[None]
 
 
-def _within_0_and_1(values: NDArray[Any]) -> NDArray[Any]:
+def _within_unit_range(values: NDArray[Any]) -> NDArray[Any]:
     inside: NDArray[Any] = (values >= 0) & (values <= 1)  # a NaN is not
     return inside
 
 
 def open_predictions(
-    folder: Path, dataset: Dataset, protocol: Protocol, device: torch.device | str = "cpu"
-) -> Predictions:
-    """The predictions in `folder`, of the dataset's test clips under the protocol.
+    folder: Path, dataset: Dataset, protocol: Protocol, device: torch.device | str
+) -> ExternalPredictions:
+    """Return the predictions in `folder`, of the dataset's test clips under the protocol.
 
     Raises InputError for files missing or unreadable, another dataset, a name of ours, another shape or type.
     """
-    about = _read_about(folder / ABOUT)
-    if about["fingerprint"] != dataset.fingerprint:
-        told = f"they are of the dataset {about['fingerprint']}, {dataset.path} is {dataset.fingerprint}"
-        raise InputError(f"{folder / ABOUT}: {told}: predict the test clips of this one")
-    if about["model"] in registry.names():
-        raise InputError(f"{folder / ABOUT}: '{about['model']}' is a model of this package: choose another name")
-    if not NAME.fullmatch(about["model"]):
-        raise InputError(f"{folder / ABOUT}: a name has letters, digits, '.', '_' and '-', not {about['model']!r}")
-    clips, picture = len(dataset.split("test")), _picture(dataset)
-    path, futures = folder / FUTURES, _mapped(folder / FUTURES)
-    wanted = f"({clips} clips, K, {protocol.test_predicted}, {', '.join(map(str, picture))})"
-    if futures.ndim != 6 or futures.shape[2:] != (protocol.test_predicted, *picture) or not futures.shape[1]:
-        raise InputError(f"{path} has the shape {futures.shape}, {wanted} is wanted")
-    if futures.shape[0] != clips:
-        raise InputError(f"{path} has {futures.shape[0]} clips, the test split has {clips}: {wanted} is wanted")
-    if futures.dtype != np.uint8 and not np.issubdtype(futures.dtype, np.floating):
-        raise InputError(f"{path} holds {futures.dtype}: uint8, or floats within 0 and 1, are wanted")
-    return Predictions(about["model"], futures, _open_flow(folder / FLOW, futures), folder, torch.device(device))
+    manifest = _read_manifest(folder / MANIFEST)
+    if manifest.fingerprint != dataset.fingerprint:
+        raise InputError(
+            f"{folder / MANIFEST}: they are of the dataset {manifest.fingerprint}, {dataset.path} is "
+            f"{dataset.fingerprint}: predict the test clips of this one"
+        )
+    if manifest.model in registry.names():
+        raise InputError(f"{folder / MANIFEST}: '{manifest.model}' is a model of this package: choose another name")
+    form, clips = dataset.format, len(dataset.split("test"))
+    path, frames = folder / FRAMES, _mapped(folder / FRAMES)
+    shape = (protocol.test_predicted, form.channels, form.height, form.width)
+    expected = f"({clips} clips, K, {', '.join(map(str, shape))})"
+    if frames.ndim != 6 or frames.shape[2:] != shape or not frames.shape[1]:
+        raise InputError(f"{path} has the shape {frames.shape}, {expected} is expected")
+    if frames.shape[0] != clips:
+        raise InputError(f"{path} has {frames.shape[0]} clips, the test split has {clips}: {expected} is expected")
+    if frames.dtype != np.uint8 and not np.issubdtype(frames.dtype, np.floating):
+        raise InputError(f"{path} holds {frames.dtype}: uint8, or floats within 0 and 1, are expected")
+    flow = _open_flow(folder / FLOW, frames)
+    return ExternalPredictions(manifest.model, frames, flow, folder, torch.device(device))
 
 
-def _open_flow(path: Path, futures: NDArray[Any]) -> NDArray[Any] | None:
-    """The predicted flow of the same futures; None where there is none."""
+def _read_manifest(path: Path) -> Manifest:
+    expected = '{"model": "a-name-of-yours", "fingerprint": "the dataset\'s"}'
+    try:
+        return Manifest.model_validate(json.loads(path.read_text()), strict=True)
+    except (OSError, ValidationError, ValueError) as error:
+        if isinstance(error, ValidationError) and error.errors()[0]["type"] == "string_pattern_mismatch":
+            name = error.errors()[0]["input"]
+            raise InputError(f"{path}: a name has letters, digits, '.', '_' and '-', not {name!r}") from None
+        raise InputError(f"{path} must hold {expected} ({str(error).splitlines()[0]})") from error
+
+
+def _open_flow(path: Path, frames: NDArray[Any]) -> NDArray[Any] | None:
+    """Return the predicted flow of the same samples; None where the folder has none."""
     if not path.exists():
         return None
-    flow, wanted = _mapped(path), (*futures.shape[:3], 2, *futures.shape[4:])
-    if flow.shape != wanted or not np.issubdtype(flow.dtype, np.floating):
-        raise InputError(f"{path} has the shape {flow.shape} of {flow.dtype}: {wanted} of floats is wanted")
+    flow, expected = _mapped(path), (*frames.shape[:3], 2, *frames.shape[4:])
+    if flow.shape != expected or not np.issubdtype(flow.dtype, np.floating):
+        raise InputError(f"{path} has the shape {flow.shape} of {flow.dtype}: {expected} of floats is expected")
     return flow
 
 
@@ -117,22 +136,8 @@ def _mapped(path: Path) -> NDArray[Any]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} holds several arrays (numpy.savez): one is wanted, as numpy.save writes it")
+        raise InputError(f"{path} holds several arrays (numpy.savez): one is expected, as numpy.save writes it")
     return array
-
-
-def _read_about(path: Path) -> dict[str, str]:
-    try:
-        about = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): {WANTED} is wanted") from error
-    if not isinstance(about, dict) or not all(isinstance(about.get(key), str) for key in ("model", "fingerprint")):
-        raise InputError(f"{path} must say {WANTED}")
-    return about
-
-
-def _picture(dataset: Dataset) -> tuple[int, int, int]:
-    return 1, dataset.spec.canvas, dataset.spec.canvas
 
 
 def score_predictions(
@@ -142,38 +147,46 @@ def score_predictions(
     out: Path,
     device: str = "auto",
     metrics: str = "standard",
-    weights: Path | None = None,
+    weights: Path | Download | None = None,
 ) -> tuple[pd.DataFrame, Path]:
-    """Score a folder of predictions beside the floors, from wherever an earlier call was broken off.
+    """Score a folder of predictions beside the floors, continuing where an interrupted call ended.
 
     Returns the rows and `out`, a run's folder without training. Raises InputError as `open_predictions` does.
     """
-    protocol, compute = protocols.find(protocol_name), choose_compute(device)
-    chosen = choose(metrics, protocol.metrics)
+    protocol, compute = find_protocol(protocol_name), choose_compute(device)
+    check_folder(out)
     dataset = open_dataset(data)
-    check_dataset(dataset, protocol)
+    protocol.check(dataset)
+    refuse_damaged(dataset.path)
+    family = families.find(dataset.family)
+    chosen = choose_metrics(metrics, family.annotations(dataset))
     predictions = open_predictions(folder, dataset, protocol, compute.device)
-    clips = TrueClips(dataset, "test", protocol, len(predictions.futures), compute.device)
-    facts = {
+    clips = TargetClips(dataset, "test", protocol, len(predictions.frames), compute.device)
+    config = {
         "model": predictions.model,
         "settings": {},
         "protocol": protocol.name,
-        "preset": "outside",
+        "preset": PRESET,
         "fingerprint": dataset.fingerprint,
-        "dataset": f"{protocol.dataset} {dataset.spec.variant}".strip(),
-        "digits": dataset.manifest["digits"]["source"],
+        "dataset": family.label(dataset.manifest),
         "seed": "",
-        "predictions": [sha256(path) for path in (folder / FUTURES, folder / FLOW) if path.exists()],
-        "samples": predictions.futures.shape[1],
+        "predictions": [sha256(path) for path in (folder / FRAMES, folder / FLOW) if path.exists()],
+        "samples": predictions.frames.shape[1],
         "test_clips": clips.count,
         "device": compute.device.type,
         "code_version": environment.code_version(),
     }
-    unknown = {"seed": "", "steps": "", "batch": "", "settings": "", "trained": ""}
+    described = environment.describe(compute, environment.code_version())
+    predicted = frozenset({"flow"} if predictions.flow is not None else ())
     with sole_writer(out):
-        claim(
-            out, facts, environment.describe(compute, facts["code_version"]) | {"precision": ""}
-        )  # the futures', which nobody knows
-        contender = Contender(predictions.model, predictions)
-        rows = evaluate(contender, chosen, clips, weights, facts, unknown, compute, out)
-    return rows, out
+        claim(out, config, described | {"precision": ""})  # the precision of the predictions is not known
+        evaluation = Evaluation(
+            entry=Entry(name=predictions.model, draw=predictions.draw, predicts=predicted),
+            metrics=chosen,
+            clips=clips,
+            weights=weights,
+            training={"seed": "", "steps": "", "batch": "", "settings": "", "pretrained": ""},
+            compute=compute,
+            folder=out,
+        )
+        return evaluate(evaluation), out

@@ -1,4 +1,4 @@
-"""Many runs: every model under every protocol with every seed, one process each; and their sum."""
+"""Many runs: every model under every protocol with every seed, one process each, and their summary."""
 
 import itertools
 import shlex
@@ -11,37 +11,38 @@ from pathlib import Path
 import pandas as pd
 
 from baselines import registry
-from benchmark import presets, protocols
-from benchmark.run import Job, folder_of, open_or_make
+from benchmark.catalogue import find_preset, find_protocol
+from benchmark.job import Job
 from benchmark.runs import environment
-from benchmark.runs.folder import read_json
-from benchmark.runs.seal import SEAL, is_whole
-from benchmark.scoring.rows import COLUMNS, read_rows, wide_console
+from benchmark.runs.folder import CONFIG, RESULTS, read_json
+from benchmark.runs.seal import is_sealed, is_whole
+from benchmark.scoring.rows import COLUMNS, read_rows
+from benchmark.setup import prepare_dataset
 from mmnist_av.dataset import open_dataset
 from mmnist_av.system.engine import in_order, open_engine
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import written_whole
 from mmnist_av.system.progress import track
 
-LINE = ("protocol", "preset", "fingerprint", "metric", "sampling", "k", "frame")  # with the model: one line of a sum
-GIVEN = ("model", "protocol", "preset", "seed", "data", "out")  # options of a run that the sweep gives
+LINE = ("protocol", "preset", "fingerprint", "metric", "sampling", "k", "frame")  # with the model: a line of a summary
+GIVEN = ("model", "protocol", "preset", "seed", "data", "out")  # options of a run that the sweep sets
 DONE = "done"  # the last line of the log of a run that ended well
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the user asked for."""
+    """What the user requests."""
 
     models: Sequence[str]
     protocols: Sequence[str]
     seeds: Sequence[int]
     preset: str = "demo"
-    data: Mapping[str, Path] = field(default_factory=dict)  # protocol -> dataset; the others' are made under data/
+    data: Mapping[str, Path] = field(default_factory=dict)  # protocol -> dataset; others are generated under data/
     out: Path = Path("runs")
     engine: str = "local"
     workers: int = 1  # runs at a time
-    gpus: float = 0  # that each run is given on a Ray cluster
-    options: Sequence[str] = ()  # of avbench run, handed on as they are
+    gpus: float = 0  # of a Ray cluster, per run
+    options: Sequence[str] = ()  # of avbench run, passed on as they are
     mnist_root: Path | None = None
 
 
@@ -51,78 +52,85 @@ class Outcome:
 
     folder: Path
     state: str  # done, skipped (it was done before) or failed
-    told: str = ""  # the last line of a failed run's log
+    message: str = ""  # the last line of a failed run's log
 
 
-def sweep(asked: Sweep) -> list[Outcome]:
-    """Do the runs that are not done yet; a failed one does not stop the others. Returns how each ended, in order.
+def sweep(requested: Sweep) -> list[Outcome]:
+    """Do the runs that are not done yet, and return how each ended, in order; a failed run does not stop the others.
 
-    Datasets are made first, one after the other, so that runs of one protocol share theirs. Every run is a process of
-    its own, with a log beside its folder. Raises InputError for names that do not exist, before anything is done.
+    Datasets are generated first, one after the other, so that runs of one protocol share theirs. Every run is a process
+    of its own, with a log beside its folder. Raises InputError for unknown names, before anything is done.
     """
-    found = jobs_of(asked)
-    with open_engine(asked.engine, asked.workers, asked.gpus) as engine:
-        jobs = [replace(job, data=data) for job, data in with_data(found)]
-        waiting = [job for job in jobs if not is_done(job, asked.options)]
-        tasks = ((command(job, asked.options), job.out) for job in waiting)
+    planned = jobs_of(requested)
+    with open_engine(requested.engine, requested.workers, requested.gpus) as engine:
+        jobs = [replace(job, data=data) for job, data in with_data(planned)]
+        waiting = [job for job in jobs if not is_done(job, requested.options)]
+        tasks = ((command(job, requested.options), job.folder) for job in waiting)
         codes = list(track(in_order(engine, run_process, tasks), "runs", len(waiting)))
-    ended = {job.out: code for job, code in zip(waiting, codes, strict=True)}
-    return [outcome(job.out or folder_of(job), ended.get(job.out)) for job in jobs]
+    ended = {job.folder: code for job, code in zip(waiting, codes, strict=True)}
+    return [outcome(job.folder, ended.get(job.folder)) for job in jobs]
 
 
-def jobs_of(asked: Sweep) -> list[Job]:
-    """The runs, by protocol, then model, then seed; InputError for names that do not exist, or come twice."""
-    for model in asked.models:
+def jobs_of(requested: Sweep) -> list[Job]:
+    """Return the runs, by protocol, then model, then seed; InputError for unknown names, and names given twice."""
+    for model in requested.models:
         registry.find(model)
-    for protocol in asked.protocols:
-        protocols.find(protocol)
-    for names in (asked.models, asked.protocols, [str(seed) for seed in asked.seeds]):
+    for protocol in requested.protocols:
+        find_protocol(protocol)
+    for names in (requested.models, requested.protocols, [str(seed) for seed in requested.seeds]):
         if not names or len(set(names)) < len(names):
             raise InputError(f"a sweep needs one or more names, each once, not '{','.join(names)}'")
-    own = {option.partition("=")[0] for option in asked.options} & {f"--{name}" for name in GIVEN}
+    own = {option.partition("=")[0] for option in requested.options} & {f"--{name}" for name in GIVEN}
     if own:
-        raise InputError(f"{own.pop()} is the sweep's own to give: leave it out behind --")
-    stray = set(asked.data) - set(asked.protocols)
+        raise InputError(f"{own.pop()} is set by the sweep: leave it out behind --")
+    stray = set(requested.data) - set(requested.protocols)
     if stray:
-        raise InputError(f"--data {stray.pop()}=...: the sweep has the protocols {', '.join(asked.protocols)}")
+        raise InputError(f"--data {stray.pop()}=...: the sweep has the protocols {', '.join(requested.protocols)}")
     jobs = []
-    for protocol, model, seed in itertools.product(asked.protocols, asked.models, asked.seeds):
-        job = Job(model, protocol, asked.preset, asked.data.get(protocol), seed=seed, mnist_root=asked.mnist_root)
-        jobs.append(replace(job, out=asked.out.absolute() / folder_of(job).name))
+    for protocol, model, seed in itertools.product(requested.protocols, requested.models, requested.seeds):
+        job = Job(
+            model=model,
+            protocol=protocol,
+            preset=requested.preset,
+            data=requested.data.get(protocol),
+            seed=seed,
+            mnist_root=requested.mnist_root,
+        )
+        jobs.append(replace(job, out=requested.out.absolute() / job.folder.name))
     return jobs
 
 
 def with_data(jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:
-    """Every run and its dataset's folder; datasets that are not there are made."""
-    made: dict[str, Path] = {}
+    """Yield every run with its dataset's folder; datasets that are missing are generated."""
+    folders: dict[str, Path] = {}
     for job in jobs:
-        if job.protocol not in made:
-            dataset = open_or_make(job, protocols.find(job.protocol), presets.find(job.preset))
-            made[job.protocol] = dataset.path.absolute()
-        yield job, made[job.protocol]
+        if job.protocol not in folders:
+            dataset = prepare_dataset(job, find_protocol(job.protocol), find_preset(job.preset))
+            folders[job.protocol] = dataset.path.absolute()
+        yield job, folders[job.protocol]
 
 
 def is_done(job: Job, options: Sequence[str]) -> bool:
-    """Whether the run's folder holds this very run, finished and whole: the same command on the same data and code."""
-    folder = job.out or folder_of(job)
-    log = log_of(folder)
+    """Return whether the run's folder holds this very run, finished and whole: same command, same data, same code."""
+    log = log_of(job.folder)
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    if not lines or (lines[0], lines[-1]) != (shlex.join(command(job, options)), DONE) or not is_whole(folder):
+    if not lines or (lines[0], lines[-1]) != (shlex.join(command(job, options)), DONE) or not is_whole(job.folder):
         return False
-    facts = read_json(folder / "config.json")
+    config = read_json(job.folder / CONFIG)
+    assert isinstance(job.data, Path)
     code = environment.code_version(registry.find(job.model).predictor)
-    same = {"fingerprint": open_dataset(job.data or "").fingerprint, "code_version": code}
-    return all(facts.get(name) == value for name, value in same.items())
+    same = {"fingerprint": open_dataset(job.data).fingerprint, "code_version": code}
+    return all(config.get(name) == value for name, value in same.items())
 
 
 def command(job: Job, options: Sequence[str]) -> list[str]:
-    """The command line of a run."""
+    """Return the command line of a run."""
     named = [part for name in GIVEN for part in (f"--{name}", str(getattr(job, name)))]
     return [sys.executable, "-m", "benchmark.cli", "run", *named, *options]
 
 
 def run_process(command: Sequence[str], folder: Path) -> int:
-    """Run a command; it, and then what it says, goes into a log beside its folder. Returns its exit code."""
+    """Run a command, and return its exit code; the command and what it prints go into a log beside its folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with log_of(folder).open("w") as log:
         log.write(f"{shlex.join(command)}\n")
@@ -134,28 +142,28 @@ def run_process(command: Sequence[str], folder: Path) -> int:
 
 
 def log_of(folder: Path) -> Path:
-    """Where the run in `folder` is logged."""
+    """Return the log file of the run in `folder`."""
     return folder.with_name(f"{folder.name}.log")
 
 
 def outcome(folder: Path, code: int | None) -> Outcome:
-    """How the run ended; `code` is None where it was not run."""
+    """Return how the run in `folder` ended; `code` is None for a run that was skipped."""
     if code is None:
         return Outcome(folder, "skipped")
-    if code == 0 and (folder / SEAL).exists():
+    if code == 0 and is_sealed(folder):
         return Outcome(folder, "done")
-    told = log_of(folder).read_text(errors="replace").strip().splitlines()[1:]  # the first line is the command
-    return Outcome(folder, "failed", "   ".join([*told[-1:], f"(exit code {code})"]))
+    lines = log_of(folder).read_text(errors="replace").strip().splitlines()[1:]  # the first line is the command
+    return Outcome(folder, "failed", "   ".join([*lines[-1:], f"(exit code {code})"]))
 
 
 def rows_of(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """The rows of all runs that ended well."""
-    tables = [read_rows(each.folder / "results.csv") for each in outcomes if each.state != "failed"]
+    """Return the rows of all runs that ended well."""
+    tables = [read_rows(each.folder / RESULTS) for each in outcomes if each.state != "failed"]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation over the seeds of every figure: columns model, LINE, mean, sd, seeds.
+    """Return mean and sample standard deviation over seeds of every figure: columns model, LINE, mean, sd, seeds.
 
     A single seed has no standard deviation (NaN). Floors, which need no seed, have that of the run beside them.
     """
@@ -163,26 +171,10 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
 
 
-def write_sum(rows: pd.DataFrame, out: Path) -> pd.DataFrame:
-    """Write rows.csv, every row of every run, and sweep.csv, their mean over seeds; returns the latter."""
-    summed = over_seeds(rows)
-    for table, name in ((rows, "rows.csv"), (summed, "sweep.csv")):
+def write_summary(rows: pd.DataFrame, out: Path) -> pd.DataFrame:
+    """Write rows.csv, every row of every run, and sweep.csv, their mean over seeds; return the latter."""
+    summary = over_seeds(rows)
+    for table, name in ((rows, "rows.csv"), (summary, "sweep.csv")):
         with written_whole(out / name) as part:
             table.to_csv(part, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
-    return summed
-
-
-def print_sum(summed: pd.DataFrame) -> None:
-    """Print a table a protocol and metric: a line a model and sampling, a column a frame, mean +- sd over the seeds."""
-    from rich import box
-    from rich.table import Table
-
-    console = wide_console()
-    for (protocol, metric), own in summed.groupby(["protocol", "metric"], sort=False):
-        frames = list(dict.fromkeys(own["frame"]))
-        table = Table("model", "futures", "seeds", *frames, box=box.ASCII_DOUBLE_HEAD, show_edge=False)
-        for (model, sampling, k), line in own.groupby(["model", "sampling", "k"], sort=False):
-            cells = [f"{mean:.4g} +- {sd:.2g}" for mean, sd in zip(line["mean"], line["sd"], strict=True)]
-            table.add_row(str(model), f"{sampling} of {k}", str(line["seeds"].max()), *cells)
-        console.print(f"{metric}; {protocol}: mean +- standard deviation over seeds")
-        console.print(table, "")
+    return summary

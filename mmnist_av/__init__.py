@@ -1,3 +1,3 @@
-"""mmnist_av: the data of the audio-conditioned video prediction benchmark."""
+"""mmnist_av: the datasets of the benchmark for audio-conditioned video prediction."""
 
 __version__ = "0.1.0"

@@ -1,47 +1,54 @@
-"""The audio features of a protocol: one spectrogram a frame."""
+"""Audio features: what a model receives of the sound of each frame."""
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Protocol
 
-from typing import TYPE_CHECKING, Protocol
+from pydantic import Field
 
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.settings import checked
 
-if TYPE_CHECKING:  # at run time only where audio is transformed, so that reading a table does not import torch
+if TYPE_CHECKING:  # torch is imported where audio is transformed: tables that name features are read without it
     from torch import Tensor
 
 _FULL_SCALE = 32768  # int16
 
 
 class AudioFeatures(Protocol):
-    """What a model is given of the sound of one frame."""
+    """Features of the sound of single frames. The features of a frame depend on its own samples only."""
 
-    def shape(self, samples: int) -> tuple[int, int]:
-        """Return (bins, columns) of a frame of `samples` samples; InputError where a frame is too short."""
+    def shape(self, samples_per_frame: int) -> tuple[int, int]:
+        """Return (bins, columns) of the features of a frame of so many samples."""
 
     def __call__(self, audio: "Tensor") -> "Tensor":
-        """Return (..., bins, columns) float32 for (..., samples) int16, on the same device."""
+        """Return the features (..., bins, columns) float32 of frames (..., samples) int16, on the same device.
+
+        Raises InputError if a frame has too few samples.
+        """
 
 
-@dataclass(frozen=True)
+@checked
 class Spectrogram:
-    """log(1 + magnitude) of the centred Hann STFT of a frame's own samples, reflected at the frame's own ends."""
+    """log(1 + magnitude) of a frame's short-time Fourier transform: centred, Hann window, reflected at both ends.
 
-    n_fft: int  # samples of a window, and of its Fourier transform
-    hop: int  # samples between windows
-    bins: int  # how many of the n_fft // 2 + 1 frequencies are kept, from 0 Hz up
+    Raises InputError for settings that no spectrogram has.
+    """
+
+    n_fft: Annotated[int, Field(ge=2)]  # samples of a window, and of its Fourier transform
+    hop: Annotated[int, Field(ge=1)]  # samples between windows
+    bins: Annotated[int, Field(ge=1)]  # frequencies to keep, from 0 Hz up, of n_fft // 2 + 1
 
     def __post_init__(self) -> None:
-        if self.n_fft < 2 or self.hop < 1 or not 1 <= self.bins <= self.n_fft // 2 + 1:
-            raise InputError(f"there is no spectrogram of {self.bins} bins of {self.n_fft} samples, hop {self.hop}")
+        if self.bins > self.n_fft // 2 + 1:
+            raise InputError(f"bins must be at most {self.n_fft // 2 + 1} for n_fft {self.n_fft}, not {self.bins}")
 
-    def shape(self, samples: int) -> tuple[int, int]:
-        """(bins, columns) of the spectrogram of a frame of `samples` samples."""
-        return self.bins, 1 + samples // self.hop
+    def shape(self, samples_per_frame: int) -> tuple[int, int]:
+        """Return (bins, columns) of the spectrogram of a frame."""
+        return self.bins, 1 + samples_per_frame // self.hop
 
     def __call__(self, audio: "Tensor") -> "Tensor":
-        """(..., samples) int16, a frame a row, to (..., bins, columns) float32, 0 and more, on the same device.
+        """Return the spectrograms of frames, as AudioFeatures says; all values are at least 0.
 
-        Raises InputError if a frame is not longer than half a window, which is what is reflected.
+        Raises InputError if a frame is not longer than half a window, since that much is reflected.
         """
         import torch
 
@@ -54,6 +61,3 @@ class Spectrogram:
             scaled, self.n_fft, self.hop, window=window, center=True, pad_mode="reflect", return_complex=True
         )
         return waves[:, : self.bins].abs().log1p().reshape(*audio.shape[:-1], *self.shape(samples))
-
-
-M3SO_AUDIO = Spectrogram(n_fft=160, hop=40, bins=41)  # what every model hears of M3SO

@@ -1,72 +1,152 @@
-"""The dataset on disk: write, open, verify."""
+"""The dataset on disk: its manifest, dataset.json, and how it is opened and verified."""
 
-import functools
 import hashlib
-import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from mmnist_av import __version__
-from mmnist_av.m3so.spec import SPLIT_IDS, Spec, spec_from_dict
-from mmnist_av.m3so.world import Truth
+from mmnist_av import __version__, families
+from mmnist_av.families import ArrayType
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import sha256, written_whole
+from mmnist_av.system.files import differences, sha256, written_whole
 from mmnist_av.system.progress import progress_bar
+from mmnist_av.system.settings import checked
 
 MANIFEST = "dataset.json"
+SPLITS = ("train", "val", "test")
 REMEDY = "delete the folder and generate it again"
+
+# What the manifest says of the finished files; the rest says which dataset was requested
+RESULTS = ("files", "generator", "fingerprint", "beside", "checksum")
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@checked
+class ClipFormat:
+    """The format of every clip of a dataset. Raises InputError if a frame's samples of sound are not a whole number."""
+
+    frames: Count  # per clip
+    channels: Literal[1, 3]  # grey or RGB
+    height: Count  # px
+    width: Count  # px
+    fps: Count  # frames per second
+    sample_rate: Count  # samples of sound per second
+
+    def __post_init__(self) -> None:
+        if self.sample_rate % self.fps:
+            raise InputError(f"fps {self.fps} does not divide the {self.sample_rate} samples of a second of sound")
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples of sound that belong to one frame."""
+        return self.sample_rate // self.fps
+
+    @property
+    def samples(self) -> int:
+        """Samples of sound in a clip."""
+        return self.frames * self.samples_per_frame
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a stored frame: (H, W) if grey, (H, W, 3) in colour."""
+        size = (self.height, self.width)
+        return size if self.channels == 1 else (*size, self.channels)
+
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes of a clip's frames and sound on disk."""
+        return self.frames * self.height * self.width * self.channels + 2 * self.samples
+
+    @property
+    def arrays(self) -> dict[str, ArrayType]:
+        """The shapes and types of a clip's frames and audio, by the names of their files."""
+        return {
+            "frames": ArrayType((self.frames, *self.frame_shape), np.dtype(np.uint8)),
+            "audio": ArrayType((self.samples,), np.dtype(np.int16)),
+        }
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the fields by name, as the manifest holds them."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a dataset: its arrays, mapped into memory when they are first asked for.
+    """One split of a dataset. Its arrays are mapped into memory when they are first used.
 
-    The maps are copy-on-write: torch takes them as they are, and nothing written to them reaches the disk.
+    The maps are copy-on-write: torch can use them without a copy, and changes to them do not reach the disk.
     """
 
     name: str  # train, val or test
     path: Path  # the split's folder
     clips: int
-    fps: int  # frames a second
-    samples_per_frame: int  # samples of sound that belong to one frame
+    format: ClipFormat
+    _maps: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+    _records: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return self.clips
 
-    @functools.cached_property
+    @property
     def frames(self) -> NDArray[np.uint8]:
-        """(N, T, H, W) uint8, row 0 at the top. Raises InputError if the file is missing or cut short."""
-        return _mapped(self.path / "frames.npy", self.clips)
+        """Frames (N, T, H, W) or (N, T, H, W, 3) uint8, row 0 at the top; raises InputError as `array` does."""
+        return self.array("frames")
 
-    @functools.cached_property
+    @property
     def audio(self) -> NDArray[np.int16]:
-        """(N, T * samples_per_frame) int16. Raises InputError if the file is missing or cut short."""
-        return _mapped(self.path / "audio.npy", self.clips)
+        """Sound (N, samples) int16; raises InputError as `array` does."""
+        return self.array("audio")
 
-    @functools.cached_property
-    def truth(self) -> dict[str, NDArray[Any]]:
-        """The fields of `m3so.world.Truth` by name, each with the clips first. Raises InputError if unreadable."""
-        path = self.path / "truth.npz"
+    def array(self, name: str) -> NDArray[Any]:
+        """Return the stored array `name`, one row per clip. Raises InputError if its file is missing or damaged."""
+        if name not in self._maps:
+            self._maps[name] = self._map(name)
+        return self._maps[name]
+
+    def record(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the family's record `name`, one row per clip; they are read-only.
+
+        Raises InputError if the file is unreadable.
+        """
+        if name not in self._records:
+            path = self.path / f"{name}.npz"
+            try:
+                with np.load(path) as arrays:
+                    self._records[name] = dict(arrays)
+            except (OSError, ValueError, zipfile.BadZipFile) as error:
+                raise InputError(f"{path} cannot be read: {error}") from error
+            for array in self._records[name].values():
+                array.flags.writeable = False
+        return self._records[name]
+
+    def _map(self, name: str) -> NDArray[Any]:
+        path = self.path / f"{name}.npy"
+        if not self.clips:
+            raise InputError(f"{self.path.parent} was generated without clips in its split '{self.name}'")
         try:
-            with np.load(path) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            array: NDArray[Any] = np.load(path, mmap_mode="c")
+        except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
-
-    def truth_of(self, which: slice) -> Truth:
-        """What happened in some of the clips."""
-        return Truth(**self.truth).clips(which)
+        if len(array) != self.clips:
+            raise InputError(f"{path} has {len(array)} clips, not {self.clips}")
+        expected = self.format.arrays.get(name)
+        if expected is not None and (array.shape[1:], array.dtype) != (expected.shape, expected.dtype):
+            raise InputError(
+                f"{path} has clips of {array.shape[1:]} {array.dtype}, not {expected.shape} {expected.dtype}"
+            )
+        return array
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the maps: a worker process that gets a split opens its own instead of a copy of the bytes."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """Leave the maps out: a worker process that receives a split opens the files itself."""
+        return {**self.__dict__, "_maps": {}, "_records": {}}
 
 
 @dataclass(frozen=True)
@@ -74,54 +154,54 @@ class Dataset:
     """A finished dataset."""
 
     path: Path
-    spec: Spec
-    seed: int
-    fingerprint: str  # SHA-256 of the canonical spec and the files' hashes: one fingerprint, the same bytes
+    name: str
+    family: str  # whose code knows more of it: see mmnist_av.families
+    format: ClipFormat
+    annotations: frozenset[str]  # names of what is stored beside frames and sound
+    fingerprint: str  # SHA-256 of the spec and the files' hashes: equal fingerprints, equal bytes
     manifest: dict[str, Any]  # dataset.json
-
-    @property
-    def name(self) -> str:
-        """Return the dataset's name: m3so, m3so-nb."""
-        return str(self.manifest["dataset"])
-
-    @property
-    def family(self) -> str:
-        """Return the name of the dataset's family."""
-        return str(self.manifest.get("family", "m3so"))
-
-    @property
-    def format(self) -> Spec:
-        """Return frames, fps, sample_rate and samples_per_frame of the clips."""
-        return self.spec
-
-    @property
-    def annotations(self) -> frozenset[str]:
-        """Return the names of the stored annotations."""
-        return frozenset()
+    _splits: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)
 
     def split(self, name: str) -> Split:
-        """One split, which may have no clips (and then no arrays). Raises InputError for another name."""
+        """Return a split, which may be empty (and then has no arrays). Raises InputError for an unknown name."""
         clips = clips_of(self.manifest)
         if name not in clips:
             raise unknown_name("split", name, clips)
-        return Split(name, self.path / name, len(clips[name]), self.spec.fps, self.spec.samples_per_frame)
+        return self._splits.setdefault(name, Split(name, self.path / name, len(clips[name]), self.format))
 
 
-def clips_of(asked: Mapping[str, Any]) -> dict[str, range]:
-    """The numbers of each split's clips in a dataset or, where dataset.json names a shard, in that part of it."""
-    number, of = asked.get("shard", (1, 1))
-    return {split: range(size * (number - 1) // of, size * number // of) for split, size in asked["sizes"].items()}
+def clips_of(requested: Mapping[str, Any]) -> dict[str, range]:
+    """Return the numbers of each split's clips; of a shard (number, of), only the numbers of its own clips."""
+    number, of = requested.get("shard", (1, 1))
+    return {split: range(size * (number - 1) // of, size * number // of) for split, size in requested["sizes"].items()}
+
+
+def format_of(requested: Mapping[str, Any]) -> ClipFormat:
+    """Return the clip format of a manifest."""
+    return ClipFormat(**requested["format"])
+
+
+def array_types(requested: Mapping[str, Any]) -> dict[str, ArrayType]:
+    """Return the types of all arrays that a manifest's dataset stores clip by clip: frames, audio, annotations."""
+    stored = requested.get("arrays", {}).items()
+    types = {name: ArrayType(tuple(facts["shape"]), np.dtype(facts["dtype"])) for name, facts in stored}
+    return format_of(requested).arrays | types
+
+
+def requested_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a manifest that says which dataset was requested."""
+    return {name: value for name, value in manifest.items() if name not in RESULTS}
 
 
 def open_dataset(path: Path | str) -> Dataset:
-    """The dataset in the folder `path`; its arrays are not read.
+    """Open the dataset in the folder `path` without reading its arrays.
 
-    Raises InputError if it is none, unfinished, of another world, or if a file is missing or has another length.
+    Raises InputError if the folder holds no finished dataset, or if a file is missing or has another length.
     """
     path = Path(path)
     manifest = read_manifest(path)
     if manifest["files"] and not any((path / name).exists() for name in manifest["files"]):
-        raise InputError(f"{path} has no arrays: if it was exported, mmnist-av import makes the dataset again")
+        raise InputError(f"{path} has no arrays: if it was exported, mmnist-av import writes the dataset again")
     for name, facts in manifest["files"].items():
         file = path / name
         if not file.is_file():
@@ -130,46 +210,47 @@ def open_dataset(path: Path | str) -> Dataset:
             raise InputError(
                 f"{path} is damaged: {name} has {file.stat().st_size} bytes, not {facts['bytes']}; {REMEDY}"
             )
-    return Dataset(path, spec_from_dict(manifest["spec"]), manifest["seed"], manifest["fingerprint"], manifest)
+    return Dataset(
+        path=path,
+        name=manifest["dataset"],
+        family=manifest["family"],
+        format=format_of(manifest),
+        annotations=frozenset(manifest["annotations"]),
+        fingerprint=manifest["fingerprint"],
+        manifest=manifest,
+    )
 
 
 def verify(path: Path) -> list[str]:
-    """Read a dataset's every byte. Returns what is wrong, a file a line; nothing if all is as it was written.
+    """Read every byte of the dataset in `path`; return one line per damaged file, [] if all is as it was written.
 
-    Raises InputError if dataset.json itself is wrong.
+    Raises InputError if dataset.json itself is damaged.
     """
     manifest = read_manifest(path)
     files = {**manifest["files"], **manifest["beside"]}
-    wrong = []
-    with progress_bar("verify, bytes", sum(facts["bytes"] for facts in files.values())) as done:
-        for name, facts in files.items():
-            file = path / name
-            if not file.is_file():
-                wrong.append(f"{name} is missing")
-            elif file.stat().st_size != facts["bytes"]:
-                wrong.append(f"{name} has {file.stat().st_size} bytes, not {facts['bytes']}")
-            elif sha256(file) != facts["sha256"]:
-                wrong.append(f"{name} has changed")
-            done(facts["bytes"])
-    return wrong
+    with progress_bar("verify, bytes", sum(facts["bytes"] for facts in files.values())) as advance:
+        return [f"{name} {difference}" for name, difference in differences(path, files, advance).items()]
 
 
 def refuse_damaged(path: Path, remedy: str = REMEDY) -> None:
-    """Raise InputError, naming every file and what to do, if the dataset in the folder `path` is not as written."""
+    """Raise InputError, with every damaged file and the `remedy`, if the dataset in `path` is not as it was written."""
     wrong = verify(path)
     if wrong:
         raise InputError(f"{path} is damaged: {'; '.join(wrong)}; {remedy}")
 
 
-def complete_manifest(path: Path, asked: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
-    """The dataset.json of the folder `path`, from what was asked for and the SHA-256 of each file."""
+def complete_manifest(path: Path, requested: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return the manifest of the folder `path`, from what was requested and the SHA-256 of each file.
+
+    The manifest has no card and no checksum yet: `write_manifest` adds them.
+    """
     files = {name: {"bytes": (path / name).stat().st_size, "sha256": digest} for name, digest in digests.items()}
-    manifest = {**asked, "files": files, "generator": __version__}
+    manifest = {**requested, "files": files, "generator": __version__}
     return {**manifest, "fingerprint": _fingerprint(manifest)}
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any], beside: Sequence[str]) -> None:
-    """Make the folder `path` a dataset: write its dataset.json, which also knows the files `beside` the arrays."""
+    """Write dataset.json to the folder `path`, with the hashes of the files `beside` the arrays (card and metadata)."""
     facts = {name: {"bytes": (path / name).stat().st_size, "sha256": sha256(path / name)} for name in beside}
     manifest = {**manifest, "beside": facts}
     manifest["checksum"] = _checksum(manifest)
@@ -178,68 +259,63 @@ def write_manifest(path: Path, manifest: Mapping[str, Any], beside: Sequence[str
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The dataset.json of the folder `path`. Raises InputError if there is none or it is not as it was written."""
+    """Return the manifest of the folder `path`. Raises InputError if it is missing or damaged.
+
+    Manifests of versions that knew M3SO only come with the family, format and annotations that these imply.
+    """
     file = path / MANIFEST
     try:
         text = file.read_bytes().decode()
     except FileNotFoundError as error:
-        found = f"it has no {MANIFEST}" if path.exists() else "there is no such folder"
-        raise InputError(f"{path} is not a dataset: {found}; `mmnist-av generate` makes one") from error
+        found = f"it has no {MANIFEST}" if path.exists() else "the folder does not exist"
+        raise InputError(f"{path} is not a dataset: {found}; `mmnist-av generate` writes one") from error
     except OSError as error:
         raise InputError(f"{path} is not a dataset that can be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is damaged: it is not text") from error
     try:
-        manifest: dict[str, Any] = json.loads(text)
-        spec_from_dict(manifest["spec"])
-        if manifest["fingerprint"] != _fingerprint(manifest):
+        written: dict[str, Any] = json.loads(text)
+        manifest = with_defaults(written)
+        format_of(manifest)
+        families.find(manifest["family"]).check(manifest)
+        if written["fingerprint"] != _fingerprint(written):
             raise InputError("its fingerprint is not that of its spec and files")
-        whole = manifest["checksum"] == _checksum(manifest) and text == _text(manifest)
+        whole = written["checksum"] == _checksum(written) and text == _text(written)
     except InputError as error:
         raise InputError(f"{file} is damaged, or of another version: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is damaged: {error!r}") from error
-    if not whole or set(manifest["sizes"]) != set(SPLIT_IDS):
+    if not whole or set(manifest["sizes"]) != set(SPLITS):
         raise InputError(f"{file} is damaged: it is not as it was written")
     return manifest
 
 
-def write_truth(path: Path, truth: Mapping[str, NDArray[Any]]) -> str:
-    """Write an .npz, one array a field, whose bytes depend on the arrays alone. Returns its SHA-256."""
-    with written_whole(path) as part:
-        with zipfile.ZipFile(part, "w") as archive:
-            for name, array in truth.items():
-                member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980
-                member.create_system = 3  # on every system
-                content = io.BytesIO()
-                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-                np.lib.format.write_array(content, little, version=(1, 0))
-                archive.writestr(member, content.getvalue())  # whole: streamed members differ between Pythons
-        digest = sha256(part)
-    return digest
-
-
-def _mapped(path: Path, clips: int) -> NDArray[Any]:
-    if not clips:
-        raise InputError(f"{path.parent.parent} was made without clips in its split '{path.parent.name}'")
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="c")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if len(array) != clips:
-        raise InputError(f"{path} has {len(array)} clips, not {clips}")
-    return array
+def with_defaults(requested: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the family, format and annotations to a manifest of M3SO that was written before these were part of it."""
+    if "family" in requested:
+        return dict(requested)
+    spec = requested["spec"]
+    clips = ClipFormat(
+        frames=spec["frames"],
+        channels=1,
+        height=spec["canvas"],
+        width=spec["canvas"],
+        fps=spec["fps"],
+        sample_rate=spec["sample_rate"],
+    )
+    return {**requested, "family": "m3so", "format": clips.as_dict(), "annotations": ["truth"]}
 
 
 def _fingerprint(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical spec's line and the files' lines, as sha256sum prints them, by name."""
+    """Return the SHA-256 of the spec's canonical text and of a line per file, as sha256sum prints it, by name."""
     files = manifest["files"]
-    lines = [spec_from_dict(manifest["spec"]).text(), *(f"{files[name]['sha256']}  {name}" for name in sorted(files))]
+    spec = json.dumps(manifest["spec"], sort_keys=True, separators=(",", ":"))
+    lines = [spec, *(f"{files[name]['sha256']}  {name}" for name in sorted(files))]
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of everything else in the manifest."""
+    """Return the SHA-256 of everything in the manifest but the checksum."""
     rest = {name: value for name, value in manifest.items() if name != "checksum"}
     return hashlib.sha256(_text(rest).encode()).hexdigest()
 

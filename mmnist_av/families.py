@@ -1,57 +1,135 @@
-"""The families of datasets: what each one knows beyond frames and sound."""
+"""Families of datasets: the code that knows more of a dataset than its clips and its stored annotations.
 
+A family is found by the name in the dataset's manifest, through the entry-point group `mmnist_av.families`. A dataset
+of the family "plain" needs no code: the base class `Family` serves it.
+"""
+
+import functools
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmnist_av.dataset import Dataset
-from mmnist_av.system.errors import InputError
+from mmnist_av.system.errors import InputError, unknown_name
 
-ENTRY_POINTS = "mmnist_av.families"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mmnist_av.clips import ClipStream
+    from mmnist_av.dataset import Dataset
+
+GROUP = "mmnist_av.families"
+PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class ArrayType:
+    """The shape and type of one clip's part of a stored array."""
+
+    shape: tuple[int, ...]  # without the axis of the clips
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A family's own annotation: several small arrays per clip, stored as `<split>/<name>.npz`, exported as JSON."""
+
+    name: str
+    fields: Mapping[str, ArrayType]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a dataset's card and its metadata say about it."""
+
+    name: str
+    description: str
+    keywords: tuple[str, ...] = ("video prediction", "audio-visual")
+    tags: tuple[str, ...] = ("video-prediction", "audio-visual")  # at Hugging Face
+    licence: str = ""  # URL
+    licence_id: str = ""  # at Hugging Face
+    citation: str = ""
+    command: str = ""  # that generates the dataset
+    facts: Mapping[str, str] = field(default_factory=dict)  # further lines, by their headings
+    record: str = ""  # what the record holds, for the table of files
+    notes: str = ""  # how the record is to be read
 
 
 class Family:
-    """A family of datasets. This base class serves datasets that have stored annotations only."""
+    """A dataset without a generator whose annotations are those stored with it; the base class of all families."""
 
-    def annotations(self, dataset: Dataset) -> frozenset[str]:
-        """Return the names of the annotations that `annotate` can give."""
+    def check(self, manifest: Mapping[str, Any]) -> None:
+        """Raise InputError if the manifest's spec is impossible, or contradicts the rest of the manifest."""
+
+    def annotations(self, dataset: "Dataset") -> frozenset[str]:
+        """Return the names of the annotations that `annotate` can give for this dataset."""
         return dataset.annotations
 
-    def annotate(self, dataset: Dataset, split: str, clip: int, name: str, frames: int) -> NDArray[Any]:
-        """Return one annotation of the first `frames` frames of a clip."""
-        return np.asarray(dataset.split(split).array(name)[clip][:frames])
+    def annotate(self, dataset: "Dataset", split: str, clip: int, name: str, frames: int) -> NDArray[Any]:
+        """Return one annotation of the first `frames` frames of a clip; raise InputError for an unknown `name`.
+
+        A stored array with one entry per frame is cut to `frames` entries.
+        """
+        if name not in dataset.annotations:
+            raise unknown_name("annotation", name, dataset.annotations)
+        row = dataset.split(split).array(name)[clip]
+        return row[:frames] if row.ndim and len(row) == dataset.format.frames else row
+
+    def record(self, manifest: Mapping[str, Any]) -> Record | None:
+        """Return what the family's record of a clip holds; None if the family stores no record."""
+        return None
 
     def label(self, manifest: Mapping[str, Any]) -> str:
-        """Return what a results row calls the dataset."""
+        """Return what a row of results calls the dataset."""
         return str(manifest["dataset"])
 
     def make(
-        self,
-        out: Path,
-        world: Mapping[str, Any],
-        sizes: Mapping[str, int],
-        seed: int,
-        source: str,
-        root: Path | None,
-    ) -> Dataset:
-        """Generate a dataset in the folder `out`. Raises InputError for a family that cannot be generated."""
-        raise InputError("this dataset cannot be generated: name its folder with --data")
+        self, out: Path, world: Mapping[str, Any], sizes: Mapping[str, int], seed: int, source: str, root: Path | None
+    ) -> "Dataset":
+        """Generate a dataset in the folder `out`, or open it if it was generated before.
+
+        world: the family's own parameters; sizes: clips by split; source: what clips are made of, for example a pool
+        of digits, whose files are in the folder `root`. Raises InputError if the family has no generator.
+        """
+        raise InputError("this family of datasets has no generator: name a dataset with --data")
 
     def stream(
-        self, dataset: Dataset, batch: int, frames: int, rank: int, ranks: int, root: Path | None
-    ) -> Any:
-        """Return endless clips like those of the dataset's training split. Raises InputError where there are none."""
-        raise InputError("this dataset has no endless clips: --data stream is for datasets that are generated")
+        self, dataset: "Dataset", batch: int, frames: int, rank: int, ranks: int, root: Path | None
+    ) -> "ClipStream":
+        """Return an endless stream of training clips like those of `dataset`, cut to `frames` frames.
+
+        batch: clips of each of the `ranks` processes; root: as for `make`. Raises InputError without a generator.
+        """
+        raise InputError(f"{dataset.path}: {dataset.name} has no generator, so its clips cannot be streamed")
+
+    def card(self, manifest: Mapping[str, Any]) -> Card:
+        """Return what the dataset's card says about it."""
+        return Card(name=str(manifest["dataset"]), description=f"Video clips with sound: {manifest['dataset']}.")
+
+    def facts(self, manifest: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return what `mmnist-av info` prints beside the format, by heading."""
+        return {}
+
+    def explain(self, dataset: "Dataset", split: str, clip: int) -> "Figure | None":
+        """Return a figure that explains a clip; None if the family has none."""
+        return None
+
+    def caption(self, dataset: "Dataset", split: str, clip: int) -> str:
+        """Return what the contact sheet says beside a clip, in a few short lines."""
+        return f"clip {clip}"
 
 
+@functools.cache
 def find(name: str) -> Family:
-    """Return the family called `name`; the base class for a name without code."""
-    for entry in entry_points(group=ENTRY_POINTS):
-        if entry.name == name:
-            family: Family = entry.load()()
-            return family
-    return Family()
+    """Return the family called `name`; "" and "plain" need no code. Raises InputError for an unknown name."""
+    if name in ("", PLAIN):
+        return Family()
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in installed:
+        raise unknown_name("family of datasets", name, [*installed, PLAIN])
+    family: Family = installed[name].load()()
+    return family

@@ -1,4 +1,4 @@
-"""What an unfinished dataset says of itself: what was asked for, and which shards were written.
+"""The journal of an unfinished dataset: what was requested, and which clips were written.
 
 It lies beside the arrays until dataset.json is written.
 """
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmnist_av.dataset import requested_of
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import is_leftover, sync_folder
 
@@ -18,40 +19,43 @@ JOURNAL = "unfinished.jsonl"
 
 
 class Journal:
-    """The journal of the folder being written: its first line is what was asked for, each other a shard."""
+    """The journal of a folder that is being written. Its first line is the request, each other line some clips."""
 
     def __init__(self, descriptor: int, lines: Sequence[Mapping[str, Any]]) -> None:
         self._descriptor, self._lines = descriptor, lines
 
-    def shards(self, split: str) -> list[tuple[int, list[str]]]:
-        """The shards of `split` that earlier runs wrote, in order: clips so far, SHA-256 of each array so far."""
-        found = {line["clips"]: line["sha256"] for line in self._lines if line["split"] == split}
-        return sorted(found.items())
+    def written(self, split: str) -> list[tuple[int, list[str]]]:
+        """Return what earlier runs wrote of `split`, in order: clips up to there, SHA-256 of each array up to there."""
+        noted = {line["clips"]: line["sha256"] for line in self._lines if line["split"] == split}
+        return sorted(noted.items())
 
     def add(self, split: str, clips: int, digests: list[str]) -> None:
-        """Note that the first `clips` clips of `split` are written. Not synced: what it says is checked when read."""
+        """Note that the first `clips` clips of `split` are written.
+
+        The line is not synced to the disk: its hashes are compared with the arrays when it is read again.
+        """
         _append(self._descriptor, {"split": split, "clips": clips, "sha256": digests})
 
 
 @contextmanager
-def open_journal(out: Path, asked: Mapping[str, Any], origin: str) -> Iterator[Journal]:
-    """The journal of the folder `out`, made if the folder is empty; for its sole writer only.
+def open_journal(out: Path, requested: Mapping[str, Any], provenance: str) -> Iterator[Journal]:
+    """Yield the journal of the folder `out`, a new one if the folder is empty; only the sole writer may call this.
 
-    Raises InputError if `out` holds something else, or an unfinished dataset that is not the one `asked` for, or whose
-    clips came from another origin.
+    Raises InputError if `out` holds anything else, or an unfinished dataset that was requested otherwise or whose clips
+    have another provenance.
     """
     names = {file.name for file in out.iterdir() if not is_leftover(file)}
     if names and JOURNAL not in names:
-        raise InputError(f"{out} is not empty and holds no dataset of ours: choose another --out")
-    path, asked = out / JOURNAL, {**asked, "origin": origin}
+        raise InputError(f"{out} is not empty and holds no dataset: choose another --out")
+    path, request = out / JOURNAL, {**requested, "provenance": provenance}
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         lines = _whole_lines(path)
         if lines:
-            refuse_another(out, asked, lines[0])
+            refuse_another(out, request, lines[0])
         else:
             os.ftruncate(descriptor, 0)
-            _append(descriptor, asked)
+            _append(descriptor, request)
             os.fsync(descriptor)
             sync_folder(out)
         yield Journal(descriptor, lines[1:])
@@ -59,37 +63,37 @@ def open_journal(out: Path, asked: Mapping[str, Any], origin: str) -> Iterator[J
         os.close(descriptor)
 
 
-def refuse_another(out: Path, asked: Mapping[str, Any], there: Mapping[str, Any]) -> None:
-    """Raises InputError, naming what differs, if what is `there` is not what was `asked` for."""
-    for name, value in _facts(asked).items():
-        other = _facts(there).get(name)
-        if other != value:
-            raise InputError(f"{out} holds another dataset: {name} is {other}, not {value}; choose another --out")
+def refuse_another(out: Path, requested: Mapping[str, Any], existing: Mapping[str, Any]) -> None:
+    """Raise InputError, with the first difference, if the `existing` dataset of `out` is not the `requested` one."""
+    wanted, found = _facts(requested), _facts(requested_of(existing))
+    for name in {**wanted, **found}:
+        if found.get(name) != wanted.get(name):
+            difference = f"{name} is {found.get(name)}, not {wanted.get(name)}"
+            raise InputError(f"{out} holds another dataset: {difference}; choose another --out")
 
 
-def _facts(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked for, one level deep."""
+def _facts(requested: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a request and those of its dictionaries, by name: "seed", "spec canvas"."""
     facts: dict[str, Any] = {}
-    for part in ("dataset", "seed", "digits", "sizes", "spec", "shard", "origin"):
-        value = asked.get(part)
+    for part, value in requested.items():
         inner = value if isinstance(value, dict) else {"": value}
         facts |= {f"{part} {name}".rstrip(): fact for name, fact in inner.items()}
     return facts
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines up to the first that a kill or a power cut tore, which is removed with what follows it."""
+    """Return the lines up to the first incomplete one, and remove the rest: a killed process may leave half a line."""
     lines, end = [], 0
     for line in path.read_bytes().splitlines(keepends=True):
         if not line.endswith(b"\n"):
             break
         try:
-            told = json.loads(line)
+            entry = json.loads(line)
         except ValueError:
             break
-        if not isinstance(told, dict):
+        if not isinstance(entry, dict):
             break
-        lines.append(told)
+        lines.append(entry)
         end += len(line)
     os.truncate(path, end)
     return lines

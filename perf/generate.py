@@ -1,9 +1,9 @@
-"""Generating a dataset against writing the same bytes, already computed: the ratio, clips a second, peak memory.
+"""Measure generation against writing the same bytes from memory: time ratio, clips per second, peak memory.
 
     python perf/generate.py [--clips 10000] [--digits-per-clip 1] [--out FOLDER] [--repeats 3]
 
-Both sides write frames and sound to files, fsync them and are timed from first to last byte, each in a process of its
-own and by turns; `sync` before each start lets neither wait for the other's bytes.
+Both write frames and sound to files and sync them to the disk, by turns, each in its own process, timed from the first
+to the last byte. `sync` before each start keeps either from waiting for the other's bytes.
 """
 
 import argparse
@@ -31,15 +31,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=10_000)
     parser.add_argument("--digits-per-clip", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path.cwd(), help="a folder on the disk to measure")
+    parser.add_argument("--out", type=Path, default=Path.cwd(), help="folder on the disk to measure")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     ratios = []
     for repeat in range(options.repeats):
         with tempfile.TemporaryDirectory(dir=options.out) as folder:
-            made, copy = Path(folder) / "made", Path(folder) / "copy"
-            seconds, peak = in_process(time_generate, made, options.clips, options.digits_per_clip)
-            floor, _ = in_process(time_write, made, copy)
+            generated, copy = Path(folder) / "generated", Path(folder) / "copy"
+            seconds, peak = in_process(time_generate, generated, options.clips, options.digits_per_clip)
+            floor, _ = in_process(time_write, generated, copy)
         ratios.append(seconds / floor)
         print(
             f"run {repeat + 1}: generated in {seconds:.2f} s ({options.clips / seconds:.0f} clips/s, "
@@ -50,7 +50,7 @@ def main() -> None:
     pool, spec = load_pool("embedded")["train"], Spec(obstacle=True, digits_per_clip=options.digits_per_clip)
     start = time.perf_counter()
     simulate(pool, spec, 0, "train", np.arange(options.clips))
-    print(f"the world alone: {options.clips / (time.perf_counter() - start):.0f} clips/s")
+    print(f"the simulation alone: {options.clips / (time.perf_counter() - start):.0f} clips/s")
 
 
 def time_generate(out: Path, clips: int, digits_per_clip: int) -> float:
@@ -60,9 +60,9 @@ def time_generate(out: Path, clips: int, digits_per_clip: int) -> float:
     return time.perf_counter() - start
 
 
-def time_write(made: Path, copy: Path) -> float:
-    contents = {name: np.fromfile(made / name, np.uint8) for name in ARRAYS}
-    shutil.rmtree(made)
+def time_write(generated: Path, copy: Path) -> float:
+    contents = {name: np.fromfile(generated / name, np.uint8) for name in ARRAYS}
+    shutil.rmtree(generated)
     (copy / "train").mkdir(parents=True)
     os.sync()
     start = time.perf_counter()
@@ -76,7 +76,7 @@ def time_write(made: Path, copy: Path) -> float:
 
 
 def in_process(function, *arguments) -> tuple[float, int]:
-    """What `function` returns in a fresh process, and that process's peak memory in bytes."""
+    """Call `function` in a new process; return its result and the peak memory of that process in bytes."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measured, (function, *arguments))
 

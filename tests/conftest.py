@@ -1,4 +1,4 @@
-"""What several tests need: a small dataset, and real MNIST where there is one."""
+"""Fixtures of several tests: a small dataset, real MNIST if its folder is named, scaled weights."""
 
 import os
 from collections.abc import Callable
@@ -24,16 +24,16 @@ def mnist_root() -> Path:
 
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """M3SO, embedded digits, 5 train and 3 test clips; to be read only."""
+    """M3SO with embedded digits, 5 train and 3 test clips; tests must not change it."""
     out = tmp_path_factory.mktemp("data") / "m3so"
     return generate(out, Spec(obstacle=True), {"train": 5, "test": 3}, seed=1)
 
 
 @pytest.fixture(scope="session")
 def lively() -> Callable[[torch.nn.Module], torch.nn.Module]:
-    """Scales a fresh model's weights up: fresh ones are so small that what a latent changes is lost in rounding.
+    """Scale a new model's weights by 2: new weights are so small that the effect of a latent is lost in rounding.
 
-    By no more than 2: at 4, frame encoders fed their own predictions blow the last bits up to what a latent changes.
+    At a factor of 4, frame encoders that get their own predictions amplify rounding errors to the effect of a latent.
     """
 
     def scale(model: torch.nn.Module) -> torch.nn.Module:

@@ -1,1 +1,1 @@
-"""Blocks that two models or more share."""
+"""Networks and losses that two or more models share."""

@@ -5,38 +5,48 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from baselines.layers.convolutions import UnfoldingConvTranspose2d, normed, summary
+from baselines.layers.convolutions import (
+    UnfoldingConvTranspose2d,
+    convolution_block,
+    embedding_block,
+    norm_and_relu,
+)
 from mmnist_av.system.errors import InputError
 
 
-def frame_widths(size: int) -> list[int]:
-    """Channels after each halving of a DCGAN encoder for `size` x `size` frames: 48 -> 64-128-256, 64 -> ...-512."""
-    widths: list[int] = []
+def frame_channels(size: int) -> list[int]:
+    """Return the channels after each halving of a `size` x `size` frame: 64-128-256 for 48, 64-128-256-512 for 64.
+
+    Raises InputError for sizes that do not halve evenly down to 7 px or less.
+    """
+    channels: list[int] = []
     left = size
     while left > 7:
         if left % 2:
             raise InputError(f"frames of {size} px do not halve evenly down to 7 px or less, as those of 48, 64, 96 do")
         left //= 2
-        widths.append(64 * 2 ** min(len(widths), 3))
-    return widths
+        channels.append(64 * 2 ** min(len(channels), 3))
+    return channels
 
 
 class FrameEncoder(nn.Module):
-    """Frames to embeddings, and the skip features of every scale."""
+    """Embeds frames, and returns the features of every scale for the decoder's skip connections."""
 
     def __init__(self, frame: tuple[int, int, int], embedding: int) -> None:
         super().__init__()
-        channels, size, _ = frame
-        widths = frame_widths(size)
+        colours, size, _ = frame
+        channels = frame_channels(size)
         self.halvings = nn.ModuleList(
-            normed(nn.Conv2d(a, b, 4, 2, 1), b) for a, b in zip([channels, *widths], widths, strict=False)
+            convolution_block(nn.Conv2d(a, b, 4, 2, 1), b) for a, b in zip([colours, *channels], channels, strict=False)
         )
-        left = size >> len(widths)
-        self.summary = summary(widths[-1], embedding, (left, left))
+        left = size >> len(channels)
+        self.summary = embedding_block(channels[-1], embedding, (left, left))
 
+    @override
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(N, C, H, W) -> embeddings (N, embedding), skips [(N, 64, H/2, W/2), ...]."""
+        """Return embeddings (N, embedding) of frames (N, C, H, W), and skips [(N, 64, H/2, W/2), ...]."""
         skips = []
         features = frames.contiguous(memory_format=torch.channels_last)
         for halve in self.halvings:
@@ -46,10 +56,10 @@ class FrameEncoder(nn.Module):
 
 
 class DoublingConvolution(nn.Module):
-    """A transposed convolution over concat(features, skip), as the sum of its two halves.
+    """A transposed convolution over concat(features, skip), computed as the sum of its two halves.
 
-    The skip comes from the last seen frame and stays the same for all steps and futures of a clip, so its half is
-    computed once a clip and added. Without skips (skip = 0) it is the transposed convolution alone.
+    The skip is that of the last seen frame for all unseen frames and all samples of a clip, so its half is computed
+    once a clip. Without a skip (skip = 0) this is the transposed convolution of the features alone.
     """
 
     def __init__(self, features: int, skip: int, outputs: int) -> None:
@@ -58,53 +68,66 @@ class DoublingConvolution(nn.Module):
         if skip:
             self.of_skip = nn.ConvTranspose2d(skip, outputs, 4, 2, 1)
 
-    def forward(self, features: Tensor, skip_half: Tensor | None) -> Tensor:
-        """(B * n, features, h, w) and the skip's half (B, outputs, 2h, 2w) -> (B * n, outputs, 2h, 2w)."""
-        if skip_half is None:
+    @override
+    def forward(self, features: Tensor, convolved_skip: Tensor | None) -> Tensor:
+        """Return (B * n, outputs, 2h, 2w) for features (B * n, channels, h, w) of n frames of each of B clips.
+
+        convolved_skip: `of_skip` of the B clips' skips, (B, outputs, 2h, 2w).
+        """
+        if convolved_skip is None:
             return self.of_features(features)
-        halves = self.of_features(features).unflatten(0, (skip_half.shape[0], -1))
-        return (halves + skip_half[:, None]).flatten(0, 1)
+        convolved = self.of_features(features).unflatten(0, (convolved_skip.shape[0], -1))
+        return (convolved + convolved_skip[:, None]).flatten(0, 1)
 
 
 class FrameDecoder(nn.Module):
-    """Embeddings to frames, with the last seen frame's skips or without."""
+    """Decodes embeddings to frames, with skip connections from an encoder or without."""
 
     def __init__(self, frame: tuple[int, int, int], embedding: int, skips: bool = True) -> None:
         super().__init__()
-        channels, size, _ = frame
-        widths = frame_widths(size)[::-1]
-        left = size >> len(widths)
-        self.start = normed(UnfoldingConvTranspose2d(embedding, widths[0], left), widths[0])
-        outputs = [*widths[1:], channels]
+        colours, size, _ = frame
+        channels = frame_channels(size)[::-1]
+        outputs = [*channels[1:], colours]
+        left = size >> len(channels)
+        self.start = convolution_block(UnfoldingConvTranspose2d(embedding, channels[0], left), channels[0])
         self.doublings = nn.ModuleList(
-            DoublingConvolution(a, a if skips else 0, b) for a, b in zip(widths, outputs, strict=True)
+            DoublingConvolution(a, a if skips else 0, b) for a, b in zip(channels, outputs, strict=True)
         )
-        self.norms = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(b), nn.LeakyReLU(0.2, inplace=True)) for b in outputs[:-1]
-        )
+        self.norms = nn.ModuleList(nn.Sequential(*norm_and_relu(each)) for each in outputs[:-1])
 
-    def of_skips(self, skips: list[Tensor]) -> list[Tensor]:
-        """What the skips add at each scale, once a clip: (B, ...) features, finest first, to (B, ...) halves."""
+    def convolve_skips(self, skips: list[Tensor]) -> list[Tensor]:
+        """Return the skips' halves of the transposed convolutions, in the decoder's order.
+
+        skips: (N, ...) of every scale, finest first, as FrameEncoder returns them. Where all frames of a clip share
+        one skip, this is computed once a clip.
+        """
         doublings = cast(list[DoublingConvolution], list(self.doublings))
         return [double.of_skip(skip) for double, skip in zip(doublings, reversed(skips), strict=True)]
 
-    def of_steps(self, skips: list[Tensor], first: int, last: int, source: int) -> list[Tensor]:
-        """The same for predictions of frames `first` .. `last`, each with the skips of the frame before it, at most
-        those of frame `source`: (B, n, ...) features of frames 0 .. n-1 to (B, ...) halves where that is one frame
-        for all, else to (B * steps, ...).
+    def convolve_skips_of_steps(self, skips: list[Tensor], first: int, last: int, source: int) -> list[Tensor]:
+        """Return the convolved skips for the predictions of frames `first` .. `last`.
+
+        A frame's prediction has the skips of the frame before it, but never of a frame after `source`.
+
+        skips: (B, n, ...) of frames 0 .. n-1. The result has B rows where all predictions share the skips of frame
+        `source`, else B * (last - first + 1).
         """
         if first > source:
-            return self.of_skips([skip[:, source] for skip in skips])
-        halves = self.of_skips([skip[:, first - 1 : source + 1].flatten(0, 1) for skip in skips])
-        before = torch.arange(last - first + 1, device=halves[0].device).clamp(max=source + 1 - first)
+            return self.convolve_skips([skip[:, source] for skip in skips])
+        convolved = self.convolve_skips([skip[:, first - 1 : source + 1].flatten(0, 1) for skip in skips])
+        frame_before = torch.arange(last - first + 1, device=convolved[0].device).clamp(max=source + 1 - first)
         clips = len(skips[0])
-        return [half.unflatten(0, (clips, -1))[:, before].flatten(0, 1) for half in halves]
+        return [each.unflatten(0, (clips, -1))[:, frame_before].flatten(0, 1) for each in convolved]
 
-    def forward(self, outputs: Tensor, skip_halves: Sequence[Tensor] = ()) -> Tensor:
-        """(B * n, embedding) and the B clips' skip halves, if any -> frames (B * n, C, H, W) in [0, 1], float32."""
-        halves: Sequence[Tensor | None] = skip_halves or [None] * len(self.doublings)
-        features = self.start(outputs[:, :, None, None].contiguous(memory_format=torch.channels_last))
+    @override
+    def forward(self, embeddings: Tensor, convolved_skips: Sequence[Tensor] = ()) -> Tensor:
+        """Return frames (B * n, C, H, W) in [0, 1], float32, of embeddings (B * n, embedding).
+
+        convolved_skips: of B clips or of B * n frames; see convolve_skips. Empty for a decoder without skips.
+        """
+        skips: Sequence[Tensor | None] = convolved_skips or [None] * len(self.doublings)
+        features = self.start(embeddings[:, :, None, None].contiguous(memory_format=torch.channels_last))
         *doublings, last = self.doublings.children()
-        for double, norm, half in zip(doublings, self.norms, halves, strict=False):
-            features = norm(double(features, half))
-        return torch.sigmoid(last(features, halves[-1]).float())
+        for double, norm, skip in zip(doublings, self.norms, skips, strict=False):
+            features = norm(double(features, skip))
+        return torch.sigmoid(last(features, skips[-1]).float())

@@ -1,14 +1,17 @@
-"""How weights begin."""
+"""Initial weights."""
 
 from torch import nn
 
 from baselines.layers.recurrent import LatentLSTM
 
-INITIAL_LOG_VARIANCE = -4.0  # of z, in the balanced start (ours)
+INITIAL_LOG_VARIANCE = -4.0  # of z, in the balanced initialisation (ours)
 
 
 def initialise(module: nn.Module) -> None:
-    """As Sound2Sight's and SVG's code: convolutions and linear layers N(0, 0.02), batch norms N(1, 0.02), biases 0."""
+    """Initialise one layer as the code of Sound2Sight and SVG does; for nn.Module.apply.
+
+    Weights of convolutions and linear layers: N(0, 0.02); weights of batch norms: N(1, 0.02); biases: 0.
+    """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
@@ -19,11 +22,14 @@ def initialise(module: nn.Module) -> None:
 
 
 def balance(module: nn.Module) -> None:
-    """Xavier's weights for linear layers, orthogonal ones for LSTMs, and latents that say something from the start.
+    """Initialise one layer so that embeddings and latents keep their scale through it (ours); for nn.Module.apply.
 
-    With the released N(0, 0.02) a frame's code leaves the predictor some eighty times smaller than it entered, and with
-    unit variance the prior drowns what it has heard. Measured on M3SO-NB, one run each, 16 clips a step: the squared
-    error that the released start reaches after 1,000 steps is reached after 400.
+    Linear layers: Xavier; LSTMs: orthogonal for each gate; biases: 0; log variance of z: INITIAL_LOG_VARIANCE.
+
+    With the released N(0, 0.02), a frame's embedding leaves the predictor some eighty times smaller than it entered,
+    and with unit variance the noise of the prior drowns what the audio contributes. Measured on M3SO-NB, one run
+    each, 16 clips a step: the squared error that the released initialisation reaches after 1,000 steps is reached
+    after 400.
     """
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
@@ -35,5 +41,5 @@ def balance(module: nn.Module) -> None:
             else:
                 for gate in weight.data.chunk(4):
                     nn.init.orthogonal_(gate)
-    elif isinstance(module, LatentLSTM):  # visited after its layers
+    elif isinstance(module, LatentLSTM):  # `apply` visits it after its layers
         nn.init.constant_(module.log_variance.bias, INITIAL_LOG_VARIANCE)

@@ -1,4 +1,4 @@
-"""Batch norm where one batch comes in many parts."""
+"""Batch norm where one batch is processed in several parts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,13 +7,16 @@ from torch import nn
 
 
 @contextmanager
-def gently(module: nn.Module, passes: int) -> Iterator[None]:
-    """In this block, `passes` batches move the running statistics of batch norms by as much as one does elsewhere."""
-    usual = {each: each.momentum or 0.0 for each in module.modules() if isinstance(each, nn.BatchNorm2d)}
-    for each, momentum in usual.items():
-        each.momentum = momentum if passes == 1 else 1 - (1 - momentum) ** (1 / passes)
+def scaled_momentum(module: nn.Module, batches: int) -> Iterator[None]:
+    """Scale the momentum of all batch norms in `module`, inside a with block.
+
+    With it, `batches` batches change the running statistics by as much as one batch does outside the block.
+    """
+    original = {norm: norm.momentum or 0.0 for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)}
+    for norm, momentum in original.items():
+        norm.momentum = momentum if batches == 1 else 1 - (1 - momentum) ** (1 / batches)
     try:
         yield
     finally:
-        for each, momentum in usual.items():
-            each.momentum = momentum
+        for norm, momentum in original.items():
+            norm.momentum = momentum

@@ -1,4 +1,4 @@
-"""LSTMs, and the distributions that they predict."""
+"""LSTMs, and the normal distributions that they predict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,51 +6,65 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-State = tuple[Tensor, Tensor]  # hidden and cell of an LSTM, (layers, N, hidden) each
+State = tuple[Tensor, Tensor]  # hidden and cell state of an LSTM, (layers, N, hidden) each
 
 
 class Recurrent(nn.Module):
-    """A linear layer into an LSTM: (N, n, inputs) -> (N, n, hidden)."""
+    """A linear layer followed by an LSTM."""
 
     def __init__(self, inputs: int, hidden: int, layers: int) -> None:
         super().__init__()
         self.enter = nn.Linear(inputs, hidden)
         self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True)
 
+    @override
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Go on from `state` (zero if None)."""
+        """Return the hidden states (N, n, hidden) for inputs (N, n, inputs), and the state after them.
+
+        state: the state before the first input; zeros if None.
+        """
         return self.lstm(self.enter(inputs), state)
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Diagonal normal distributions."""
+    """Diagonal normal distributions; the last axis holds the dimensions of z."""
 
     mean: Tensor
     log_variance: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Reparametrised draws."""
+        """Return samples from standard normal `noise`, by reparametrisation."""
         return self.mean + (0.5 * self.log_variance).exp() * noise
 
     def kl(self, other: "Gaussian") -> Tensor:
-        """KL(self || other), summed over the last axis."""
+        """Return KL(self || other), summed over the last axis."""
         squared = self.log_variance.exp() + (self.mean - other.mean) ** 2
         return 0.5 * (other.log_variance - self.log_variance + squared / other.log_variance.exp() - 1).sum(-1)
 
+    def repeat_interleave(self, repeats: int) -> "Gaussian":
+        """Return the distributions with each row of the first axis repeated `repeats` times."""
+        return Gaussian(self.mean.repeat_interleave(repeats, 0), self.log_variance.repeat_interleave(repeats, 0))
+
     def __getitem__(self, index: Any) -> "Gaussian":
-        """Some of the distributions."""
         return Gaussian(self.mean[index], self.log_variance[index])
 
     @classmethod
     def cat(cls, parts: Sequence["Gaussian"]) -> "Gaussian":
-        """Distributions one step after the other, (N, steps, z)."""
+        """Return the distributions of consecutive steps, (N, n, latent) each, as one along axis 1."""
         return cls(torch.cat([each.mean for each in parts], 1), torch.cat([each.log_variance for each in parts], 1))
 
 
+def repeat_state(state: State, repeats: int) -> State:
+    """Return an LSTM's state with each sequence repeated `repeats` times."""
+    hidden, cell = state
+    return hidden.repeat_interleave(repeats, 1), cell.repeat_interleave(repeats, 1)
+
+
 class LatentLSTM(nn.Module):
-    """A prior or posterior of z: embeddings to its mean and log variance, step by step."""
+    """A prior or posterior of z: an LSTM from embeddings to the mean and log variance of each step's z."""
 
     def __init__(self, inputs: int, hidden: int, latent: int) -> None:
         super().__init__()
@@ -58,7 +72,11 @@ class LatentLSTM(nn.Module):
         self.mean = nn.Linear(hidden, latent)
         self.log_variance = nn.Linear(hidden, latent)
 
+    @override
     def forward(self, embeddings: Tensor, state: State | None = None) -> tuple[Gaussian, State]:
-        """(N, n, inputs) -> distributions of n z, (N, n, latent), float32, and the state."""
+        """Return the distributions (N, n, latent), float32, of z for embeddings (N, n, inputs), and the LSTM's state.
+
+        state: the LSTM's state before the first embedding; zeros if None.
+        """
         hidden, state = self.recurrent(embeddings, state)
         return Gaussian(self.mean(hidden).float(), self.log_variance(hidden).float()), state

@@ -1,4 +1,4 @@
-"""How well motion is predicted: the end-point error of optical flow, and the flow of real video to compare with.
+"""How well motion is predicted: the end-point error of optical flow; and TV-L1, which estimates flow from frames.
 
 A flow is backward: its (dx, dy) at a pixel of a frame leads to where the same matter was in the frame before; dx to
 the right, dy down, px.
@@ -8,44 +8,54 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from baselines.predictor import Prediction
+from benchmark.metrics.checks import check_finite, check_target, described
+from benchmark.scoring.ground_truth import TargetClip
 from mmnist_av.system.errors import InputError
+
+
+def clip_aepe(clip: TargetClip, prediction: Prediction) -> Tensor:
+    """Return `aepe` of a clip's predicted flow, with its annotation "flow" as the target: (1, K, P).
+
+    Raises InputError for a prediction without flow.
+    """
+    if prediction.flow is None:
+        raise InputError("aepe needs a predicted flow, the prediction has none")
+    return aepe(clip.annotation("flow")[:, None, clip.seen :], prediction.flow)
 
 
 @torch.no_grad()
 def aepe(target: Tensor, prediction: Tensor) -> Tensor:
-    """Mean end-point error of every predicted flow: the mean over pixels of the length of the difference, px.
+    """Return the mean end-point error of every predicted flow: the mean over pixels of the difference's length, px.
 
-    target: (B, 1, T, 2, H, W), such as m3so.picture.backward_flow's (N, T, 2, H, W) with an axis put in;
-    prediction: (B, K, T, 2, H, W); float, dx and dy. Returns (B, K, T) float64, 0 and more.
-    Raises InputError for other shapes or types, and for values that are not finite.
-    Source: Otte and Nagel 1994; Baker et al. 2011, section 4.1.
+    target: (B, 1, T, 2, H, W), prediction: (B, K, T, 2, H, W); float, dx and dy.
+    Returns (B, K, T) float64, 0 and more. Raises InputError for other shapes or types, and for values that are not
+    finite. Source: Otte and Nagel 1994; Baker et al. 2011, section 4.1.
     """
-    clips, _, *flow_shape = prediction.shape
-    complete = prediction.ndim == 6 and prediction.shape[3] == 2 and prediction.numel() > 0
-    if not complete or target.shape != (clips, 1, *flow_shape):
-        found = f"{tuple(target.shape)} and {tuple(prediction.shape)}"
-        raise InputError(f"true flow (B, 1, T, 2, H, W) and predicted flow (B, K, T, 2, H, W) wanted, not {found}")
-    for name, flow in (("target", target), ("prediction", prediction)):
-        if not flow.is_floating_point() or not flow.isfinite().all():
-            raise InputError(f"{name}: finite float flow wanted")
+    check_target(target, prediction)
+    if prediction.shape[3] != 2 or prediction.numel() == 0:
+        raise InputError(f"prediction: flow (B, K, T, 2, H, W) expected, found {described(prediction)}")
+    check_finite(target, "target flow")
+    check_finite(prediction, "predicted flow")
     return (prediction.double() - target.double()).square().sum(3).sqrt().mean((-2, -1))
 
 
 @torch.no_grad()
 def tvl1(frames: Tensor) -> Tensor:
-    """Backward flow of every frame but the first, estimated: (..., T, C, H, W) to (..., T - 1, 2, H, W) float32.
+    """Return the estimated backward flow of all frames but the first: (..., T, C, H, W) to (..., T - 1, 2, H, W).
 
-    TV-L1 (Zach et al. 2007) as scikit-image has it, with its own settings, on grey (the mean over channels).
-    frames: float in [0, 1], T 2 or more. Entry t is about frame t + 1. Raises InputError for other shapes or types.
+    TV-L1 (Zach et al. 2007) of scikit-image, with its default settings, on grey (the mean over channels).
+    frames: float in [0, 1], T 2 or more. Returns float32; entry t belongs to frame t + 1. Raises InputError for other
+    shapes or types.
     """
-    from skimage.registration import optical_flow_tvl1  # here, because it takes a second to import
+    from skimage.registration import optical_flow_tvl1  # imported here because that takes a second
 
     if frames.ndim < 4 or frames.shape[-4] < 2 or not frames.is_floating_point():
-        raise InputError(f"float frames (..., T, C, H, W) wanted, T 2 or more, not {tuple(frames.shape)}")
+        raise InputError(f"float frames (..., T, C, H, W), T 2 or more, expected, found {described(frames)}")
     grey = frames.float().mean(-3).cpu().numpy()
     lead, (height, width) = (*grey.shape[:-3], grey.shape[-3] - 1), grey.shape[-2:]
     flow = np.empty((*lead, 2, height, width), np.float32)
-    for place in np.ndindex(lead):
-        later = (*place[:-1], place[-1] + 1)
-        flow[place] = optical_flow_tvl1(grey[later], grey[place])[::-1]  # it gives dy, dx
+    for index in np.ndindex(lead):
+        later = (*index[:-1], index[-1] + 1)
+        flow[index] = optical_flow_tvl1(grey[later], grey[index])[::-1]  # its order is dy, dx
     return torch.from_numpy(flow).to(frames.device)

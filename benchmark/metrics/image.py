@@ -1,4 +1,17 @@
-"""Metrics of one predicted frame against the true one: PSNR, and SSIM as defined and as Sound2Sight computed it."""
+"""Metrics of one predicted frame against its target: PSNR, and SSIM as defined and as Sound2Sight computed it.
+
+Why SSIM is not a plain convolution: two 1-D depthwise convolutions (torch's conv2d) over stacked moments, on one core,
+100 samples of 20 frames against one target, take the following multiple of the CPU time of this file's functions, the
+minimum of short runs in turns (`perf/metrics.py` measures it again):
+
+                    48x48x1               64x64x3
+                    ssim  ssim_uniform    ssim  ssim_uniform
+    float32         2.7   2.6             2.9   2.5
+    float64         4.1   3.1             6.3   4.1
+
+They agree with these functions to 3e-8 on random frames, but not bit for bit: rounded to float32, as scores are kept,
+98% of `ssim_uniform` and 81% of `ssim` differ at 48x48x1, so that results of earlier runs could not be reproduced.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,27 +22,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from benchmark.metrics.checks import check_unit_range, described
 from mmnist_av.system.errors import InputError
 
-PSNR_FLOOR = 1e-6  # of the mean squared error: 60 dB at most
+PSNR_FLOOR = 1e-6  # the least mean squared error: 60 dB at most
 K1, K2 = 0.01, 0.03  # Wang et al. 2004, section III.B
-BLOCK_VALUES = 2**16  # pixel values worked on at once: they and what is derived from them stay in a core's cache
-# SSIM is computed in float32, and again in float64 where that may not do. With d = y - x it is the mean over windows of
+BLOCK_VALUES = 2**16  # pixel values processed at once: they and their moments stay in a core's cache
+# SSIM is computed in float32, and again in float64 where float32 may be too inexact. With d = y - x it is the mean over
+# windows of
 #   (1 - E[d]^2 / (mu_x^2 + mu_y^2 + c1)) (1 - q),   q = var_d / V,   V = var_x + var_y + c2.
 # A variance is a difference of moments, so its error is a share of the moment, not of itself, and q is wrong by
 #   r u (E[d^2] + q E[x^2 + y^2]) / V,   u = 2^-24:
-# much where flat regions differ, nothing where they are equal. The second moment is about the true frame's mean, which
-# makes it small in bright frames. A frame's doubt is the mean over the windows of what stands beside r u. If all
-# roundings went one way, r were below 100; over flat, noisy, stepped and real frames the error was at most
-# 9 u (1 + doubt), 5e-6 at this limit, and below 1e-6 on the frames of this benchmark that were tried, none in doubt.
+# much where flat regions differ, nothing where they are equal. The second moment is about the target frame's mean, so
+# that it is small in bright frames. A frame's doubt is the mean over the windows of the factor after r u. If all
+# roundings had the same sign, r would be below 100; measured over flat, noisy, stepped and real frames, the error was
+# at most 9 u (1 + doubt), 5e-6 at this limit, and below 1e-6 on frames of this benchmark, of which none was in doubt.
 DOUBT = 8.0
 
-Reference = tuple[Tensor, ...]  # what is kept of a block of true frames while their predictions are scored
-Runs = list[tuple[slice, slice]]  # rows of a block of predicted frames; their true frames: one for all, or one each
+Reference = tuple[Tensor, ...]  # what is kept of a block of target frames while their predictions are scored
+Runs = list[tuple[slice, slice]]  # rows of a block of predicted frames; their target frames: one for all, or one each
 
 
 def psnr(target: Tensor, prediction: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of every predicted frame: 10 log10(1 / MSE), the MSE floored at 1e-6.
+    """Return the peak signal-to-noise ratio of every predicted frame: 10 log10(1 / MSE), the MSE at least 1e-6.
 
     target, prediction: (..., C, H, W) float in [0, 1], C 1 or 3; the leading shapes broadcast.
     Returns float64 dB in [0, 60], of the broadcast leading shape; the MSE is over pixels and channels.
@@ -40,7 +55,7 @@ def psnr(target: Tensor, prediction: Tensor) -> Tensor:
 
 
 def ssim(target: Tensor, prediction: Tensor) -> Tensor:
-    """Structural similarity of every predicted frame, as Wang et al. 2004 define it.
+    """Return the structural similarity of every predicted frame, as Wang et al. 2004 define it.
 
     Gaussian window 11x11 of sigma 1.5, range 1, population covariance, valid region, mean over channels.
     target, prediction: (..., C, H, W) float in [0, 1], C 1 or 3, H and W at least 11; the leading shapes broadcast.
@@ -52,14 +67,14 @@ def ssim(target: Tensor, prediction: Tensor) -> Tensor:
 
 
 def ssim_uniform(target: Tensor, prediction: Tensor) -> Tensor:
-    """Structural similarity as scikit-image 0.15 gave it for float images: the figure in Sound2Sight's tables.
+    """Return the structural similarity of scikit-image 0.15 for float images: the figure in Sound2Sight's tables.
 
     Uniform window 7x7, range 2 (although frames span 1), sample covariance, valid region, mean over channels.
     target, prediction: (..., C, H, W) float in [0, 1], C 1 or 3, H and W at least 7; the leading shapes broadcast.
     Returns float64 in [-1, 1], of the broadcast leading shape, within 1e-5 (float64 frames: 1e-9). Raises InputError as
     `psnr`, and for smaller frames.
     """
-    sample_covariance = 49 / 48  # over the population's; in the quotient that is the same as a smaller second constant
+    sample_covariance = 49 / 48  # over the population's; in the quotient this equals a smaller second constant
     return _ssim(target, prediction, (1 / 7,) * 7, (2 * K1) ** 2, (2 * K2) ** 2 / sample_covariance)
 
 
@@ -69,24 +84,24 @@ def _ssim(target: Tensor, prediction: Tensor, taps: tuple[float, ...], c1: float
 
 
 class _SquaredError:
-    """Mean squared errors of one block of `frames` after another."""
+    """Computes mean squared errors, one block of `frames` after another."""
 
     def __init__(self, block: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
         self.frames = torch.zeros(block, dtype=dtype, device=device)  # filled by the caller, overwritten by `scores`
 
-    def reference(self, true: Tensor) -> Reference:
-        return (true,)
+    def reference(self, target: Tensor) -> Reference:
+        return (target,)
 
     def scores(self, reference: Reference, runs: Runs) -> Tensor:
-        for rows, true in runs:
-            self.frames[rows].sub_(reference[0][true])
+        for rows, target in runs:
+            self.frames[rows].sub_(reference[0][target])
         return self.frames.square_().flatten(1).mean(1)
 
 
 class _Similarity:
-    """SSIM of one block of `frames` after another, window `taps` x `taps`: Wang et al. 2004, equation 13.
+    """Computes SSIM, one block of `frames` after another, window `taps` x `taps`: Wang et al. 2004, equation 13.
 
-    All memory is taken once: pages fresh from the system cost as much as the sums.
+    All memory is allocated once: new pages of the system's memory would cost as much time as the sums.
     """
 
     def __init__(
@@ -108,33 +123,36 @@ class _Similarity:
         self.halfway = zeros(count * channels, inner[2], width)
         self.room = [zeros(inner) for _ in range(6)]
 
-    def reference(self, true: Tensor) -> Reference:
-        """Moments are about the true frame's mean, of the same frame of both: smaller, so that less is lost."""
-        centre = true.flatten(1).mean(1)[:, None, None, None]
-        centred = true - centre
+    def reference(self, target: Tensor) -> Reference:
+        """Return the moments of a block of target frames.
+
+        Moments of a target and of its prediction are about the target's mean: they are smaller, so that less is lost.
+        """
+        centre = target.flatten(1).mean(1)[:, None, None, None]
+        centred = target - centre
         mean = self.filtered(centred, torch.empty_like(self.room[0]))
         luminance = (mean + centre).square_().add_(self.c1)
-        return true, centre, centred.square_().add_(self.c2), mean, mean.square(), luminance
+        return target, centre, centred.square_().add_(self.c2), mean, mean.square(), luminance
 
     def scores(self, reference: Reference, runs: Runs) -> Tensor:
-        """A score each of `frames`; NaN where float32 will not do.
+        """Return one score for each of `frames`; NaN where float32 is too inexact.
 
-        Each step rounds once (no addcmul), so that its bits are the same wherever in a vector a value comes to lie.
+        Each step rounds once (no addcmul), so that a score's bits do not depend on the position of values in memory.
         """
         x, centre, square_x, mean_x, square_mean_x, luminance_x = reference
         y, d = self.frames, self.difference
         mean, square, energy, mean_y, luminance, contrast = self.room
-        for rows, true in runs:
-            torch.sub(y[rows], x[true], out=d[rows])
-            torch.sub(y[rows], centre[true], out=self.squares[rows]).square_().add_(square_x[true])
+        for rows, target in runs:
+            torch.sub(y[rows], x[target], out=d[rows])
+            torch.sub(y[rows], centre[target], out=self.squares[rows]).square_().add_(square_x[target])
         self.filtered(d, mean)
         self.filtered(d.square_(), square)
         self.filtered(self.squares, energy)  # E[x^2 + y^2] + c2, both centred
-        for rows, true in runs:
-            torch.add(mean_x[true], mean[rows], out=mean_y[rows])
-            torch.mul(mean_y[rows], mean_y[rows], out=contrast[rows]).add_(square_mean_x[true])
-            torch.add(mean_y[rows], centre[true], out=luminance[rows])
-            luminance[rows].square_().add_(luminance_x[true])  # mu_x^2 + mu_y^2 + c1, as they are
+        for rows, target in runs:
+            torch.add(mean_x[target], mean[rows], out=mean_y[rows])
+            torch.mul(mean_y[rows], mean_y[rows], out=contrast[rows]).add_(square_mean_x[target])
+            torch.add(mean_y[rows], centre[target], out=luminance[rows])
+            luminance[rows].square_().add_(luminance_x[target])  # mu_x^2 + mu_y^2 + c1, not centred
         torch.sub(energy, contrast, out=contrast)  # var_x + var_y + c2
         mean.square_()
         loss = torch.sub(square, mean, out=mean_y).div_(contrast)
@@ -145,7 +163,7 @@ class _Similarity:
         return scores
 
     def filtered(self, frames: Tensor, out: Tensor) -> Tensor:
-        """A X A^T of every picture X of (N, C, H, W): `taps` along both axes, valid region only."""
+        """Write A X A^T of every picture X of (N, C, H, W) to `out`: `taps` along both axes, valid region only."""
         torch.bmm(self.down, frames.flatten(0, 1), out=self.halfway)
         torch.bmm(self.halfway, self.across, out=out.flatten(0, 1))
         return out
@@ -153,7 +171,7 @@ class _Similarity:
 
 @lru_cache(maxsize=32)
 def _band(taps: tuple[float, ...], size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The (size - len(taps) + 1, size) matrix that filters a line of `size` values with `taps`, valid region only."""
+    """Return the (size - len(taps) + 1, size) matrix that filters `size` values with `taps`, valid region only."""
     band = torch.zeros(size - len(taps) + 1, size, dtype=dtype)
     for row, line in enumerate(band):
         line[row : row + len(taps)] = torch.tensor(taps, dtype=dtype)
@@ -164,11 +182,11 @@ Comparison = _SquaredError | _Similarity
 
 
 class _Pairs(NamedTuple):
-    """What is compared: equally many predicted frames with the first true frame, then with the second, and so on."""
+    """Pairs of frames: equally many predicted ones with the first target frame, then with the second, and so on."""
 
-    true: Tensor  # (N, C, H, W)
+    target: Tensor  # (N, C, H, W)
     predicted: Tensor  # (M, C, H, W)
-    order: Tensor  # which of the predicted frames, pair by pair
+    order: Tensor  # (pairs,): the index of each pair's predicted frame
 
 
 @torch.no_grad()
@@ -179,11 +197,14 @@ def _frame_scores(
     window: int,
     fast: bool,
 ) -> Tensor:
-    """One score a predicted frame. If `fast`, those of float32 frames are computed in float32 where that will do."""
+    """Return one score per predicted frame. If `fast`, float32 frames are scored in float32 where that is exact enough.
+
+    window: the least height and width of a frame.
+    """
     shape = _checked_shape(target, prediction, window)
-    true, predicted = (frames.reshape(-1, *frames.shape[-3:]) for frames in (target, prediction))
-    places = _frame_numbers(target.shape[:-3], shape).argsort(stable=True).to(target.device)
-    pairs = _Pairs(true, predicted, _frame_numbers(prediction.shape[:-3], shape).to(target.device)[places])
+    wanted, predicted = (frames.reshape(-1, *frames.shape[-3:]) for frames in (target, prediction))
+    positions = _frame_indices(target.shape[:-3], shape).argsort(stable=True).to(target.device)
+    pairs = _Pairs(wanted, predicted, _frame_indices(prediction.shape[:-3], shape).to(target.device)[positions])
     block = (max(2, BLOCK_VALUES // target.shape[-3:].numel()), *target.shape[-3:])
     # A GPU's float32 products may be rounded to fewer bits.
     fast = fast and target.device.type == "cpu" and torch.float64 not in (target.dtype, prediction.dtype)
@@ -193,54 +214,54 @@ def _frame_scores(
         if len(doubtful):
             exact = comparison(block, torch.float64, target.device)
             for part in doubtful.split(block[0]):
-                own = true[part // (len(places) // len(true))]
+                own = wanted[part // (len(positions) // len(wanted))]
                 scores[part] = _scores(_Pairs(own, predicted, pairs.order[part]), exact)
-    return torch.empty_like(scores).index_copy_(0, places, scores).reshape(shape)
+    return torch.empty_like(scores).index_copy_(0, positions, scores).reshape(shape)
 
 
 def _scores(pairs: _Pairs, comparison: Comparison) -> Tensor:
-    """One score a pair, in blocks that fit the cache.
+    """Return one score per pair, computed in blocks that fit the cache.
 
-    Each true frame is prepared once, whatever the number of its predictions. Every block has the same number of frames
-    (at its end, those left from the block before), so that no score depends, not even in its last bit, on what was
-    scored beside it.
+    Each target frame is prepared once, whatever the number of its predictions. Every block has the same number of
+    frames (an incomplete one ends with frames of the block before), so that not even the last bit of a score depends on
+    the frames scored beside it.
     """
     frames = comparison.frames
-    true_frames = torch.zeros_like(frames)
-    size, repeats = len(frames), len(pairs.order) // len(pairs.true)
+    target_frames = torch.zeros_like(frames)
+    size, repeats = len(frames), len(pairs.order) // len(pairs.target)
     scores = torch.empty(len(pairs.order), dtype=torch.float64, device=frames.device)
-    for start in range(0, len(pairs.true), size):
-        stop = min(start + size, len(pairs.true))
-        true_frames[: stop - start] = pairs.true[start:stop]
-        reference = comparison.reference(true_frames)
+    for start in range(0, len(pairs.target), size):
+        stop = min(start + size, len(pairs.target))
+        target_frames[: stop - start] = pairs.target[start:stop]
+        reference = comparison.reference(target_frames)
         begin, end = start * repeats, stop * repeats
         for first in range(begin, end, size):
             last = min(first + size, end)
             frames[: last - first] = pairs.predicted.index_select(0, pairs.order[first:last])
-            found = comparison.scores(reference, _runs(first - begin, last - begin, repeats))
-            scores[first:last] = found[: last - first]
+            block_scores = comparison.scores(reference, _runs(first - begin, last - begin, repeats))
+            scores[first:last] = block_scores[: last - first]
     return scores
 
 
 def _runs(first: int, last: int, repeats: int) -> Runs:
-    """The pairs from `first` to `last` of a block of true frames, each with `repeats` predicted ones."""
+    """Return the runs of the pairs `first` to `last` of a block of target frames with `repeats` predicted ones each."""
     if repeats == 1:
         return [(slice(last - first), slice(first, last))]
     runs = []
-    for true in range(first // repeats, -(-last // repeats)):
-        rows = slice(max(true * repeats, first) - first, min((true + 1) * repeats, last) - first)
-        runs.append((rows, slice(true, true + 1)))
+    for target in range(first // repeats, -(-last // repeats)):
+        rows = slice(max(target * repeats, first) - first, min((target + 1) * repeats, last) - first)
+        runs.append((rows, slice(target, target + 1)))
     return runs
 
 
-def _frame_numbers(own: torch.Size, common: torch.Size) -> Tensor:
-    """For each place of the common leading shape, in order, which frame of a tensor of leading shape `own` it takes."""
+def _frame_indices(own: torch.Size, common: torch.Size) -> Tensor:
+    """Return the index of each frame of the leading shape `common` in a tensor of the leading shape `own`."""
     return torch.arange(own.numel()).reshape(own).broadcast_to(common).reshape(-1)
 
 
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
-    """float32 means float32, whatever precision a training around this has chosen."""
+    """Compute float32 products in full float32 in this block, whatever precision was set before."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -251,28 +272,24 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 
 def _checked_shape(target: Tensor, prediction: Tensor, window: int) -> torch.Size:
-    """The broadcast leading shape; InputError if the two cannot be compared."""
+    """Return the broadcast leading shape; raise InputError where the two cannot be compared."""
     for name, frames in (("target", target), ("prediction", prediction)):
         if frames.ndim < 3 or not frames.is_floating_point():
-            raise InputError(f"{name}: (..., C, H, W) float frames wanted, not {_described(frames)}")
+            raise InputError(f"{name}: (..., C, H, W) float frames expected, found {described(frames)}")
     if target.shape[-3:] != prediction.shape[-3:]:
-        raise InputError(f"frames differ in shape: target {_described(target)}, prediction {_described(prediction)}")
+        raise InputError(f"frames differ in shape: target {described(target)}, prediction {described(prediction)}")
     channels, height, width = target.shape[-3:]
     if channels not in (1, 3) or min(height, width) < window:
-        raise InputError(f"frames of 1 or 3 channels and at least {window}x{window} wanted, not {_described(target)}")
+        raise InputError(
+            f"frames of 1 or 3 channels and at least {window}x{window} expected, found {described(target)}"
+        )
     try:
         shape = torch.broadcast_shapes(target.shape[:-3], prediction.shape[:-3])
     except RuntimeError:
-        message = f"leading shapes do not match: target {_described(target)}, prediction {_described(prediction)}"
+        message = f"leading shapes do not match: target {described(target)}, prediction {described(prediction)}"
         raise InputError(message) from None
     if shape.numel() == 0:
-        raise InputError(f"no frames: target {_described(target)}, prediction {_described(prediction)}")
+        raise InputError(f"no frames: target {described(target)}, prediction {described(prediction)}")
     for name, frames in (("target", target), ("prediction", prediction)):
-        low, high = (bound.item() for bound in frames.detach().aminmax())
-        if not (low >= 0 and high <= 1):  # a NaN fails too
-            raise InputError(f"{name}: values in [0, 1] wanted, not {low:g} to {high:g}")
+        check_unit_range(frames, name)
     return shape
-
-
-def _described(frames: Tensor) -> str:
-    return f"{tuple(frames.shape)} {str(frames.dtype).removeprefix('torch.')}"

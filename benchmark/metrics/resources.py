@@ -11,7 +11,8 @@ from baselines.predictor import ClipShape, Prediction
 from benchmark.scoring.ground_truth import TargetClip
 from mmnist_av.system.errors import InputError
 
-# (ground truth of one clip, its prediction) -> (1, K, T), or (1, K, 1) for one value per sample
+# (ground truth of one clip, its prediction) -> (1, K, P), or (1, K, 1) for one value per sample, or (1, 1, P) for one
+# value per frame of all pairs; of the metrics of sets: the features (N, D) of the first sample
 Measure = Callable[[TargetClip, Prediction], Tensor]
 
 

@@ -1,9 +1,9 @@
-"""Makes reader.safetensors: python -m benchmark.metrics.train_reader --mnist-root DIR. Four minutes on one core.
+"""Train the reader of digit_accuracy: python -m benchmark.metrics.train_reader --mnist-root DIR.
 
 The digits are the training digits of both pools, the world is M3SO with the block in every other frame. Frames are
-bent as handwriting is (turned, slanted, stretched), and some are blurred or dimmed, as an average of futures is whose
-digits stand a little apart, or which do not all show one. Another machine may end up with other last bits, and so with
-other weights: the file that comes with the package is the one that scores are from.
+bent as handwriting is (turned, slanted, stretched). Some are blurred or dimmed, as an average of samples is where their
+digits stand a little apart, or where some samples show no digit. Last bits differ between machines, and so do the
+weights: scores are computed with the file that is part of the package. Training takes four minutes on one core.
 """
 
 from itertools import pairwise
@@ -18,21 +18,21 @@ from torch.nn.functional import affine_grid, conv2d, cross_entropy, grid_sample
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmark.metrics.reader import WEIGHTS, Reader
-from mmnist_av.clips import M3SOStream
 from mmnist_av.m3so.digits import Digits, load_pool
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.m3so.stream import M3SOStream
 from mmnist_av.m3so.world import simulate
 from mmnist_av.system.files import sha256, written_whole
 from mmnist_av.system.progress import track
 
 SEED = 0
 STEPS = 1600
-CLIPS = {"mnist": 28, "embedded": 36}  # a step, by pool: the embedded digits are few, and harder to read
-RATE = 2e-3  # the highest; it rises over the first tenth of the steps and falls to nothing
+CLIPS = {"mnist": 28, "embedded": 36}  # per step, by pool: the embedded digits are few, and harder to read
+RATE = 2e-3  # the highest learning rate; it rises to it over the first tenth of the steps, then falls to 0
 SMOOTHING = 0.05  # of the labels
 WORLD = Spec(obstacle=True, canvas=40, frames=2, fps=100, block_frame=1)  # a frame without the block, and one with it
 
-# Of the frames disturbed in each way, their share; and the most of what is done to them
+# The share of frames that are disturbed in each way, and the ranges of the disturbances
 BENT, BLURRED, DIMMED = 0.8, 0.3, 0.3
 TURN = SLANT = 0.2  # radians
 STRETCH = (0.85, 1.2)
@@ -41,9 +41,11 @@ DIMMEST = 0.3  # of full brightness
 
 
 @click.command()
-@click.option("--mnist-root", type=Path, envvar="MMNIST_AV_MNIST_ROOT", help="A folder with the MNIST files.")
-@click.option("--steps", type=int, default=STEPS, show_default=True)
-@click.option("--out", type=Path, default=Path(__file__).with_name(WEIGHTS), show_default=True)
+@click.option("--mnist-root", type=Path, envvar="MMNIST_AV_MNIST_ROOT", help="Folder with the MNIST files.")
+@click.option("--steps", type=int, default=STEPS, show_default=True, help="Optimizer steps.")
+@click.option(
+    "--out", type=Path, default=Path(__file__).with_name(WEIGHTS), show_default=True, help="File for the weights."
+)
 def main(mnist_root: Path | None, steps: int, out: Path) -> None:
     """Train the reader of `digit_accuracy` and write its weights."""
     pools = {source: load_pool(source, mnist_root if source == "mnist" else None)["train"] for source in CLIPS}
@@ -54,7 +56,7 @@ def main(mnist_root: Path | None, steps: int, out: Path) -> None:
 
 
 def trained(pools: dict[str, Digits], steps: int) -> Reader:
-    """A reader of the digits of these pools, trained with normalisations that are folded into its convolutions."""
+    """Return a reader trained on the digits of these pools, its batch normalisations folded into the convolutions."""
     torch.manual_seed(SEED)
     rng = torch.Generator().manual_seed(SEED)
     network = _normalised(Reader())
@@ -72,7 +74,7 @@ def trained(pools: dict[str, Digits], steps: int) -> Reader:
 
 
 def frames_and_labels(source: str, digits: Digits, step: int) -> tuple[Tensor, Tensor]:
-    """The frames (N, 1, H, W) in [0, 1] of one pool's clips of a step, and the classes (N,) that they show."""
+    """Return the frames (N, 1, H, W) in [0, 1] of one pool's clips of a step, and their classes (N,)."""
     batch = M3SOStream(WORLD, SEED, batch=CLIPS[source], digits=digits).batch_at(step)
     label = simulate(digits, WORLD, SEED, "train", batch["index"].numpy()).label[:, 0]
     frames = batch["frames"].flatten(0, 1).float() / 255
@@ -80,7 +82,7 @@ def frames_and_labels(source: str, digits: Digits, step: int) -> tuple[Tensor, T
 
 
 def disturbed(frames: Tensor, rng: torch.Generator) -> Tensor:
-    """Frames (N, 1, H, W), some of them bent, blurred or dimmed."""
+    """Return the frames (N, 1, H, W), some of them bent, blurred or dimmed."""
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(len(frames), generator=rng)
@@ -105,7 +107,7 @@ def _blurred(frames: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _normalised(reader: Reader) -> nn.Sequential:
-    """The reader's layers, a batch normalisation behind every convolution."""
+    """Return the reader's layers with a batch normalisation after every convolution."""
     layers = [
         [layer, nn.BatchNorm2d(layer.out_channels)] if isinstance(layer, nn.Conv2d) else [layer] for layer in reader
     ]
@@ -113,7 +115,7 @@ def _normalised(reader: Reader) -> nn.Sequential:
 
 
 def _folded(network: nn.Sequential) -> Reader:
-    """The reader that gives what `_normalised` layers give, with their running moments."""
+    """Return the reader that computes what trained `_normalised` layers compute with their running moments."""
     kept: list[nn.Module] = []
     for layer, after in pairwise([*network.eval(), nn.Identity()]):
         if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):

@@ -1,1 +1,1 @@
-"""Published networks whose features metrics compare. Weights are given to them; see benchmark.networks.weights."""
+"""Published networks whose features metrics compare, and their published weights."""

@@ -1,4 +1,4 @@
-"""I3D: the Inception-v1 inflated to video whose logits FVD compares.
+"""I3D: Inception-v1 inflated to video. FVD compares its logits.
 
 Source: Carreira and Zisserman 2017, figure 3; the widths are those of Szegedy et al. 2015, table 1. Layers are called
 as in the published ports of DeepMind's weights.
@@ -15,13 +15,13 @@ from benchmark.networks.inference import full_precision, levels, rgb
 from mmnist_av.system.errors import InputError
 
 CLASSES = 400
-SIDE = 224  # px of the frames it was trained on
-LEAST_FRAMES = 9  # of shorter clips less than the last pooling's two steps in time are left
+SIDE = 224  # px, of the frames that it was trained on
+LEAST_FRAMES = 9  # shorter clips leave less than the two time steps that the last pooling needs
 FRAMES_AT_ONCE = 64  # bounds memory: some 0.4 GB of activations
 
 Extent = tuple[int, int, int]  # frames, rows, columns
 
-# Channels of an Inception block: 1x1; 3x3, reduced before; 5x5 (3x3x3 here), reduced before; pooling's projection.
+# Channels of an Inception block's branches: 1x1; before 3x3; 3x3; before 5x5 (3x3x3 here); 5x5; after the pooling.
 MIXED = {
     "3b": (64, 96, 128, 16, 32, 32),
     "3c": (128, 128, 192, 32, 96, 64),
@@ -36,7 +36,7 @@ MIXED = {
 
 
 def load_i3d(state: Mapping[str, Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The logits of whole clips: a function of (N, T, C, H, W) float in [0, 1], C 1 (repeated) or 3, T at least 9.
+    """Return a function of clips (N, T, C, H, W) float in [0, 1], C 1 (repeated) or 3, T at least 9: their logits.
 
     state: the state dict of TF Hub's i3d-kinetics-400 (benchmark.networks.weights, "i3d").
 
@@ -44,7 +44,7 @@ def load_i3d(state: Mapping[str, Tensor], device: torch.device) -> Callable[[Ten
     half-pixel centres, no antialiasing: as PyTorch's ports of FVD do, where the original had TensorFlow 1's resizing)
     and spread over [-1, 1]. Raises InputError for other clips. Source: Unterthiner et al. 2018.
     """
-    with torch.random.fork_rng(devices=[]):  # weights are drawn before the published ones are put there
+    with torch.random.fork_rng(devices=[]):  # its constructor draws random weights
         network = i3d()
     network.load_state_dict(state)
     network.to(device).eval().requires_grad_(False)
@@ -52,7 +52,7 @@ def load_i3d(state: Mapping[str, Tensor], device: torch.device) -> Callable[[Ten
     def logits(clips: Tensor) -> Tensor:
         if clips.ndim != 5 or clips.shape[1] < LEAST_FRAMES:
             least = f"clips (N, T, C, H, W) of at least {LEAST_FRAMES} frames"
-            raise InputError(f"fvd needs {least}, not {tuple(clips.shape)}")
+            raise InputError(f"fvd needs {least}, found {tuple(clips.shape)}")
         with full_precision(device):
             batches = rgb(clips, "clips").split(max(1, FRAMES_AT_ONCE // clips.shape[1]))
             return torch.cat([network(_prepared(batch.to(device))).cpu() for batch in batches])
@@ -61,14 +61,14 @@ def load_i3d(state: Mapping[str, Tensor], device: torch.device) -> Callable[[Ten
 
 
 def _prepared(clips: Tensor) -> Tensor:
-    """(N, T, 3, H, W) in [0, 1] -> (N, 3, T, 224, 224) in [-1, 1]."""
+    """Return clips (N, T, 3, H, W) in [0, 1] as (N, 3, T, 224, 224) in [-1, 1]."""
     frames = levels(clips).flatten(0, 1).float()
     frames = F.interpolate(frames, (SIDE, SIDE), mode="bilinear", align_corners=False)
     return (frames / 127.5 - 1).unflatten(0, clips.shape[:2]).transpose(1, 2)
 
 
 def i3d() -> nn.Sequential:
-    """The network: clips (N, 3, T, 224, 224) in [-1, 1] -> logits (N, 400), averaged over time."""
+    """Return the network: clips (N, 3, T, 224, 224) in [-1, 1] to logits (N, 400), averaged over time."""
     blocks = {}
     width = 192
     for name, channels in MIXED.items():
@@ -109,7 +109,7 @@ class Unit(nn.Module):
         self.bn = nn.BatchNorm3d(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, H, W) -> (N, outputs, T, H, W), each extent divided by the stride and rounded up."""
+        """Return (N, outputs, T, H, W) for (N, C, T, H, W), each extent divided by the stride and rounded up."""
         return self.bn(self.conv3d(same(x, self.kernel, self.stride))).relu_()
 
 
@@ -121,7 +121,10 @@ class SamePool(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, H, W) -> each extent divided by the stride and rounded up; x comes of a ReLU: 0 never wins."""
+        """Return x (N, C, T, H, W) pooled, each extent divided by the stride and rounded up.
+
+        Padding with 0 does not change the maxima, because x is the output of a ReLU.
+        """
         return F.max_pool3d(same(x, self.kernel, self.stride), self.kernel, self.stride)
 
 
@@ -137,22 +140,22 @@ class Mixed(nn.Module):
         self.b3a, self.b3b = SamePool((3, 3, 3), (1, 1, 1)), Unit(inputs, pooled)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, H, W) -> (N, sum of the branches' channels, T, H, W)."""
+        """Return (N, sum of the branches' channels, T, H, W) for (N, C, T, H, W)."""
         return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(self.b3a(x))], 1)
 
 
 class Mean(nn.Module):
-    """The mean over time and place."""
+    """The mean over time, rows and columns."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, H, W) -> (N, C)."""
+        """Return (N, C) for (N, C, T, H, W)."""
         return x.mean((2, 3, 4))
 
 
 def same(x: Tensor, kernel: Extent, stride: Extent) -> Tensor:
-    """(N, C, T, H, W) padded with zeros as TensorFlow's SAME does: the odd one behind."""
+    """Return x (N, C, T, H, W) padded with zeros as TensorFlow's SAME does: an odd zero goes behind."""
     padding: list[int] = []
     for size, taps, step in zip(x.shape[2:], kernel, stride, strict=True):
         total = max((-(-size // step) - 1) * step + taps - size, 0)
-        padding = [total // 2, total - total // 2, *padding]  # F.pad wants the last extent first
+        padding = [total // 2, total - total // 2, *padding]  # F.pad takes the last extent first
     return F.pad(x, padding)

@@ -1,4 +1,4 @@
-"""Inception-v3 as FID defines it: the TensorFlow network of 2015-12-05, ported by torch-fidelity."""
+"""Inception-v3 as FID defines it: the TensorFlow network of 2015-12-05, in torch-fidelity's port."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -15,20 +15,20 @@ FRAMES_AT_ONCE = 16  # bounds memory: some 0.3 GB of activations
 
 
 def load_inception(state: Mapping[str, Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The pool features of frames: a function of (N, C, H, W) float in [0, 1], C 1 (repeated) or 3.
+    """Return a function of frames (N, C, H, W) float in [0, 1], C 1 (repeated) or 3: their pool features.
 
     state: the state dict of torch-fidelity's weights (benchmark.networks.weights, "inception").
 
     The function returns (N, 2048) float32 on the CPU. Frames are rounded to 8 bits and resized to 299x299 as TensorFlow
-    1 did. Raises InputError for other frames. Source: Heusel et al. 2017; torch-fidelity, with which it agrees.
+    1 did. Raises InputError for other frames. Source: Heusel et al. 2017; equal to torch-fidelity's features.
     """
-    with torch.random.fork_rng(devices=[]):  # weights are drawn before the published ones are put there
+    with torch.random.fork_rng(devices=[]):  # its constructor draws random weights
         network = FeatureExtractorInceptionV3("fid", [str(FEATURES)], feature_extractor_weights_path=_saved(state))
     network.to(device)
 
     def features(frames: Tensor) -> Tensor:
         if frames.ndim != 4:
-            raise InputError(f"frames (N, C, H, W) wanted, not {tuple(frames.shape)}")
+            raise InputError(f"frames (N, C, H, W) expected, found {tuple(frames.shape)}")
         with full_precision(device):
             batches = rgb(frames, "frames").split(FRAMES_AT_ONCE)
             return torch.cat([network(levels(batch.to(device)))[0].cpu() for batch in batches])
@@ -37,7 +37,7 @@ def load_inception(state: Mapping[str, Tensor], device: torch.device) -> Callabl
 
 
 def _saved(state: Mapping[str, Tensor]) -> io.BytesIO:
-    """The weights as a file in memory. torch-fidelity unpickles what it is given: let it be what we wrote ourselves."""
+    """Return the weights as a file in memory, so that torch-fidelity unpickles nothing but what is written here."""
     file = io.BytesIO()
     torch.save(dict(state), file)
     file.seek(0)

@@ -13,10 +13,10 @@ from baselines import registry
 from benchmark.catalogue import METRICS, Protocol, find_protocol
 from benchmark.report.examples import Examples, read_examples
 from benchmark.report.training_logs import Columns, read_training, read_validation
-from benchmark.runs.folder import check_same, read_facts, read_json
+from benchmark.runs.folder import check_comparable, read_config, read_json
 from benchmark.runs.seal import check_seal
 from benchmark.scoring.rows import read_rows
-from benchmark.scoring.scores import Scores, read_all
+from benchmark.scoring.scores import Scores, read_scores
 from benchmark.scoring.statistics import mean_over_clips
 from mmnist_av.system.errors import InputError
 
@@ -81,9 +81,9 @@ def open_runs(paths: Sequence[Path]) -> list[RunFolder]:
 def open_run(path: Path) -> RunFolder:
     """Return the run in a folder; only config.json must exist. Raises InputError for a damaged file."""
     check_seal(path)
-    facts = read_facts(path)
+    facts = read_config(path)
     protocol = find_protocol(facts["protocol"])
-    scores = _if_exists(path / "scores.npz", read_all) or {}
+    scores = _if_exists(path / "scores.npz", read_scores) or {}
     _check_scores(scores, facts, protocol, path / "scores.npz")
     return RunFolder(
         path=path,
@@ -118,7 +118,7 @@ def _labels(runs: Sequence[RunFolder]) -> list[str]:
 
 def _check_same(one: RunFolder, other: RunFolder) -> None:
     """Raise InputError where two runs cannot be compared."""
-    check_same(one.path, one.facts, other.path, other.facts)
+    check_comparable(one.path, one.facts, other.path, other.facts)
     for floor in set(one.floors) & set(other.floors):
         for metric in set(one.scores[floor]) & set(other.scores[floor]):
             here, there = (_floor_means(run.scores[floor][metric]) for run in (one, other))

@@ -1,4 +1,4 @@
-"""Where a result comes from: code version, machine, libraries, precision."""
+"""Where a result was computed: code version, machine, libraries, precision."""
 
 import hashlib
 import os
@@ -14,12 +14,15 @@ import torch
 from benchmark.compute import Compute
 from mmnist_av import __version__
 
-PACKAGES = ("mmnist_av", "benchmark", "baselines")  # what a result comes from, which documents and tests are not
+PACKAGES = ("mmnist_av", "benchmark", "baselines")  # the code that decides a result; documents and tests do not
 LIBRARIES = ("torch", "numpy", "pandas", "safetensors")
 
 
 def code_version(model: type | None = None) -> str:
-    """Our version; of a third party's model also its package, with a hash of it: "0.1.0+g1a2b3c4; theirs 5d6e7f8"."""
+    """Return the version of this code and, for a third party's model, its package with a hash of its sources.
+
+    For example "0.1.0+g1a2b3c4; theirs 5d6e7f8".
+    """
     own = version_of(Path(__file__).parent.parent)
     package = PACKAGES[0] if model is None else model.__module__.partition(".")[0]
     return own if package in PACKAGES else f"{own}; {package} {_hash_of_sources(sys.modules[package])}"
@@ -37,9 +40,9 @@ def _hash_of_sources(package: ModuleType) -> str:
 
 
 def version_of(root: Path) -> str:
-    """The version of the packages in the folder `root`: in a checkout with the last commit that changed them.
+    """Return the version of the packages in the folder `root`, in a checkout with the last commit that changed them.
 
-    Behind it a hash of what is not committed in them: "0.1.0+g1a2b3c4.dirty9a8b7c6d".
+    A hash of uncommitted changes in them follows, if there are any: "0.1.0+g1a2b3c4.dirty9a8b7c6d".
     """
     git = ("git", "-C", str(root))
     try:
@@ -63,7 +66,7 @@ def _output(*command: str) -> str:
 
 
 def machine(device: torch.device) -> str:
-    """Processor, cores and accelerator, in words."""
+    """Return processor, number of cores and accelerator, in words."""
     words = f"{_processor()}, {os.cpu_count()} cores"
     return f"{words}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else words
 
@@ -78,12 +81,12 @@ def _processor() -> str:
 
 
 def describe(compute: Compute, code: str) -> dict[str, object]:
-    """What environment.json holds; code: the code_version."""
+    """Return environment.json; `code` is the code_version of the run."""
     return {
         "code_version": code,
         "machine": machine(compute.device),
         "device": str(compute.device),
-        "precision": "bfloat16" if compute.bfloat16 else "float32",
+        "precision": compute.precision,
         "threads": torch.get_num_threads(),
         "ranks": compute.ranks.count,
         "python": platform.python_version(),

@@ -1,47 +1,56 @@
-"""A run's folder: whose it is, and its small files."""
+"""A run's folder: which run it belongs to, and its small files."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark import protocols
-from benchmark.runs.seal import check_seal, unsealed
+from benchmark.catalogue import find_protocol
+from benchmark.runs.differences import summary
+from benchmark.runs.seal import check_seal, remove_seal
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import remove_leftovers, written_whole
+from mmnist_av.system.files import is_leftover, remove_leftovers, written_whole
 
-SAME = ("fingerprint", "test_clips")  # what runs must share to stand beside each other, beside the protocol
+CONFIG, ENVIRONMENT, RESULTS, CHECKPOINT = "config.json", "environment.json", "results.csv", "checkpoint.safetensors"
+LOGS = ("training.csv", "validation.csv")
+WORK = (CHECKPOINT, "scores", "scores.npz")  # what an interrupted run has done
+COMPARED = ("fingerprint", "test_clips")  # what comparable runs share, beside the protocol
 
 
-WORK = ("checkpoint.safetensors", "scores", "scores.npz")  # what a run that was broken off has done
+def check_folder(folder: Path) -> None:
+    """Raise InputError for a folder that holds something other than a run."""
+    files = list(folder.iterdir()) if folder.is_dir() else []
+    if not (folder / CONFIG).exists() and not all(map(is_leftover, files)):
+        raise InputError(f"{folder} is not empty and holds no run: choose another --out")
 
 
-def claim(folder: Path, facts: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-    """Make the folder this run's, or take up the broken-off run of the same facts that is in it."""
-    path = folder / "config.json"
+def claim(folder: Path, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    """Make the folder this run's, or continue the interrupted run of the same config in it.
+
+    Raises InputError for a damaged run, and for one of another config that has done some work.
+    """
+    path = folder / CONFIG
     check_seal(folder)
-    if path.exists():
-        found, asked = read_json(path), json.loads(json.dumps(facts))
-        differ = [name for name in {**asked, **found} if asked.get(name) != found.get(name)]
-        if differ and any((folder / name).exists() for name in WORK):
-            told = ", ".join(f"{name} {found.get(name)} there, {asked.get(name)} asked" for name in differ[:3])
+    worked = any((folder / name).exists() for name in WORK)
+    if path.exists() and worked:
+        existing, requested = read_json(path), json.loads(json.dumps(config))
+        if existing != requested:
             remedy = "choose another --out"
-            if differ == ["code_version"]:
+            if {**existing, "code_version": requested["code_version"]} == requested:
                 remedy += ", or go back to that code; --trained scores a finished run's model with today's"
-            raise InputError(f"{folder} holds another run ({told}): {remedy}")
-    unsealed(folder)
+            raise InputError(f"{folder} holds another run ({summary(existing, requested)}): {remedy}")
+    remove_seal(folder)
     remove_leftovers(folder)
-    if not any((folder / name).exists() for name in WORK):
-        for name in ("training.csv", "validation.csv"):  # of a run that came to nothing
+    if not worked:
+        for name in LOGS:  # of a run that ended before its first checkpoint
             (folder / name).unlink(missing_ok=True)
-    write_json(path, facts)
-    place = folder / "environment.json"
-    before = read_json(place) if place.exists() and any((folder / name).exists() for name in WORK) else {}
-    write_json(place, {name: also(before.get(name), value) for name, value in described.items()})
+    write_json(path, config)
+    before = read_json(folder / ENVIRONMENT) if worked and (folder / ENVIRONMENT).exists() else {}
+    write_json(folder / ENVIRONMENT, {name: _also(before.get(name), value) for name, value in environment.items()})
 
 
-def also(before: object, now: object) -> object:
-    """What describes a run that was begun in one place and goes on in another: "torch 2.1, then 2.2"."""
+def _also(before: object, now: object) -> object:
+    """Return what describes a run that began in one environment and continues in another: "torch 2.1, then 2.2"."""
     if before in (None, now) or str(before).endswith(f", then {now}"):
         return now if before is None else before
     return f"{before}, then {now}"
@@ -54,34 +63,34 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What write_json wrote; InputError if it is missing or damaged."""
+    """Return what `write_json` wrote; InputError for a file that is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): delete {path.parent} to run again") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is damaged: it must hold an object; delete {path.parent} to run again")
-    return found
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: an object is expected; delete {path.parent} to run again")
+    return content
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """A run's config.json. Raises InputError where there is none, or it names no model or no protocol."""
-    path = folder / "config.json"
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a run's config.json. Raises InputError for a folder without one, and for one without model or protocol."""
+    path = folder / CONFIG
     if not path.is_file():
-        raise InputError(f"{folder} holds no run: it has no config.json")
-    facts = read_json(path)
-    if not isinstance(facts.get("model"), str) or not isinstance(facts.get("protocol"), str):
+        raise InputError(f"{folder} holds no run: it has no {CONFIG}")
+    config = read_json(path)
+    if not isinstance(config.get("model"), str) or not isinstance(config.get("protocol"), str):
         raise InputError(f"{path} is damaged: it names no model or no protocol")
-    return facts
+    return config
 
 
-def check_same(one: Path, facts: Mapping[str, Any], other: Path, others: Mapping[str, Any]) -> None:
-    """Raise InputError where the runs in two folders, of these facts, are not of the same clips and protocol.
+def check_comparable(one: Path, config: Mapping[str, Any], other: Path, other_config: Mapping[str, Any]) -> None:
+    """Raise InputError where the runs in two folders are not of the same clips and protocol.
 
-    A protocol and its av-mismatch ask for the same frames.
+    A protocol and its mismatched form predict the same frames, and so compare.
     """
-    asked = [protocols.find(each["protocol"]).matched.name for each in (facts, others)]
-    pairs = [("protocol", *asked), *((name, facts.get(name), others.get(name)) for name in SAME)]
-    for name, here, there in pairs:
-        if here != there:
-            raise InputError(f"the runs do not compare: {name} is {here} in {one}, {there} in {other}")
+    protocols = [find_protocol(each["protocol"]).matched.name for each in (config, other_config)]
+    pairs = [("protocol", *protocols), *((name, config.get(name), other_config.get(name)) for name in COMPARED)]
+    for name, first, second in pairs:
+        if first != second:
+            raise InputError(f"the runs do not compare: {name} is {first} in {one}, {second} in {other}")

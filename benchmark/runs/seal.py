@@ -2,59 +2,64 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256, written_whole
 
 SEAL = "files.json"
-REMADE = ("scores.npz", "results.csv", "examples.npz", "report")  # what the same command makes again where it is gone
+# Files that the same command makes again where they are missing
+REMADE = ("scores.npz", "results.csv", "examples.npz", "report")
 
 
 def seal(folder: Path) -> None:
-    """Write files.json: every file in `folder` and below, with its SHA-256, and the SHA-256 of that list."""
-    there = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
-    files = {str(path): sha256(folder / path) for path in there if _belongs(path)}
+    """Write files.json: every file in `folder` and below with its SHA-256, and the SHA-256 of that list."""
+    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    files = {str(path): sha256(folder / path) for path in paths if _belongs(path)}
     with written_whole(folder / SEAL) as part:
         part.write_text(json.dumps({"files": files, "list": _digest(files)}, indent=2) + "\n")
 
 
+def is_sealed(folder: Path) -> bool:
+    """Return whether the folder has a seal, as every finished run has."""
+    return (folder / SEAL).exists()
+
+
 def check_seal(folder: Path) -> None:
-    """Raise InputError, naming the files, where a run's folder is not as its seal says; one without a seal passes."""
-    wrong = damaged(folder)
-    if wrong:
-        raise InputError(f"{folder} is not the run it was: {'; '.join(wrong)}")
+    """Raise InputError, naming the files, where a run's folder differs from its seal; without a seal it passes."""
+    damage = find_damage(folder)
+    if damage:
+        raise InputError(f"{folder} has changed since its run ended: {'; '.join(damage)}")
 
 
-def damaged(folder: Path) -> list[str]:
-    """What is wrong with the files that the seal in `folder` names, and what to do; nothing where there is no seal."""
-    path = folder / SEAL
-    if not path.exists():
+def find_damage(folder: Path) -> list[str]:
+    """Return a line for every file that differs from the seal in `folder`, and what to do; none without a seal."""
+    if not is_sealed(folder):
         return []
     try:
-        sealed = json.loads(path.read_text())
+        sealed = json.loads((folder / SEAL).read_text())
         files, intact = sealed["files"], sealed["list"] == _digest(sealed["files"])
     except (OSError, ValueError, KeyError, TypeError):
         intact = False
     if not intact:
-        return [f"{SEAL} is damaged: delete it, if the rest is to be trusted"]
+        return [f"{SEAL} is damaged: delete it, if the rest can be trusted"]
     return list(_differences(folder, files))
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a run's folder is sealed, and every file that the seal names is there and as it was."""
-    if not (folder / SEAL).exists() or damaged(folder):
+    """Return whether a run's folder is sealed, and every sealed file is there and unchanged."""
+    if not is_sealed(folder) or find_damage(folder):
         return False
     return all((folder / name).is_file() for name in json.loads((folder / SEAL).read_text())["files"])
 
 
-def unsealed(folder: Path) -> None:
-    """Take the seal off, where there is one: what is about to be written differs from it."""
+def remove_seal(folder: Path) -> None:
+    """Remove the folder's seal, before files are written that differ from it."""
     (folder / SEAL).unlink(missing_ok=True)
 
 
-def _differences(folder: Path, files: dict[str, str]) -> Iterable[str]:
+def _differences(folder: Path, files: dict[str, str]) -> Iterator[str]:
     for name, digest in files.items():
         remade = name.split("/")[0] in REMADE
         if not (folder / name).is_file():
@@ -66,7 +71,7 @@ def _differences(folder: Path, files: dict[str, str]) -> Iterable[str]:
 
 
 def _belongs(path: Path) -> bool:
-    return path.name != SEAL and not any(part.startswith(".") for part in path.parts)  # locks, and what was left over
+    return path.name != SEAL and not any(part.startswith(".") for part in path.parts)  # locks and leftovers
 
 
 def _digest(files: dict[str, str]) -> str:

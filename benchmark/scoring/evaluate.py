@@ -1,115 +1,115 @@
-"""From futures to a finished run: scores, rows, examples, the report and the seal."""
+"""From an entry to a finished run: scores, rows, examples, the report and the seal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
 from baselines import registry
-from baselines.predictor import ClipShape, Predictor
+from baselines.predictor import Prediction, Predictor
+from benchmark.catalogue import METRICS, Metric
 from benchmark.compute import Compute
-from benchmark.inputs import load_clips
-from benchmark.metrics.resources import Practice, Setting
-from benchmark.protocols import Protocol
-from benchmark.report import write_report
-from benchmark.runs.folder import read_json
+from benchmark.metrics.resources import Download, Resources
+from benchmark.report.write import write_report
+from benchmark.runs.folder import CONFIG, ENVIRONMENT, RESULTS, read_json
 from benchmark.runs.seal import seal
-from benchmark.scoring import rows as results
-from benchmark.scoring.examples import write_examples
-from benchmark.scoring.ground_truth import TrueClips
-from benchmark.scoring.samples import draw_futures, futures_of, seen_and_heard
-from benchmark.scoring.scores import Contender, Scores, samplings, score_all
-from mmnist_av.clips import StoredClips
+from benchmark.scoring.examples import ExampleClips
+from benchmark.scoring.ground_truth import TargetClip, TargetClips
+from benchmark.scoring.rows import Result, make_rows, write_rows
+from benchmark.scoring.samples import clip_shape, draw_samples
+from benchmark.scoring.scores import Entry, Scores, samplings, score_all
 from mmnist_av.system.errors import InputError
 
-NO_SHAPE = ClipShape((0, 0, 0), (0, 0), seen=5, train_frames=20, fps=10)  # floors fit every clip
+DATA = ("dataset", "fingerprint")  # what rows say of the dataset
+WHERE = ("device", "precision", "code_version", "machine")  # what rows say of where a result was computed
 
 
-def evaluate(
-    contender: Contender,
-    metrics: Sequence[str],
-    clips: TrueClips,
-    weights: Path | None,
-    facts: Mapping[str, Any],
-    made: Mapping[str, object],
-    compute: Compute,
-    folder: Path,
-) -> pd.DataFrame:
-    """Score a contender beside the floors; write scores, rows, examples and the report, and seal the folder."""
-    contenders = [contender, *floors(clips, compute, besides=contender.name)]
-    setting = Setting(compute.device, clips.count, clips.dataset.spec.digits_per_clip, weights, seed=facts["seed"] or 0)
-    scores = score_all(contenders, metrics, clips, setting, folder)
-    if not scores[contender.name]:
-        raise InputError(f"none of {', '.join(metrics)} can be had of {contender.name}: ask for other --metrics")
-    rows = tabulate(scores, clips.protocol, facts, made, read_json(folder / "environment.json"))
-    results.write_rows(rows, folder / "results.csv")
-    if not (folder / "examples.npz").exists():
-        write_examples(contender, clips, folder / "examples.npz")
+@dataclass(frozen=True)
+class Evaluation:
+    """What is scored, with what, and where the results go."""
+
+    entry: Entry
+    metrics: Sequence[Metric]
+    clips: TargetClips
+    weights: Path | Download | None  # published weights, for the metrics that need them
+    training: Mapping[str, object]  # where the entry's model comes from: seed, steps, batch, settings, pretrained
+    compute: Compute
+    folder: Path  # the run's, which holds config.json and environment.json
+
+
+def evaluate(evaluation: Evaluation) -> pd.DataFrame:
+    """Score an entry beside the floors; write scores, rows, examples and the report, seal the folder, return the rows.
+
+    Raises InputError where none of the metrics can be computed for the entry.
+    """
+    entry, clips, folder = evaluation.entry, evaluation.clips, evaluation.folder
+    config = read_json(folder / CONFIG)
+    entries = [entry, *floors(clips, evaluation.compute, besides=entry.name)]
+    resources = Resources(
+        device=evaluation.compute.device, clips=clips.count, weights=evaluation.weights, seed=config["seed"] or 0
+    )
+    examples = ExampleClips(clips, folder / "examples.npz", folder / "scores")
+    scores = score_all(entries, evaluation.metrics, clips, resources, folder, examples)
+    if not scores.get(entry.name):
+        names = ", ".join(metric.name for metric in evaluation.metrics)
+        raise InputError(f"none of {names} can be computed for {entry.name}: name other --metrics")
+    rows = tabulate(scores, evaluation, config)
+    write_rows(rows, folder / RESULTS)
     write_report([folder], folder / "report")
     seal(folder)
     return rows
 
 
-def floors(clips: TrueClips, compute: Compute, besides: str) -> Iterator[Contender]:
-    """The floors, without the one called `besides`."""
-    for name in registry.FLOORS:
-        if name != besides:
-            model, split = registry.build(name, NO_SHAPE, None), clips.dataset.split(clips.name)
-            yield Contender(name, futures_of(model, split, clips.protocol, 1, 0, compute))
+def entry_of(name: str, model: Predictor, clips: TargetClips, samples: int, seed: int, compute: Compute) -> Entry:
+    """Return a model as an entry, one sample per clip if it is deterministic.
 
-
-def tabulate(
-    scores: Mapping[str, Scores],
-    protocol: Protocol,
-    facts: Mapping[str, Any],
-    trained: Mapping[str, object],
-    described: Mapping[str, object],
-) -> pd.DataFrame:
-    """The rows of every model, each with where it comes from; `trained` is of the one that facts name."""
-    data = {name: facts[name] for name in ("dataset", "digits", "fingerprint")}
-    origin = {name: described[name] for name in ("device", "precision", "code_version", "machine")}
-    untrained = {"seed": facts["seed"], "steps": 0, "batch": 0, "settings": "", "trained": ""}
-    tables = []
-    for model, found in scores.items():
-        names = [metric for metric in protocol.metrics if metric in found]
-        tables.append(
-            results.make_rows(
-                {metric: samplings(found, metric) for metric in names},
-                model=model,
-                protocol=protocol.name,
-                preset=facts["preset"],
-                samples=facts["samples"],
-                clips=facts["test_clips"],
-                frames=range(protocol.seen + 1, protocol.test_frames + 1),
-                report=(*protocol.reported, "mean"),
-                provenance={**(trained if model == facts["model"] else untrained), **data, **origin},
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
-
-
-def practice_of(model: Predictor, clips: StoredClips, protocol: Protocol, seed: int, compute: Compute) -> Practice:
-    """One future of any of these training clips, for a judge to learn from."""
-
-    def draw(indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        frames, audio = load_clips(clips, indices, protocol, compute.device)
-        heard = audio if not protocol.mismatched else seen_and_heard(clips, indices, protocol, compute.device)[1]
-        futures = draw_futures(model, frames, heard, protocol, 1, seed, indices, compute).frames[:, 0]
-        return frames, audio, futures.clone()  # out of inference mode
-
-    return Practice(len(clips), shape_of(clips, protocol), protocol.seen, draw)
-
-
-def shape_of(clips: StoredClips, protocol: Protocol) -> ClipShape:
-    """What one time step of the clips looks like under the protocol."""
-    frames, audio = clips[0]["frames"], clips[0]["audio"]
-    channels, height, width = frames.shape[1:]
-    return ClipShape(
-        frame=(channels, height, width),
-        audio=protocol.audio.shape(audio.shape[1]),
-        seen=protocol.seen,
-        train_frames=protocol.train_frames,
-        fps=clips.fps,
+    It draws one clip at a time, because the last bits of a convolution depend on how many clips it is given.
+    """
+    return Entry(
+        name=name,
+        draw=partial(_draw, model, clips, samples if model.stochastic else 1, seed, compute),
+        predicts=model.predicts,
+        in_order=model.carries_state,
     )
+
+
+def _draw(
+    model: Predictor, clips: TargetClips, samples: int, seed: int, compute: Compute, clip: TargetClip
+) -> Iterable[Prediction]:
+    if clip.index == 0 and model.carries_state:
+        model.reset()
+    context = clips.context(clip, flow="flow" in model.needs)
+    return draw_samples(model, context, [clip.index], samples, seed, compute)
+
+
+def floors(clips: TargetClips, compute: Compute, besides: str) -> list[Entry]:
+    """Return the floors that the protocol allows, without the one called `besides`."""
+    shape = clip_shape(clips.clips, clips.protocol)
+    models = {name: registry.build(name, shape, None) for name in registry.FLOORS if name != besides}
+    return [
+        entry_of(name, model, clips, samples=1, seed=0, compute=compute)
+        for name, model in models.items()
+        if clips.protocol.seen or "seen" not in model.needs
+    ]
+
+
+def tabulate(scores: Mapping[str, Scores], evaluation: Evaluation, config: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of the entry and of the floors, each with its provenance."""
+    environment = read_json(evaluation.folder / ENVIRONMENT)
+    shared = {name: config[name] for name in DATA} | {name: environment[name] for name in WHERE}
+    untrained = {"seed": config["seed"], "steps": 0, "batch": 0, "settings": "", "pretrained": ""}
+    tables = []
+    for model, own in scores.items():
+        result = Result(
+            model=model,
+            protocol=evaluation.clips.protocol,
+            preset=config["preset"],
+            samples=config["samples"],
+            clips=config["test_clips"],
+            provenance={**(evaluation.training if model == config["model"] else untrained), **shared},
+        )
+        tables.append(make_rows({name: samplings(own, name) for name in METRICS if name in own}, result))
+    return pd.concat(tables, ignore_index=True)

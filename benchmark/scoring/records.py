@@ -1,58 +1,71 @@
-"""Scores on disk while they come: one record a clip, appended as soon as it is there.
+"""Scores on disk while they are computed: one record per clip, appended as soon as it is known.
 
-A file is a line of JSON and its CRC-32, then records of one size: float32 arrays and their CRC-32. What a
-process that was killed left half written, and whatever lies behind it, is cut off when the file is opened again.
+A file is a line of JSON with its CRC-32, then records of one size: float32 arrays and their CRC-32. What a killed
+process left half written, and whatever follows it, is cut off when the file is opened again.
 """
 
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
-
-from mmnist_av.system.progress import track
 
 Arrays = Mapping[str, NDArray[np.floating]]
 CHECKSUM = "checksum"
 
 
-def record_all(measure: Callable[[int], Arrays], count: int, path: Path, about: object, doing: str) -> NDArray[Any]:
-    """The records of the clips 0 .. count - 1, (count,) of named fields, mapped into memory.
+class Recorder:
+    """Appends the records of the clips 0, 1, ... to a file; keeps what an earlier process wrote for the same purpose.
 
-    What an earlier call for the same things `about` (whatever JSON can say) left in `path` is kept; the other clips
-    are measured and appended. Every clip's arrays must have the same names and shapes.
+    about: what the records are, any JSON value; records about anything else are discarded. count: the number of clips.
+    Every clip's arrays must have the same names and shapes.
     """
-    header, done = _whole(path, about, count)
-    with path.open("r+b" if done else "wb") as file:
-        if done:
-            file.truncate(len(header) + done * _layout(header).itemsize)
-            file.seek(0, os.SEEK_END)
-        for index in track(range(done, count), doing, count, done):
-            arrays = {name: np.asarray(values, np.float32) for name, values in measure(index).items()}
-            if not header:
-                header = _header(about, arrays)
-                file.write(header)
-            _append(file, arrays, _layout(header))
-        file.flush()
-        os.fsync(file.fileno())
-    records: NDArray[Any] = np.memmap(path, _layout(header), "r", len(header), (count,))
-    return records
+
+    def __init__(self, path: Path, about: object, count: int) -> None:
+        self.path, self.about, self.count = path, about, count
+        self._header, self.done = _whole(path, about, count)  # done: clips with a record
+        self._file: BinaryIO = path.open("r+b" if self.done else "wb")
+        if self.done:
+            self._file.truncate(len(self._header) + self.done * _layout(self._header).itemsize)
+            self._file.seek(0, os.SEEK_END)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, arrays: Arrays) -> None:
+        """Write the record of the next clip. Raises ValueError where its arrays are not like those before."""
+        single = {name: np.asarray(values, np.float32) for name, values in arrays.items()}
+        if not self._header:
+            self._header = _make_header(self.about, single)
+            self._file.write(self._header)
+        layout = _layout(self._header)
+        content = b"".join(single[name].tobytes() for name in layout.names or () if name != CHECKSUM)
+        record = content + zlib.crc32(content).to_bytes(4, "little")
+        if len(record) != layout.itemsize:
+            raise ValueError(f"a record of {len(record)} bytes among records of {layout.itemsize}")
+        self._file.write(record)
+        self._file.flush()
+        self.done += 1
+
+    def records(self) -> NDArray[Any]:
+        """Return the records of all clips, (count,) with named fields, mapped into memory; once all are written."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        mapped: NDArray[Any] = np.memmap(self.path, _layout(self._header), "r", len(self._header), (self.count,))
+        return mapped
 
 
-def _append(file: BinaryIO, arrays: Arrays, layout: np.dtype[Any]) -> None:
-    content = b"".join(arrays[name].tobytes() for name in layout.names or () if name != CHECKSUM)
-    record = content + zlib.crc32(content).to_bytes(4, "little")
-    if len(record) != layout.itemsize:
-        raise ValueError(f"a record of {len(record)} bytes among records of {layout.itemsize}")
-    file.write(record)
-    file.flush()
-
-
-def _header(about: object, arrays: Arrays) -> bytes:
+def _make_header(about: object, arrays: Arrays) -> bytes:
     fields = {name: values.shape for name, values in arrays.items()}
     content = json.dumps({"about": about, "fields": fields}).encode()
     return content + b" %08x\n" % zlib.crc32(content)
@@ -71,7 +84,7 @@ def _read_header(header: bytes) -> Any:
 
 
 def _whole(path: Path, about: object, count: int) -> tuple[bytes, int]:
-    """The header of the file and how many whole records are at its start; nothing and 0 where it is no use."""
+    """Return the file's header and the number of whole records at its start; nothing and 0 where it is of no use."""
     try:
         with path.open("rb") as file:
             header = file.readline()

@@ -1,11 +1,12 @@
-"""Scores as tidy rows: one number a row, named by everything that decides it; to CSV and back.
+"""Results as tidy rows: one number per row, named by everything that decides it; to CSV and back. No torch.
 
-The first columns are COLUMNS, always; those after them say where the rows come from, and hold text.
+The first columns are COLUMNS, in this order; those after them are the provenance, as text.
 """
 
-import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,87 +14,87 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmark import metrics
-from benchmark.scoring.statistics import SAMPLINGS, bootstrap_interval, mean_over_clips
+from benchmark.catalogue import METRICS, SAMPLINGS, Protocol, find_metric
+from benchmark.csv_tables import read_table
+from benchmark.scoring.statistics import bootstrap_interval, mean_over_clips
 from mmnist_av.system.errors import InputError, unknown_name
 from mmnist_av.system.files import written_whole
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from pandera.pandas import DataFrameSchema
 
 NAME = ("model", "protocol", "preset", "metric", "sampling", "k", "frame")  # with the provenance: a result's full name
 FIGURES = ("value", "low", "high", "clips")
 COLUMNS = (*NAME, *FIGURES)
-PLAIN_WIDTH = 140  # of a table that is not printed on a terminal
 
 Floats = NDArray[np.floating]
 
 
-def make_rows(
-    scores: Mapping[str, Mapping[str, Floats]],
-    *,
-    model: str,
-    protocol: str,
-    preset: str,
-    samples: int,
-    clips: int,
-    frames: Sequence[int],
-    report: Sequence[int | str],
-    provenance: Mapping[str, object],
-) -> pd.DataFrame:
-    """The rows of one model: per metric, sampling and reported frame the mean over clips with its 95% interval.
+@dataclass(frozen=True)
+class Result:
+    """What all rows of one model's scores share."""
 
-    scores: metric -> sampling -> (N clips, T frames); (N, 1) for a metric with one score a future, which gets one row,
-    under the last frame's number or "mean"; () for a distance between all clips and all predictions, which has no
-    interval. samples: K, the futures a clip; `single` rows say 1, and metrics of fewer futures how many. clips: N.
-    frames: the T predicted frames' numbers, 1-based. report: which of them get a row, and "mean" for the mean over all
-    T. provenance: what else decides the numbers or says where they come from (seed, fingerprint, machine ...), a
-    column each, as text.
-    Columns: COLUMNS, then the provenance's in its order; `clips` counts those that have a value.
-    Raises ValueError where shapes, frames or names do not fit, and InputError for an unknown metric or sampling.
+    model: str
+    protocol: Protocol
+    preset: str
+    samples: int  # K, samples per clip
+    clips: int
+    provenance: Mapping[str, object]  # where the numbers come from (seed, fingerprint, machine ...): a column each
+
+    def __post_init__(self) -> None:
+        taken = set(self.provenance) & set(COLUMNS)
+        if taken:
+            raise ValueError(f"provenance may not use the columns' own names: {sorted(taken)}")
+
+
+def make_rows(scores: Mapping[str, Mapping[str, Floats]], result: Result) -> pd.DataFrame:
+    """Return a row per metric, sampling and reported frame: the mean over clips with its 95% interval.
+
+    scores: metric -> sampling -> (N clips, T predicted frames); (N, 1) for a metric with one score per sample, which
+    has one row, for the last frame or "mean"; () for a distance between sets, which has no interval.
+    Column k is 1 for `single`, and the number of scored samples for metrics that score only the first ones. Column
+    clips counts the clips that have a value. Raises ValueError where shapes do not fit, InputError for an unknown
+    metric or sampling.
     """
-    taken = set(provenance) & set(COLUMNS)
-    if taken:
-        raise ValueError(f"provenance may not use the columns' own names: {sorted(taken)}")
-    about = [str(value) for value in provenance.values()]
-    found = []
+    provenance = [str(value) for value in result.provenance.values()]
+    rows: list[tuple] = []
     for metric, by_sampling in scores.items():
+        facts = find_metric(metric)
         for sampling, values in by_sampling.items():
-            _check_sampling(sampling)
-            k = 1 if sampling == "single" else min(samples, metrics.find(metric).futures or samples)
-            name = (model, protocol, preset, metric, sampling, k)
-            if metrics.find(metric).of == "set":
-                found.append((*name, "mean", float(values), math.nan, math.nan, clips, *about))
+            if sampling not in SAMPLINGS:
+                raise unknown_name("sampling", sampling, SAMPLINGS)
+            k = 1 if sampling == "single" else min(result.samples, facts.samples or result.samples)
+            name = (result.model, result.protocol.name, result.preset, metric, sampling, k)
+            if facts.of == "set":
+                rows.append((*name, "mean", float(values), math.nan, math.nan, result.clips, *provenance))
                 continue
-            names, columns = reported(metric, np.asarray(values, np.float64), frames, report)
-            found += [(*name, frame, *figures, *about) for frame, figures in zip(names, _figures(columns), strict=True)]
-    return pd.DataFrame(found, columns=[*COLUMNS, *provenance])
+            frames, columns = report_frames(metric, np.asarray(values, np.float64), result.protocol)
+            rows += [
+                (*name, frame, *figures, *provenance) for frame, figures in zip(frames, _figures(columns), strict=True)
+            ]
+    return pd.DataFrame(rows, columns=[*COLUMNS, *result.provenance])
 
 
-def reported(
-    metric: str, values: Floats, frames: Sequence[int], report: Sequence[int | str]
-) -> tuple[list[str], Floats]:
-    """Names of the reported frames and their scores, (N, one column a name)."""
-    each_frame = metrics.find(metric).frames == "all"
-    width = len(frames) if each_frame else 1
+def report_frames(metric: str, values: Floats, protocol: Protocol) -> tuple[list[str], Floats]:
+    """Return the names of a metric's reported frames and their scores: (N, frames) -> (N, one column per name).
+
+    Raises ValueError where `values` has another number of frames than the protocol predicts.
+    """
+    frames, facts = protocol.predicted_frames, find_metric(metric)
+    width = len(frames) if facts.frames == "all" else 1
     if values.ndim != 2 or values.shape[1] != width:
-        raise ValueError(f"{metric}: scores (clips, {width}) wanted, not {values.shape}")
-    if not each_frame:
-        return [str(frames[-1]) if metrics.find(metric).frames == "last" else "mean"], values
-    unknown = [frame for frame in report if frame != "mean" and frame not in frames]
-    if unknown or len(set(report)) < len(report):
-        raise ValueError(f"frames to report must be predicted, each once: {list(report)} of {list(frames)}")
-    columns = [_mean_over_frames(values) if frame == "mean" else values[:, frames.index(frame)] for frame in report]
-    return [str(frame) for frame in report], np.stack(columns, 1)
-
-
-def _mean_over_frames(values: Floats) -> Floats:
-    return mean_over_clips(values.T)  # the same mean that leaves NaN out, along the other axis
+        raise ValueError(f"{metric}: scores (clips, {width}) expected, not {values.shape}")
+    if facts.frames != "all":
+        return [str(frames[-1]) if facts.frames == "last" else "mean"], values
+    columns = [
+        mean_over_clips(values.T) if frame == "mean" else values[:, frames.index(int(frame))]
+        for frame in protocol.reported_frames
+    ]
+    return [str(frame) for frame in protocol.reported_frames], np.stack(columns, 1)
 
 
 def _figures(columns: Floats) -> Iterator[tuple[float, ...]]:
-    """FIGURES of every column of (N, columns)."""
+    """Yield FIGURES of every column of (N, columns)."""
     interval = bootstrap_interval(columns)
     return zip(mean_over_clips(columns), interval.low, interval.high, (~np.isnan(columns)).sum(0), strict=True)
 
@@ -102,7 +103,7 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
     """Write rows to a CSV file, whole or not at all; the same rows give the same bytes.
 
     Floats have nine significant digits. Raises ValueError if columns are missing, or if two rows have one name but
-    not the same figures.
+    different figures.
     """
     if tuple(rows.columns[: len(COLUMNS)]) != COLUMNS:
         raise ValueError(f"columns must begin with {', '.join(COLUMNS)}: {', '.join(rows.columns)}")
@@ -114,170 +115,96 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
 
 
 def _name_clash(rows: pd.DataFrame) -> tuple[int, int] | None:
-    """Two places whose rows have the same name but not the same figures; None if there are none."""
+    """Return the positions of two rows with the same name but different figures; None where there are none."""
     name = [column for column in rows.columns if column not in FIGURES]
     seen: dict[tuple[object, ...], int] = {}
     keys = rows[name].itertuples(index=False, name=None)
     figures = list(rows[list(FIGURES)].map("{:.9g}".format).itertuples(index=False, name=None))
-    for place, key in enumerate(keys):
-        first = seen.setdefault(key, place)
-        if figures[first] != figures[place]:
-            return first, place
+    for position, key in enumerate(keys):
+        first = seen.setdefault(key, position)
+        if figures[first] != figures[position]:
+            return first, position
     return None
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """Read rows that `write_rows` wrote. Provenance is text.
+    """Return the rows that `write_rows` wrote; numbers as numbers, provenance as text.
 
-    Raises InputError with file, line and reason for whatever is not as it should be.
+    Raises InputError with file, line, column, expected and found for whatever does not fit.
     """
-    lines, found = [], []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file, strict=True)
-            header = _checked_header(next(reader, []), path)
-            for fields in reader:
-                found.append(_parsed(header, fields, f"{path}, line {reader.line_num}"))
-                lines.append(reader.line_num)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}, after line {lines[-1] if lines else 0}: not CSV in UTF-8 ({error})") from error
-    rows = pd.DataFrame(found, columns=header)
+    rows = read_table(path, rows_schema())
+    lines = rows.index
+    numbers = {"k": int, "clips": int, "value": float, "low": float, "high": float}
+    rows = rows.astype(numbers).reset_index(drop=True)
     clash = _name_clash(rows)
     if clash is not None:
-        first, second = (lines[place] for place in clash)
-        raise InputError(f"{path}, line {second}: same name as line {first}, other figures")
+        first, second = (lines[position] for position in clash)
+        raise InputError(f"{path}, line {second}: the same name as line {first}, but other figures")
     return rows
 
 
-def _checked_header(header: list[str], path: Path) -> list[str]:
-    for place, wanted in enumerate(COLUMNS):
-        found = header[place] if place < len(header) else ""
-        if found != wanted:
-            raise InputError(f"{path}, line 1: column {place + 1} must be '{wanted}', not '{found}'")
-    if len(set(header)) < len(header):
-        raise InputError(f"{path}, line 1: a column appears twice: {', '.join(header)}")
-    return header
+@lru_cache
+def rows_schema() -> "DataFrameSchema":
+    """Return the schema of results.csv as text: pandera checks, whose errors are "column: what is expected"."""
+    import pandera.pandas as pa  # here, because it takes half a second
+
+    def text(column: str) -> pa.Column:
+        return pa.Column(str, pa.Check.str_length(min_value=1, error=f"{column}: a name, not empty"))
+
+    def one_of(column: str, kind: str, names: Mapping[str, object]) -> pa.Column:
+        return pa.Column(str, pa.Check.isin(list(names), error=f"{column}: a known {kind} ({', '.join(names)})"))
+
+    def whole(column: str, pattern: str, expected: str) -> pa.Column:
+        return pa.Column(str, pa.Check.str_matches(f"^(?:{pattern})$", error=f"{column}: {expected}"))
+
+    def number(column: str) -> pa.Column:
+        return pa.Column(str, pa.Check(_is_number, element_wise=True, error=f"{column}: a number"))
+
+    figures = {column: number(column) for column in ("value", "low", "high")}
+    return pa.DataFrameSchema(
+        {
+            **{column: text(column) for column in ("model", "protocol", "preset")},
+            "metric": one_of("metric", "metric", METRICS),
+            "sampling": one_of("sampling", "sampling", SAMPLINGS),
+            "k": whole("k", r"[1-9]\d*", "a whole number from 1"),
+            "frame": whole("frame", r"mean|[1-9]\d*", "'mean' or a whole number from 1"),
+            **figures,
+            "clips": whole("clips", r"0|[1-9]\d*", "a whole number from 0"),
+        },
+        checks=[
+            pa.Check(_value_fits, error="value: finite and possible for its metric, or nan where clips is 0"),
+            *(pa.Check(_bound_check(bound), error=f"{bound}: {_BOUND}") for bound in ("low", "high")),
+        ],
+    )
 
 
-def _parsed(header: list[str], fields: list[str], where: str) -> dict[str, object]:
-    """One line's fields by column, numbers as numbers; InputError that names the line for anything impossible."""
-    if len(fields) != len(header):
-        raise InputError(f"{where}: {len(header)} fields wanted, {len(fields)} found")
-    row: dict[str, object] = dict(zip(header, fields, strict=True))
-    for column in NAME:
-        if not row[column]:
-            raise InputError(f"{where}: {column} is empty")
+_BOUND = "finite, or nan where clips is 0 and for a distance of sets"
+
+
+def _is_number(text: str) -> bool:
     try:
-        metrics.find(str(row["metric"]))
-        _check_sampling(str(row["sampling"]))
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    if row["frame"] != "mean":
-        _count(row, "frame", where, least=1)
-    row |= {"k": _count(row, "k", where, least=1), "clips": _count(row, "clips", where, least=0)}
-    scored = row["clips"] != 0
-    row["value"] = _figure(row, "value", where, wanted=scored)
-    for column in ("low", "high"):
-        row[column] = _figure(row, column, where, wanted=scored and metrics.find(str(row["metric"])).of != "set")
-    return row
-
-
-def _check_sampling(sampling: str) -> None:
-    if sampling not in SAMPLINGS:
-        raise unknown_name("sampling", sampling, SAMPLINGS)
-
-
-def _count(row: Mapping[str, object], column: str, where: str, least: int) -> int:
-    text = str(row[column])
-    if not (text.isascii() and text.isdigit() and int(text) >= least and str(int(text)) == text):
-        raise InputError(f"{where}: {column} must be a whole number from {least}, not '{text}'")
-    return int(text)
-
-
-def _figure(row: Mapping[str, object], column: str, where: str, wanted: bool) -> float:
-    """A finite number, or NaN (only) in a row of no clips."""
-    try:
-        number = float(str(row[column]))
+        float(text)
     except ValueError:
-        raise InputError(f"{where}: {column} must be a number, not '{row[column]}'") from None
-    if math.isfinite(number) != wanted:
-        reason = "must be finite" if wanted else "must be nan where clips is 0, and a distance of sets has no interval"
-        raise InputError(f"{where}: {column} {reason}, not '{row[column]}'")
-    return number
+        return False
+    return True
 
 
-def wide_console() -> "Console":
-    """The terminal; where there is none, plain text of PLAIN_WIDTH."""
-    from rich.console import Console  # here, because it takes a tenth of a second
-
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH, force_terminal=False, color_system=None)
+def _numbers(column: pd.Series) -> pd.Series:
+    return pd.to_numeric(column, errors="coerce")
 
 
-def print_table(rows: pd.DataFrame, console: "Console | None" = None) -> None:
-    """Print one table per protocol, dataset and metric: a line per model and sampling, a column per reported frame.
-
-    Each figure is `value [low, high]`. On anything but a terminal the text is plain and at most PLAIN_WIDTH wide.
-    """
-    from rich.text import Text
-
-    console = console or wide_console()
-    board = [column for column in ("protocol", "fingerprint", "metric") if column in rows]
-    for _, own in rows.groupby(board, sort=False, dropna=False):
-        console.print(Text(_title(own), style="bold"))
-        console.print(_table(own, console.width), "")
+def _value_fits(rows: pd.DataFrame) -> pd.Series:
+    values, slack = _numbers(rows["value"]), 1e-6
+    lowest = rows["metric"].map({name: metric.lowest for name, metric in METRICS.items()}) - slack
+    highest = rows["metric"].map({name: metric.highest for name, metric in METRICS.items()}) + slack
+    possible = np.isfinite(values) & (values >= lowest) & (values <= highest)
+    return possible.where(rows["clips"] != "0", values.isna()) | ~rows["metric"].isin(METRICS)
 
 
-def _table(rows: pd.DataFrame, width: int) -> "Table":
-    """One metric's table; figures in two lines where one would be wider than `width`."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
+def _bound_check(column: str) -> Callable[[pd.DataFrame], pd.Series]:
+    def check(rows: pd.DataFrame) -> pd.Series:
+        of_set = rows["metric"].isin([name for name, metric in METRICS.items() if metric.of == "set"])
+        values = _numbers(rows[column])
+        return pd.Series(np.isfinite(values)).where((rows["clips"] != "0") & ~of_set, values.isna())
 
-    frames = sorted(rows["frame"].unique(), key=lambda frame: (frame == "mean", int(frame) if frame != "mean" else 0))
-    rows = rows.assign(model=_line_names(rows), futures=_futures(rows))
-    names = rows["model"].str.len().max() + rows["futures"].str.len().max() + 4
-    gap = " " if names + len(frames) * (len(_cell(rows.iloc[0], " ")) + 2) <= width else "\n"
-    table = Table("model", "futures", box=box.ASCII_DOUBLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for frame in frames:
-        table.add_column(frame if frame == "mean" else f"frame {frame}")
-    for (model, futures), own in rows.groupby(["model", "futures"], sort=False):
-        cells = {row["frame"]: _cell(row, gap) for _, row in own.iterrows()}
-        table.add_row(escape(str(model)), str(futures), *(cells.get(frame, "") for frame in frames))
-    return table
-
-
-def _futures(rows: pd.DataFrame) -> pd.Series:
-    """How futures became one number: "mean of 100", or "single"."""
-    sampled = rows["sampling"] + " of " + rows["k"].astype(str)
-    return sampled.where(rows["sampling"] != "single", "single")
-
-
-def _title(rows: pd.DataFrame) -> str:
-    metric = metrics.find(rows["metric"].iloc[0])
-    clips = "-".join(str(count) for count in sorted({rows["clips"].min(), rows["clips"].max()}))
-    facts = [metric.name, *([metric.unit] if metric.unit else []), f"{metric.better} is better"]
-    presets = f", {' and '.join(rows['preset'].unique())}"
-    dataset = f", dataset {rows['fingerprint'].iloc[0][:12]}" if "fingerprint" in rows else ""
-    return f"{', '.join(facts)}; {rows['protocol'].iloc[0]}{presets}{dataset}; {clips} clips, value [95% interval]"
-
-
-def _line_names(rows: pd.DataFrame) -> pd.Series:
-    """The model, and in brackets whatever else tells lines of one model and sampling apart (preset, seed ...)."""
-    others = [column for column in rows.columns if column not in (*COLUMNS, "fingerprint") or column == "preset"]
-    kinds = rows.groupby(["model", "sampling", "k"])[others].nunique(dropna=False)
-    varied = [column for column in others if (kinds[column] > 1).any()]
-    if not varied:
-        return rows["model"]
-    return rows["model"] + rows[varied].apply(lambda row: f" ({', '.join(f'{c} {row[c]}' for c in varied)})", axis=1)
-
-
-def _cell(row: pd.Series, gap: str) -> str:
-    if row["clips"] == 0:
-        return "-"
-    digits = 2 if metrics.find(row["metric"]).unit else 4  # hundredths of a dB or px; pure numbers are below 1
-    if metrics.find(row["metric"]).of == "set":
-        return f"{row['value']:.{digits}f}"
-    return f"{row['value']:.{digits}f}{gap}[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+    return check

@@ -1,75 +1,90 @@
-"""K futures from a model."""
+"""Samples drawn from a model: K predictions of the frames that follow a clip's context."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from baselines.predictor import Context, Noise, Prediction, Predictor
+from baselines.predictor import ClipShape, Context, Noise, Prediction, Predictor
+from benchmark.catalogue import Protocol
 from benchmark.compute import Compute
 from benchmark.inputs import load_clips
-from benchmark.protocols import Protocol
+from benchmark.metrics.checks import check_unit_range
+from benchmark.metrics.resources import TrainingSamples
 from mmnist_av.clips import StoredClips
-from mmnist_av.dataset import Split
 from mmnist_av.system.errors import InputError
 
-Futures = Callable[[int], Prediction]  # number of a clip of a split -> its K futures, float32
 
+def draw_samples(
+    model: Predictor, context: Context, clips: Sequence[int], samples: int, seed: int, compute: Compute
+) -> Iterator[Prediction]:
+    """Yield the model's prediction of some clips, float32, window by window: (B, samples, frames, C, H, W) each.
 
-def seen_and_heard(
-    clips: StoredClips, indices: Sequence[int], protocol: Protocol, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Clips as a model gets them at test, see load_clips: each with its own sound, or with that of the split's next.
-
-    Raises InputError where there is no next clip.
+    clips: the clips' numbers; the noise of a sample is keyed by (seed, clip, sample). Raises InputError, which names
+    the model and the frame, where a prediction has another shape than requested or values outside [0, 1].
     """
-    frames, audio = load_clips(clips, indices, protocol, device)
-    if not protocol.mismatched:
-        return frames, audio
-    if len(clips) < 2:
-        raise InputError(f"protocol {protocol.name} takes the sound of another clip, and there is only one")
-    return frames, load_clips(clips, [(index + 1) % len(clips) for index in indices], protocol, device)[1]
+    noise = Noise(seed, clips, samples, compute.device)
+    first = 0
+    with torch.inference_mode(), compute.autocast():
+        windows = model.predict_windows(context, samples, noise)
+    while True:
+        with torch.inference_mode(), compute.autocast():
+            window = next(windows, None)
+        if window is None:
+            break
+        yield _checked(model, window, context, samples, first)
+        first += window.frames.shape[2]
+    if first != context.predicted:
+        raise InputError(f"{type(model).__name__} predicted {first} frames, {context.predicted} are requested")
 
 
-@torch.inference_mode()
-def draw_futures(
-    model: Predictor,
-    frames: Tensor,
-    audio: Tensor,
-    protocol: Protocol,
-    samples: int,
-    seed: int,
-    indices: Sequence[int],
-    compute: Compute,
-) -> Prediction:
-    """K futures of each clip, float32.
-
-    The model is handed the seen frames and the sound, never a frame that it is to predict. The noise of a future is
-    keyed by (seed, clip, sample).
-    """
-    noise = Noise(seed, indices, samples, compute.device)
-    with compute.autocast():
-        predicted = model.predict(Context(frames[:, : protocol.seen].clone(), audio), samples, noise)
-    wanted = (len(frames), samples, frames.shape[1] - protocol.seen, *frames.shape[2:])
-    if predicted.frames.shape != wanted:
-        found = tuple(predicted.frames.shape)
-        raise InputError(f"{type(model).__name__}.predict must return futures of the shape {wanted}, not {found}")
-    flow, variance = (None if each is None else each.float() for each in (predicted.flow, predicted.variance))
-    return replace(predicted, frames=predicted.frames.float(), flow=flow, variance=variance)
+def _checked(model: Predictor, window: Prediction, context: Context, samples: int, first: int) -> Prediction:
+    """Return the window in float32, its frames first + 1, first + 2, ... of the prediction."""
+    name, shape = type(model).__name__, window.frames.shape
+    left = context.predicted - first
+    count = shape[2] if len(shape) == 6 else 0
+    expected = (len(context.frames), samples, count if 1 <= count <= left else left, *context.frames.shape[2:])
+    if shape != expected:
+        raise InputError(f"{name}.predict must return frames of the shape {expected}, not {tuple(shape)}")
+    extras = {"flow": (*expected[:3], 2, *expected[4:]), "variance": expected[:3]}
+    for extra, extra_shape in extras.items():
+        values = getattr(window, extra)
+        if values is None and extra in model.predicts:
+            raise InputError(f"{name} declares that it predicts {extra}, but its prediction has none")
+        if values is not None and values.shape != extra_shape:
+            found = tuple(values.shape)
+            raise InputError(f"{name}.predict must return {extra} of the shape {extra_shape}, not {found}")
+    frames = window.frames.float()
+    check_unit_range(frames, f"{name}'s predicted frames from {first + 1} on")
+    flow, variance = (None if each is None else each.float() for each in (window.flow, window.variance))
+    return replace(window, frames=frames, flow=flow, variance=variance)
 
 
-def futures_of(
-    model: Predictor, split: Split, protocol: Protocol, samples: int, seed: int, compute: Compute
-) -> Futures:
-    """What draws the model's futures of a split's clip, one clip at a time.
+def clip_shape(clips: StoredClips, protocol: Protocol) -> ClipShape:
+    """Return the shape of the clips under the protocol, for building a model."""
+    form = clips.format
+    return ClipShape(
+        frame=(form.channels, form.height, form.width),
+        audio=protocol.audio.shape(form.samples_per_frame),
+        seen=protocol.seen,
+        train_frames=protocol.train_frames,
+        fps=form.fps,
+    )
 
-    One at a time, because a convolution's last bits depend on how many clips it is handed.
-    """
-    clips = StoredClips(split, protocol.test_frames)
 
-    def draw(index: int) -> Prediction:
-        frames, audio = seen_and_heard(clips, [index], protocol, compute.device)
-        return draw_futures(model, frames, audio, protocol, samples, seed, [index], compute)
+def training_samples(
+    model: Predictor, clips: StoredClips, protocol: Protocol, seed: int, compute: Compute
+) -> TrainingSamples:
+    """Return what a judge of the model is trained on: one sample of any of these training clips."""
 
-    return draw
+    def draw(indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        frames, audio = load_clips(clips, indices, protocol, compute.device)
+        given = audio
+        if protocol.mismatched:
+            given = load_clips(clips, [(index + 1) % len(clips) for index in indices], protocol, compute.device)[1]
+        context = Context(frames[:, : protocol.seen].clone(), given)
+        windows = [window.frames for window in draw_samples(model, context, indices, 1, seed, compute)]
+        return frames, audio, torch.cat(windows, 2)[:, 0].clone()  # clone: out of inference mode
+
+    return TrainingSamples(clips=len(clips), shape=clip_shape(clips, protocol), draw=draw)

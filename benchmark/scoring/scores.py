@@ -1,9 +1,10 @@
-"""Futures to scores: every metric for every clip, sample and frame, in one pass that can be broken off."""
+"""Scores per (clip, sample, frame): one pass over the clips serves every entry, metric and sampling rule."""
 
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,136 +15,230 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.predictor import Prediction
-from benchmark.metrics import METRICS, Metric
+from benchmark.catalogue import METRICS, Metric
+from benchmark.metrics import load
 from benchmark.metrics.frechet import frechet_distance
-from benchmark.metrics.resources import Measure, Practice, Setting, Unavailable
-from benchmark.scoring.ground_truth import TARGETS, TrueClip, TrueClips
-from benchmark.scoring.records import CHECKSUM, record_all
-from benchmark.scoring.samples import Futures
+from benchmark.metrics.resources import Measure, Resources, TrainingSamples, Unavailable
+from benchmark.scoring.examples import ExampleClips
+from benchmark.scoring.ground_truth import TargetClip, TargetClips
+from benchmark.scoring.records import CHECKSUM, Recorder
 from benchmark.scoring.statistics import by_sampling
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import written_whole
+from mmnist_av.system.progress import track
 
 log = logging.getLogger(__name__)
 
 # metric -> (clips, samples, frames); "metric/mean_frame" -> (clips, frames); a distance of sets -> ()
 Scores = dict[str, NDArray[np.floating]]
+TARGET_FEATURES = "target features"  # the name under which the features of true clips are recorded
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A model in the test."""
+class Entry:
+    """A model that is scored."""
 
     name: str
-    futures: Futures  # of the test clips
-    practice: Practice | None = None  # what can be asked about training clips
+    draw: Callable[[TargetClip], Iterable[Prediction]]  # a clip's K samples, window by window
+    predicts: frozenset[str] = frozenset()  # what its predictions have beside frames: "flow", "variance"
+    training_samples: TrainingSamples | None = None
+    in_order: bool = False  # whether it must draw every clip from the first on, as its state carries over
 
 
 def score_all(
-    contenders: Iterable[Contender], metrics: Sequence[str], clips: TrueClips, setting: Setting, folder: Path
+    entries: Sequence[Entry],
+    metrics: Sequence[Metric],
+    clips: TargetClips,
+    resources: Resources,
+    folder: Path,
+    examples: ExampleClips | None = None,
 ) -> dict[str, Scores]:
-    """The scores of every contender by its name; kept in scores.npz in `folder`, and taken from there if they are.
+    """Return the scores of every entry by its name, and keep them in scores.npz in `folder`.
 
-    A metric that cannot be had is left out, and the log says why.
+    What scores.npz already holds is not computed again, and an interrupted call continues at the first clip without
+    scores. Each clip is loaded once, each sample drawn once. A metric that cannot be computed is left out; a note says
+    why. examples: keeps the first entry's samples of the first clips.
     """
     path, parts = folder / "scores.npz", folder / "scores"
-    scores = read_all(path) if path.exists() else {}
-    told: set[str] = set()
-    for contender in contenders:
-        known = scores.setdefault(contender.name, {})
-        measures = measures_of(contender, [name for name in metrics if name not in known], setting, told)
-        if measures:
-            parts.mkdir(exist_ok=True)
-            known.update(score(contender, measures, clips, parts))
-            write_all(scores, path)
+    scores = read_scores(path) if path.exists() else {}
+    reported: set[str] = set()
+    with ExitStack() as stack:
+        passes = []
+        for number, entry in enumerate(entries):
+            missing = [metric for metric in metrics if metric.name not in scores.setdefault(entry.name, {})]
+            measures = load_measures(entry, missing, resources, reported)
+            own = examples if number == 0 and examples is not None and examples.done < examples.count else None
+            if measures or own is not None:
+                parts.mkdir(exist_ok=True)
+                passes.append(EntryPass(entry, measures, parts / entry.name, clips.count, own))
+                stack.enter_context(passes[-1].recorder)
+        if passes:
+            for name, added in one_pass(passes, clips, parts).items():
+                scores[name].update(added)
+            write_scores(scores, path)
+    if examples is not None:
+        examples.write()
     shutil.rmtree(parts, ignore_errors=True)
     return scores
 
 
-def measures_of(contender: Contender, names: Iterable[str], setting: Setting, told: set[str]) -> dict[str, Measure]:
-    """What measures the metrics that can be had of this contender; says why others cannot, once, as `told` knows."""
+def load_measures(
+    entry: Entry, metrics: Iterable[Metric], resources: Resources, reported: set[str]
+) -> dict[str, Measure]:
+    """Return the function of every metric that can be computed for this entry, by the metric's name.
+
+    A note says which metrics are left out for want of resources, and why. `reported` collects the reasons that were
+    given, so that none is given twice.
+    """
+    own = replace(resources, training_samples=entry.training_samples)
+    predicted = {f"predicted:{each}" for each in entry.predicts}
     measures: dict[str, Measure] = {}
     left_out: dict[str, list[str]] = {}
-    for name in names:
-        try:
-            if METRICS[name].judges != "frames" and judged(METRICS[name], contender.futures(0)) is None:
-                continue
-            measures[name] = METRICS[name].get(replace(setting, practice=contender.practice))
-        except Unavailable as reason:
-            left_out.setdefault(str(reason), []).append(name)
-    for why in left_out.keys() - told:
-        log.warning("%s left out for %s: %s", ", ".join(left_out[why]), contender.name, why)
-    told.update(left_out)
+    for metric in metrics:
+        if {need for need in metric.needs if need.startswith("predicted:")} <= predicted:
+            try:
+                measures[metric.name] = load(metric, own)
+            except Unavailable as reason:
+                left_out.setdefault(str(reason), []).append(metric.name)
+    for why in left_out.keys() - reported:
+        log.warning("%s left out for %s: %s", ", ".join(left_out[why]), entry.name, why)
+    reported.update(left_out)
     return measures
 
 
-def score(contender: Contender, measures: Mapping[str, Measure], clips: TrueClips, parts: Path) -> Scores:
-    """Score the futures of the clips; what an earlier, broken-off call left in `parts` is kept.
+class EntryPass:
+    """What one entry still has to do in a pass over the clips."""
 
-    One pass of K futures a clip serves every metric and every sampling rule.
-    """
+    def __init__(
+        self,
+        entry: Entry,
+        measures: Mapping[str, Measure],
+        records: Path,
+        clips: int,
+        examples: ExampleClips | None = None,
+    ) -> None:
+        self.entry, self.measures, self.clips, self.examples = entry, measures, clips, examples
+        self.recorder = Recorder(records, list(measures), clips)
 
-    def measured(index: int) -> Scores:
-        return score_clip(measures, clips(index), contender.futures(index))
+    @property
+    def remaining(self) -> range:
+        """Return the range of clips in which this entry has something to do."""
+        first, last = (self.recorder.done, self.clips) if self.measures else (self.clips, 0)
+        if self.examples is not None:
+            first, last = min(first, self.examples.done), max(last, self.examples.count)
+        return range(0 if self.entry.in_order else first, last)
 
-    records = record_all(measured, clips.count, parts / contender.name, list(measures), f"score {contender.name}")
-    distances = [name for name in measures if METRICS[name].of == "set"]
+    def take(self, clip: TargetClip) -> None:
+        """Draw the clip's samples, and record their scores and the example where they are not recorded yet."""
+        shown = self.examples is not None and self.examples.done == clip.index < self.examples.count
+        scored = bool(self.measures) and self.recorder.done == clip.index
+        if not (shown or scored or self.entry.in_order):
+            return
+        windows: Iterable[Prediction] = self.entry.draw(clip)
+        if shown and self.examples is not None:
+            windows = [joined(windows)]
+            self.examples.keep(clip, windows[0])
+        scores = score_clip(self.measures if scored else {}, clip, windows)
+        if scored:
+            self.recorder.append(scores)
+
+
+def one_pass(passes: Sequence[EntryPass], clips: TargetClips, parts: Path) -> dict[str, Scores]:
+    """Return the new scores of every entry after one pass over the clips that have none yet."""
+    sets = {name: each for own in passes for name, each in own.measures.items() if METRICS[name].of == "set"}
+    with Recorder(parts / TARGET_FEATURES, list(sets), clips.count) as targets:
+        spans = [each.remaining for each in passes] + ([range(targets.done, clips.count)] if sets else [])
+        needed = range(min(span.start for span in spans), max(span.stop for span in spans))
+        for index in track(needed, "score", needed.stop, needed.start):
+            clip = clips(index)
+            if sets and targets.done == index:
+                targets.append({name: as_array(each(clip, Prediction(clip.unseen))) for name, each in sets.items()})
+            for each in passes:
+                each.take(clip)
+        features = targets.records() if sets else None
+        return {each.entry.name: scores_of(each, features) for each in passes if each.measures}
+
+
+def scores_of(done: EntryPass, target_features: NDArray[Any] | None) -> Scores:
+    """Return the scores of an entry that has passed all clips: its records, and the distances between sets."""
+    records = done.recorder.records()
+    distances = [name for name in done.measures if METRICS[name].of == "set"]
     names = [name for name in records.dtype.names or () if name not in (CHECKSUM, *distances)]
     scores: Scores = {name: np.array(records[name]) for name in names}
-    if distances:
-        true = true_features({name: measures[name] for name in distances}, clips, parts)
-        for name in distances:
-            scores[name] = np.array(frechet_distance(as_set(true[name]), as_set(records[name])))
+    for name in distances:
+        assert target_features is not None
+        scores[name] = np.array(frechet_distance(as_set(target_features[name]), as_set(records[name])))
     return scores
 
 
-def score_clip(measures: Mapping[str, Measure], clip: TrueClip, predicted: Prediction) -> Scores:
-    """The scores of a clip: of each future, of their pixelwise mean, of their pairs; and its features for sets."""
-    scores: Scores = {}
-    for name, measure in measures.items():
-        metric, what = METRICS[name], judged(METRICS[name], predicted)
-        if what is None:
-            continue
-        if metric.of == "set":
-            scores[name] = as_array(measure(None, what[:, :1]))
-            continue
-        target, what = TARGETS[metric.target](clip), what[:, : metric.futures]
-        scores[name] = as_array(measure(target, what)[0])
-        if metric.of == "future" and predicted.frames.shape[1] > 1:
-            scores[f"{name}/mean_frame"] = as_array(measure(target, what.mean(1, keepdim=True))[0, 0])
+def score_clip(measures: Mapping[str, Measure], clip: TargetClip, windows: Iterable[Prediction]) -> Scores:
+    """Return the scores of one clip's prediction: "metric" -> (K, frames), and of the averaged samples.
+
+    "metric/mean_frame" -> (frames,) are those of the K samples averaged pixel by pixel. A metric of the whole clip has
+    no value (NaN) where the prediction comes in several windows. For a metric of sets: the first sample's features.
+    """
+    parts: dict[str, list[NDArray[np.float32]]] = {}
+    first = 0
+    for prediction in windows:
+        count = prediction.frames.shape[2]
+        for name, measure in measures.items():
+            for key, values in _score_window(METRICS[name], measure, clip.window(first, count), prediction).items():
+                parts.setdefault(key, []).append(values)
+        first += count
+    return {key: _over_windows(METRICS[key.partition("/")[0]], values) for key, values in parts.items()}
+
+
+def _score_window(metric: Metric, measure: Measure, clip: TargetClip, prediction: Prediction) -> Scores:
+    if metric.of == "set":
+        return {metric.name: as_array(measure(clip, first_samples(prediction, 1)))}
+    scored = first_samples(prediction, metric.samples)
+    scores = {metric.name: as_array(measure(clip, scored)[0])}
+    if metric.of == "sample" and prediction.frames.shape[1] > 1:
+        scores[f"{metric.name}/mean_frame"] = as_array(measure(clip, averaged(scored))[0, 0])
     return scores
 
 
-def judged(metric: Metric, predicted: Prediction) -> Tensor | None:
-    """What of a prediction the metric looks at, (B, K, T, ...); None where the model does not predict it."""
-    if metric.judges == "flow":
-        return predicted.flow
-    if metric.judges == "frames":
-        return predicted.frames
-    if predicted.variance is None:
-        return None
-    one_channel = (*predicted.frames.shape[:3], 1, *predicted.frames.shape[4:])
-    expected = predicted.variance[..., None, None, None].expand(one_channel)
-    return torch.cat([predicted.frames, expected], 3)
+def _over_windows(metric: Metric, values: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    if metric.of == "set":
+        return np.concatenate(values)
+    if metric.frames == "all":
+        return np.concatenate(values, -1)
+    return values[-1] if metric.frames == "last" or len(values) == 1 else np.full_like(values[-1], np.nan)
+
+
+def first_samples(prediction: Prediction, count: int | None) -> Prediction:
+    """Return the prediction's first `count` samples (None: all)."""
+    return _of_samples(prediction, lambda values: values[:, :count])
+
+
+def averaged(prediction: Prediction) -> Prediction:
+    """Return the K samples averaged pixel by pixel, as one sample."""
+    return _of_samples(prediction, lambda values: values.mean(1, keepdim=True))
+
+
+def _of_samples(prediction: Prediction, change: Callable[[Tensor], Tensor]) -> Prediction:
+    flow, variance = (None if each is None else change(each) for each in (prediction.flow, prediction.variance))
+    return Prediction(change(prediction.frames), flow, variance)
+
+
+def joined(windows: Iterable[Prediction]) -> Prediction:
+    """Return the windows of one prediction as one."""
+    parts = list(windows)
+    if len(parts) == 1:
+        return parts[0]
+    columns = zip(*((part.frames, part.flow, part.variance) for part in parts), strict=True)
+    frames, flow, variance = (None if None in column else torch.cat(column, 2) for column in map(list, columns))
+    assert frames is not None
+    return Prediction(frames, flow, variance)
 
 
 def as_array(values: Tensor) -> NDArray[np.float32]:
-    """Scores as they are kept."""
+    """Return scores as they are kept."""
     return values.cpu().numpy().astype(np.float32)
 
 
-def true_features(measures: Mapping[str, Measure], clips: TrueClips, parts: Path) -> NDArray[Any]:
-    """The features of the true clips, by metric."""
-
-    def measured(index: int) -> Scores:
-        unseen = clips(index).unseen
-        return {name: as_array(measure(None, unseen)) for name, measure in measures.items()}
-
-    return record_all(measured, clips.count, parts / "true features", list(measures), "look at the true clips")
-
-
 def samplings(scores: Mapping[str, NDArray[Any]], metric: str) -> Mapping[str, NDArray[Any]]:
-    """Every sampling rule's (clips, frames) of a metric; a distance of sets is of one future a clip."""
+    """Return the (clips, frames) of a metric under every sampling rule; distances of sets have a single sample."""
     values, facts = scores[metric], METRICS[metric]
     if facts.of == "set":
         return {"single": values}
@@ -153,25 +248,25 @@ def samplings(scores: Mapping[str, NDArray[Any]], metric: str) -> Mapping[str, N
 
 
 def as_set(features: NDArray[np.floating]) -> NDArray[np.floating]:
-    """(clips, ..., D) -> (N, D)."""
+    """Return the features of all clips as one set: (clips, ..., D) -> (N, D)."""
     return features.reshape(-1, features.shape[-1])
 
 
-def write_all(scores: Mapping[str, Scores], path: Path) -> None:
-    """Write every model's scores into one .npz, keys "model/metric"."""
-    arrays = {f"{model}/{name}": values for model, found in scores.items() for name, values in found.items()}
-    with written_whole(path) as whole, whole.open("wb") as file:
+def write_scores(scores: Mapping[str, Scores], path: Path) -> None:
+    """Write every entry's scores into one .npz, with keys "entry/metric"."""
+    arrays = {f"{entry}/{name}": values for entry, own in scores.items() for name, values in own.items()}
+    with written_whole(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_all(path: Path) -> dict[str, Scores]:
-    """What write_all wrote; InputError if it is damaged."""
+def read_scores(path: Path) -> dict[str, Scores]:
+    """Return what `write_scores` wrote; InputError for a damaged file."""
     scores: dict[str, Scores] = {}
     try:
         with np.load(path) as arrays:
             for key in arrays.files:
-                model, name = key.split("/", 1)
-                scores.setdefault(model, {})[name] = arrays[key]
+                entry, name = key.split("/", 1)
+                scores.setdefault(entry, {})[name] = arrays[key]
     except (FileNotFoundError, zipfile.BadZipFile, EOFError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): delete it to score again") from error
     return scores

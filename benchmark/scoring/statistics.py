@@ -20,19 +20,19 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """A bootstrap interval of the mean over clips, one entry a column."""
+    """A bootstrap interval of the mean over clips, one entry per column."""
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
 
 def mean(scores: Floats, better: Better) -> NDArray[np.float64]:
-    """The mean over the K samples: (N, K, T) -> (N, T)."""
+    """Return the mean over the K samples: (N, K, T) -> (N, T)."""
     return scores.mean(1, dtype=np.float64)
 
 
 def best_sequence(scores: Floats, better: Better) -> NDArray[np.float64]:
-    """Per clip, the values of the sample whose mean over frames is best (the first of equals): (N, K, T) -> (N, T).
+    """Return, per clip, the values of the sample with the best mean over frames, the first of equals: -> (N, T).
 
     Source: Denton and Fergus 2018; the text of Sound2Sight (2020).
     """
@@ -44,7 +44,7 @@ def best_sequence(scores: Floats, better: Better) -> NDArray[np.float64]:
 
 
 def best_frame(scores: Floats, better: Better) -> NDArray[np.float64]:
-    """Per clip and frame, the best sample of that very frame (samples mix along a clip): (N, K, T) -> (N, T).
+    """Return, per clip and frame, the value of the sample that is best at that frame: (N, K, T) -> (N, T).
 
     Source: what Sound2Sight's released code computes.
     """
@@ -52,9 +52,9 @@ def best_frame(scores: Floats, better: Better) -> NDArray[np.float64]:
 
 
 def single(scores: Floats, better: Better) -> NDArray[np.float64]:
-    """The only sample of a deterministic model: (N, 1, T) -> (N, T); ValueError for more samples."""
+    """Return the only sample of a deterministic model: (N, 1, T) -> (N, T); ValueError for more samples."""
     if scores.shape[1] != 1:
-        raise ValueError(f"`single` is for one sample a clip, not {scores.shape[1]}")
+        raise ValueError(f"`single` is for one sample per clip, not {scores.shape[1]}")
     return scores[:, 0].astype(np.float64)
 
 
@@ -63,15 +63,12 @@ RULES: dict[str, Callable[[Floats, Better], NDArray[np.float64]]] = {
     "best_sequence": best_sequence,
     "best_frame": best_frame,
 }
-# `mean_frame`: the K futures averaged pixel by pixel and scored as one prediction, so it comes with scores of its own.
-# `pairs`: a score of the K futures of a clip beside each other.
-SAMPLINGS = (*RULES, "mean_frame", "single", "pairs")
 
 
 def by_sampling(scores: Floats, better: Better, mean_frame: Floats | None = None) -> dict[str, NDArray[np.float64]]:
-    """Every sampling rule that applies, each (N, T): `single` if K is 1, else the others, in the order of SAMPLINGS.
+    """Return every sampling rule's values, each (N, T): `single` if K is 1, else the others in the order of RULES.
 
-    scores: (N, K, T); mean_frame: (N, T) scores of the averaged futures, left out if None or if K is 1.
+    scores: (N, K, T). mean_frame: (N, T), the scores of the averaged samples; the rule is left out if None or K is 1.
     """
     if scores.shape[1] == 1:
         return {"single": single(scores, better)}
@@ -82,7 +79,7 @@ def by_sampling(scores: Floats, better: Better, mean_frame: Floats | None = None
 
 
 def best_of_k(scores: Floats, better: Better) -> NDArray[np.float64]:
-    """The expected best of K samples out of N, for every K from 1 to N, without drawing again.
+    """Return the expected best of K samples out of N, for every K from 1 to N, without drawing again.
 
     scores: (clips, N samples) or (clips, N samples, frames). Returns the same shape: index K - 1 along axis 1 holds
     sum_i x_(i) C(i-1, K-1) / C(N, K), x_(i) sorted so that the best is last. The diversity curve of Sound2Sight,
@@ -96,20 +93,20 @@ def best_of_k(scores: Floats, better: Better) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def _best_of_k_weights(samples: int) -> NDArray[np.float64]:
-    """(K, i): how often the i-th worst of `samples` is the best of K. From exact integers, so right to the last bit."""
+    """Return (K, i): how often the i-th worst of `samples` is the best of K, computed from exact integers."""
     numbers = range(1, samples + 1)
     return np.array([[math.comb(i - 1, k - 1) / math.comb(samples, k) for i in numbers] for k in numbers])
 
 
 def mean_over_clips(values: Floats) -> NDArray[np.float64]:
-    """The mean over clips of every column, NaN clips left out: (N, columns) -> (columns,); NaN where none is left."""
+    """Return the mean over clips of every column, NaN left out: (N, columns) -> (columns,); NaN for a column of NaN."""
     valid = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(valid, values, 0).sum(0, dtype=np.float64) / valid.sum(0)
 
 
 def bootstrap_interval(values: Floats, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
-    """Percentile bootstrap interval of the mean over clips of every column: (N, columns) -> two of (columns,).
+    """Return the percentile bootstrap interval of every column's mean over clips: (N, columns) -> two of (columns,).
 
     Clips are drawn with replacement, the same draws for every column and for every array of N clips, so that an
     interval depends on nothing but its own column and the seed. NaN clips are left out of each resample's mean;
@@ -133,7 +130,7 @@ def _tails(counts: NDArray[np.float64], column: NDArray[np.float64], tails: tupl
 
 @lru_cache(maxsize=8)
 def _resampled_counts(clips: int, seed: int, resamples: int) -> NDArray[np.float64]:
-    """(resamples, clips): how often each resample draws each clip."""
+    """Return (resamples, clips): how often each resample draws each clip."""
     drawn = np.random.default_rng(seed).integers(clips, size=(resamples, clips))
     rows = np.arange(resamples)[:, None] * clips
     counts = np.bincount((rows + drawn).ravel(), minlength=resamples * clips)
@@ -141,7 +138,7 @@ def _resampled_counts(clips: int, seed: int, resamples: int) -> NDArray[np.float
 
 
 def paired_interval(values: Floats, other: Floats, seed: int = 0) -> Interval:
-    """Bootstrap interval of the mean difference `values - other` of two models on the same clips, columns alike."""
+    """Return the bootstrap interval of the mean of `values - other`, two models' values on the same clips."""
     if values.shape != other.shape:
         raise ValueError(f"a paired comparison needs the same clips and columns: {values.shape} and {other.shape}")
     return bootstrap_interval(values - other, seed)

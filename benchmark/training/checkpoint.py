@@ -1,111 +1,148 @@
-"""Checkpoints: one safetensors file with everything that training needs to go on. Nothing is ever unpickled."""
+"""Checkpoints: one safetensors file with everything that training needs to continue. Nothing is ever unpickled."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialised
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from benchmark.runs.differences import summary
+from benchmark.training.plan import Position
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import written_whole
 
 METADATA = "training"  # one entry: safetensors writes several in no certain order
-ZIP = b"PK"  # how the files that torch.save writes begin
+ZIP = b"PK"  # the first bytes of the files that torch.save writes
 
 Optimizers = Mapping[str, Optimizer]
 
 
-def save(path: Path, run: str, step: int, model: nn.Module, optimizers: Optimizers) -> None:
-    """Write the model, its optimizers' states and the number of steps taken, whole or not at all.
+@dataclass(frozen=True)
+class Saved:
+    """What a checkpoint says about itself."""
 
-    run: what identifies the run that the checkpoint belongs to. Raises OSError where it cannot be written.
+    run: str  # identifies the run that it belongs to; see `identity`
+    step: int  # steps that were taken
+    position: Position = field(default_factory=Position)  # among the model's stages
+
+
+def save(
+    path: Path, run: str, step: int, model: nn.Module, optimizers: Optimizers, position: Position | None = None
+) -> None:
+    """Write the model, its optimizers' states and where training stands, whole or not at all.
+
+    run: what identifies the run that the checkpoint belongs to. step: the steps that were taken. Raises OSError where
+    the file cannot be written.
     """
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     for player, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer/{player}/{index}/{name}": value for name, value in state.items()})
-    whole = {name: value.contiguous() for name, value in tensors.items()}
-    content = serialised(whole, {METADATA: json.dumps({"run": run, "step": step})})
+    dense = {name: value.contiguous() for name, value in tensors.items()}
+    saved = Saved(run=run, step=step, position=position or Position())
+    content = serialize(dense, {METADATA: json.dumps(asdict(saved))})
     with written_whole(path) as part:
-        part.write_bytes(content)  # not by save_file, whose files nobody else may read
+        part.write_bytes(content)  # save_file would write files that no other user may read
 
 
-def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> int:
-    """Put a checkpoint's tensors into the model and the optimizers; returns the steps taken.
+def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> Saved:
+    """Load a checkpoint into the model and the optimizers, and return where training stands.
 
     Raises InputError where the file is not a whole checkpoint of this very run.
     """
-    metadata, tensors = read(path)
-    if metadata["run"] != run:
-        told = difference(metadata["run"], run)
-        raise InputError(f"{path} belongs to another run ({told}): choose another --out, or delete {path.parent}")
+    saved, tensors = read(path)
+    if saved.run != run:
+        reason = difference(saved.run, run)
+        raise InputError(f"{path} belongs to another run ({reason}): choose another --out, or delete {path.parent}")
     fill(path, model, weights(tensors))
     for player, optimizer in optimizers.items():
         restore(optimizer, f"optimizer/{player}/", tensors)
-    return metadata["step"]
+    return saved
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A checkpoint's run and step, and its tensors by name; InputError if it is not whole, or something else."""
-    way_out = f"delete {path.parent} to run again"
+def read(path: Path) -> tuple[Saved, dict[str, Tensor]]:
+    """Return what a checkpoint says about itself, and its tensors by name.
+
+    Raises InputError where the file is cut, damaged or not a checkpoint.
+    """
+    remedy = f"delete {path.parent} to run again"
     try:
         with safe_open(path, "pt") as file:
-            about = (file.metadata() or {}).get(METADATA)
+            text = (file.metadata() or {}).get(METADATA)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a whole checkpoint: {kind_of(path)} ({error}); {way_out}") from error
+        raise InputError(f"{path} is not a whole checkpoint: {kind_of(path)} ({error}); {remedy}") from error
     try:
-        metadata = json.loads(about or "")
-        return {"run": str(metadata["run"]), "step": int(metadata["step"])}, tensors
-    except (ValueError, KeyError, TypeError) as error:
+        facts = json.loads(text or "")
+        position = Position(**facts.get("position", {}))
+        return Saved(run=str(facts["run"]), step=int(facts["step"]), position=position), tensors
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path} is a safetensors file, but says of no run that it is its checkpoint; {way_out}"
+            f"{path} is a safetensors file without the facts of a checkpoint, the run and its steps; {remedy}"
         ) from error
 
 
 def weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The model's state among a checkpoint's tensors."""
+    """Return the model's state dict among a checkpoint's tensors."""
     return {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
 
 
 def kind_of(path: Path) -> str:
-    """What is there in a checkpoint's place, in words."""
+    """Return what kind of file is at `path` instead of a checkpoint, in words."""
     try:
         with path.open("rb") as file:
-            begins = file.read(len(ZIP))
+            first_bytes = file.read(len(ZIP))
     except OSError:
-        return "nothing that can be read"
-    if begins == ZIP:
-        return "safetensors wanted, a pickle of torch.save found, which is never read"
-    return "safetensors wanted, a cut or damaged file found"
+        return "the file cannot be read"
+    if first_bytes == ZIP:
+        return "safetensors expected, a pickle of torch.save found, which is never read"
+    return "safetensors expected, a cut or damaged file found"
 
 
-def difference(found: str, wanted: str) -> str:
-    """In what two runs' identities differ, in words: "model puq there, sound2sight asked"."""
+def difference(existing: str, requested: str) -> str:
+    """Return in words how two runs' identities differ: "model: puq found, sound2sight requested"."""
     try:
-        there, asked = json.loads(found), json.loads(wanted)
-        names = [name for name in {**asked, **there} if asked.get(name) != there.get(name)]
-    except (ValueError, TypeError, AttributeError):  # not of `identity`
-        return f"{found} there, {wanted} asked"
-    return ", ".join(f"{name} {there.get(name)} there, {asked.get(name)} asked" for name in names[:3])
+        return summary(json.loads(existing), json.loads(requested))
+    except (ValueError, TypeError, AttributeError):  # not written by `identity`
+        return f"{existing} found, {requested} requested"
 
 
-def fill(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load `state` into the model; InputError if names or shapes differ."""
-    wanted = model.state_dict()
-    there, asked = ({name: tuple(value.shape) for name, value in each.items()} for each in (state, wanted))
-    differ = [name for name in {**asked, **there} if asked.get(name) != there.get(name)]
-    if differ:
-        told = ", ".join(
-            f"{name} {there.get(name, 'not')} there, {asked.get(name, 'not')} wanted" for name in differ[:3]
+def fill(path: Path, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load `state`, from the checkpoint at `path`, into the model; InputError where names or shapes differ.
+
+    The buffers of a model that carries state may have another number of clips, their first dimension.
+    """
+    if getattr(model, "carries_state", False):
+        resize_buffers(model, state)
+    found, expected = (
+        {name: tuple(value.shape) for name, value in each.items()} for each in (state, model.state_dict())
+    )
+    wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+    if wrong:
+        reason = ", ".join(
+            f"{name} {found.get(name, 'missing')} found, {expected.get(name, 'nothing')} expected" for name in wrong[:3]
         )
-        raise InputError(f"{path} holds another model's weights than {type(model).__name__}'s: {told}")
+        raise InputError(f"{path} holds the weights of another model than {type(model).__name__}: {reason}")
     model.load_state_dict(state)
+
+
+def resize_buffers(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give the model's buffers the number of clips that they have in `state`."""
+    for name, buffer in list(model.named_buffers()):
+        value = state.get(name)
+        if value is not None and value.shape != buffer.shape and value.shape[1:] == buffer.shape[1:]:
+            set_buffer(model, name, buffer.new_empty(value.shape))
+
+
+def set_buffer(model: nn.Module, name: str, value: Tensor) -> None:
+    """Replace the buffer called `name`, "submodule.buffer" or "buffer", by a tensor of any shape."""
+    module, _, own = name.rpartition(".")
+    setattr(model.get_submodule(module), own, value)
 
 
 def restore(optimizer: Optimizer, prefix: str, tensors: Mapping[str, Tensor]) -> None:
@@ -123,5 +160,5 @@ def restore(optimizer: Optimizer, prefix: str, tensors: Mapping[str, Tensor]) ->
 
 
 def identity(facts: Mapping[str, object]) -> str:
-    """The text that identifies a run: on one machine's CPU, runs with one identity give the same weights."""
+    """Return the text that identifies a run: on one machine's CPU, runs with one identity give the same weights."""
     return json.dumps(facts, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What training leaves to read: training.csv, validation.csv, and the same for TensorBoard."""
+"""The logs of a training: training.csv, validation.csv, and the same numbers for TensorBoard."""
 
 import csv
 import io
@@ -18,12 +18,14 @@ from mmnist_av.system.files import written_whole
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+TAG = ("metric", "sampling", "frame")  # the columns that name a validation's number for TensorBoard
+
 
 class TrainingLog:
-    """training.csv: one row a step. Opened again at step `first`, it keeps the rows before and drops the rest.
+    """training.csv: one row per step, a column per player and term of its loss, empty where a step has no such value.
 
-    Columns that turn up later, those of a later stage's players, are empty in the rows before.
-    Raises InputError where rows before `first` are missing.
+    Opened after `first` steps, it keeps the rows of these steps and drops the rest. Columns that are added later, for
+    the players of a later stage, are empty in the rows before. Raises InputError where rows of these steps are missing.
     """
 
     def __init__(self, path: Path, first: int) -> None:
@@ -39,18 +41,18 @@ class TrainingLog:
         self._rewrite("".join(kept))
 
     def write(self, step: int, epoch: int, losses: Mapping[str, Loss]) -> dict[str, float]:
-        """Add a row: every player's loss and its terms; returns them by column."""
+        """Add a row with every player's loss and its terms; return them by column."""
         row: dict[str, float] = {"step": step, "epoch": epoch, "seconds": round(time.monotonic() - self._started, 3)}
-        found = scalars(losses)
-        row.update(found)
+        values = scalars(losses)
+        row.update(values)
         if not row.keys() <= set(self._columns):
             self._widen([column for column in row if column not in self._columns])
         csv.DictWriter(self._file, self._columns, lineterminator="\n").writerow(row)
         self._file.flush()
-        return found
+        return values
 
     def _widen(self, columns: Sequence[str]) -> None:
-        """Give the rows so far more columns, empty ones."""
+        """Add columns, which are empty in the rows written so far."""
         self._file.close()
         self._columns += columns
         rows = [f"{row}{',' * len(columns)}" for row in self._path.read_text().splitlines()[1:]]
@@ -62,28 +64,28 @@ class TrainingLog:
         self._file = self._path.open("a", newline="")
 
     def sync(self) -> None:
-        """Make what was written survive a power cut."""
+        """Write everything to the disk, so that it survives a power cut."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 
 def scalars(losses: Mapping[str, Loss]) -> dict[str, float]:
-    """Every player's loss, "player", and its terms, "player/term"."""
-    found = {}
+    """Return every player's loss as "player", and its terms as "player/term"."""
+    values = {}
     for player, loss in losses.items():
-        found[player] = loss.total.item()
-        found.update({f"{player}/{term}": value.item() for term, value in loss.terms.items()})
-    return found
+        values[player] = loss.total.item()
+        values.update({f"{player}/{term}": value.item() for term, value in loss.terms.items()})
+    return values
 
 
 class ValidationLog:
-    """validation.csv: the rows of every validation (`training.validation`), which say after how many steps it was.
+    """validation.csv: the rows of every validation; their column `step` is the number of steps taken before it.
 
-    Opened again after `first` steps, it keeps the validations up to there and drops the rest. `due` says after which
-    steps there is one: InputError where one of those kept is missing or not whole.
+    Opened after `first` steps, it keeps the validations up to there and drops the rest. due(steps) says whether there
+    is a validation after so many steps. Raises InputError where one that must be kept is missing or not whole.
     """
 
     def __init__(self, path: Path, first: int, due: Callable[[int], bool]) -> None:
@@ -95,34 +97,34 @@ class ValidationLog:
         except ValueError:
             raise InputError(f"{path} is damaged: delete {path.parent} to run again") from None
         kept = [(line, step) for line, step in kept if step <= first]
-        found, wanted = Counter(step for _, step in kept), {step for step in range(1, first + 1) if due(step)}
-        if found.keys() != wanted or len(set(found.values())) > 1:
+        rows_of = Counter(step for _, step in kept)
+        if rows_of.keys() != {step for step in range(1, first + 1) if due(step)} or len(set(rows_of.values())) > 1:
             raise InputError(f"{path} lacks validations before step {first}: delete {path.parent} to run again")
         with written_whole(path) as part:
             part.write_text("".join(f"{line}\n" for line in (*lines[:1], *(line for line, _ in kept))) if kept else "")
         self._file = path.open("a", newline="")
 
     def write(self, rows: pd.DataFrame) -> None:
-        """Add the rows of a validation, durably."""
+        """Add the rows of a validation, and write them to the disk."""
         text = io.StringIO()
-        fresh = self._file.tell() == 0
-        rows.to_csv(text, header=fresh, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
+        empty = self._file.tell() == 0
+        rows.to_csv(text, header=empty, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
         self._file.write(text.getvalue())
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 
 def open_board(folder: Path, first: int) -> "SummaryWriter":
-    """TensorBoard's log in `folder`, on the axis of steps taken; what is behind `first` steps is purged."""
+    """Return a TensorBoard log in `folder` over the number of steps taken, without what it had after `first` steps."""
     return find_tensorboard()(str(folder), purge_step=first + 1)
 
 
 def find_tensorboard() -> "type[SummaryWriter]":
-    """The class that writes for TensorBoard; InputError where the package is not installed."""
+    """Return the class that writes for TensorBoard; InputError where the package is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -131,7 +133,10 @@ def find_tensorboard() -> "type[SummaryWriter]":
 
 
 class Logs:
-    """All logs of a training, gone on with after `first` steps. `due`: after which steps it is validated."""
+    """All logs of a training, continued after `first` steps.
+
+    due(steps): whether there is a validation after so many steps; None: the training has no validation.
+    """
 
     def __init__(self, folder: Path, first: int, due: Callable[[int], bool] | None, tensorboard: bool) -> None:
         self._training = TrainingLog(folder / "training.csv", first)
@@ -140,30 +145,27 @@ class Logs:
 
     def write(self, step: int, epoch: int, losses: Mapping[str, Loss]) -> None:
         """Add a step's losses."""
-        found = self._training.write(step, epoch, losses)
+        values = self._training.write(step, epoch, losses)
         if self._board is not None:
-            for name, value in found.items():
+            for name, value in values.items():
                 self._board.add_scalar(name, value, step + 1)
 
-    def validated(self, steps: int, rows: pd.DataFrame) -> None:
+    def write_validation(self, steps: int, rows: pd.DataFrame) -> None:
         """Add the rows of a validation after `steps` steps."""
         if self._validation is not None:
             self._validation.write(rows)
         if self._board is not None:
-            for name, value in zip(zip(*(rows[c] for c in TAG), strict=True), rows["value"], strict=True):
+            for name, value in zip(rows[list(TAG)].itertuples(index=False), rows["value"], strict=True):
                 self._board.add_scalar("/".join(("validation", *map(str, name))), value, steps)
 
     def sync(self) -> None:
-        """Make what was written survive a power cut."""
+        """Write everything to the disk, so that it survives a power cut."""
         self._training.sync()
         if self._board is not None:
             self._board.flush()
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for log in (self._training, self._validation, self._board):
             if log is not None:
                 log.close()
-
-
-TAG = ("metric", "sampling", "frame")  # what names a validation's number for TensorBoard

@@ -1,240 +1,241 @@
-"""One training loop for every model."""
+"""The training loop, one for every model: stages, turns, checkpoints, validation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
-from torch.utils.data import default_collate
 
-from baselines.predictor import Batch, Loss, Player, Predictor, Progress, Stage
+from baselines.predictor import Batch, Loss, Predictor, Progress, Stage, Turn
+from benchmark.catalogue import Protocol, find_metric
 from benchmark.compute import Compute
-from benchmark.inputs import as_seen_and_heard
-from benchmark.protocols import Protocol
+from benchmark.inputs import as_model_inputs
 from benchmark.training import checkpoint
+from benchmark.training.batches import ANNOTATIONS, Batches, Clips, OrderedBatches
 from benchmark.training.logs import Logs
-from benchmark.training.processes import ALONE, Ranks
-from mmnist_av.clips import ClipBatch, M3SOStream, StoredClips
-from mmnist_av.system.progress import track
+from benchmark.training.plan import TrainingPlan, metric_value, rate_factor, stage_lengths
+from benchmark.training.updates import Diverged as Diverged
+from benchmark.training.updates import adam, check_finite, differentiate, frozen, learned_buffers
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.progress import progress_bar
 
 CHECKPOINT_EVERY = 200  # steps
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
-    """How long and on how much at once."""
+class Training:
+    """What is trained, on what, how, and where it is written."""
 
-    steps: int
-    batch: int  # clips a step, of all ranks together
-    seed: int
-    annealed: float = 0.0  # the last part of every stage's steps, 0 to 1, over which the learning rates fall to 0
-    eval_every: int = 0  # steps between two validations, and there is one at the end; 0: none
-
-    def validates(self, steps: int) -> bool:
-        """Whether there is a validation after so many steps."""
-        return self.eval_every > 0 and (steps % self.eval_every == 0 or steps == self.steps)
-
-
-def spans_of(stages: Sequence[Stage], steps: int) -> list[tuple[Stage, range]]:
-    """The stages with their steps, by their shares. Raises ValueError where the shares do not add up to 1."""
-    ends = np.cumsum([stage.share for stage in stages])
-    if len(ends) and not np.isclose(ends[-1], 1):
-        raise ValueError(f"the stages' shares add up to {ends[-1]}, not 1")
-    borders = [0, *(round(float(end) * steps) for end in ends)]
-    return [(stage, range(*span)) for stage, span in zip(stages, pairwise(borders), strict=True)]
-
-
-def span_at(spans: Sequence[tuple[Stage, range]], step: int) -> tuple[Stage, range]:
-    """The stage of a step, and its steps."""
-    return next((stage, span) for stage, span in spans if step in span)
-
-
-def rate_factor(plan: TrainingPlan, span: range, step: int) -> float:
-    """What multiplies the learning rates at a step: 1, and in its stage's last part linearly less, down to 0."""
-    falling = plan.annealed * len(span)
-    return min(1.0, (span.stop - step) / falling) if falling else 1.0
-
-
-class Diverged(RuntimeError):
-    """A loss was not a number; says where, and which checkpoint is the last good one."""
-
-
-def batch_indices(clips: int, plan: TrainingPlan, step: int) -> tuple[int, list[int]]:
-    """The epoch of a step, and its clips: a new shuffle every epoch, keyed by (seed, epoch), remainders left out."""
-    epoch, place = divmod(step, max(1, clips // plan.batch))
-    order = np.random.default_rng([plan.seed, epoch]).permutation(clips)
-    return epoch, order[place * plan.batch : (place + 1) * plan.batch].tolist()
-
-
-@dataclass(frozen=True)
-class StoredBatches:
-    """Batches of a split's clips, shuffled anew every epoch; of each, a rank takes its share."""
-
-    clips: StoredClips
+    model: Predictor
+    batches: Batches
+    protocol: Protocol
     plan: TrainingPlan
-    ranks: Ranks = ALONE
-
-    def __call__(self, step: int) -> tuple[int, ClipBatch]:
-        """The epoch of a step, and its clips."""
-        epoch, indices = batch_indices(len(self.clips), self.plan, step)
-        share = self.ranks.share(len(indices))
-        own = indices[self.ranks.rank * share :][:share]
-        return epoch, default_collate([self.clips[index] for index in own])
+    compute: Compute
+    folder: Path  # gets checkpoint.safetensors, training.csv and the other logs; only rank 0 writes
+    run: str  # identifies the run that a checkpoint belongs to; see checkpoint.identity
+    validate: Callable[[int, int], pd.DataFrame] | None = None  # (steps taken, epoch) -> rows; see validation.py
+    tensorboard: bool = False
 
 
-@dataclass(frozen=True)
-class StreamedBatches:
-    """Batches of clips that are rendered when they are asked for, each clip once; every rank has its own stream."""
+def train(training: Training) -> int:
+    """Train the model to the end of its last stage, and return the number of steps that were taken in all.
 
-    stream: M3SOStream
-    epoch_clips: int  # clips of this stream that count as an epoch: those of the dataset in its place, by the ranks
-
-    def __call__(self, step: int) -> tuple[int, ClipBatch]:
-        """The epoch of a step, and its clips."""
-        return step // max(1, self.epoch_clips // self.stream.batch), self.stream.batch_at(step)
-
-
-def train(
-    model: Predictor,
-    batches: Callable[[int], tuple[int, ClipBatch]],
-    protocol: Protocol,
-    plan: TrainingPlan,
-    compute: Compute,
-    folder: Path,
-    run: str,
-    validate: Callable[[int, int], pd.DataFrame] | None = None,
-    tensorboard: bool = False,
-) -> None:
-    """Train the model to the end of the plan, from the folder's checkpoint if there is one.
-
-    `batches` gives the epoch and the clips of a step, those of this rank: StoredBatches or StreamedBatches.
-    `validate` gives the rows of a validation after so many steps, in such an epoch: benchmark.validation; the plan says
-    when. Leaves checkpoint.safetensors, training.csv and what else Logs keeps in `folder`, where rank 0 alone writes;
-    `run` identifies the run (checkpoint.identity).
-    Every step draws its random numbers from (seed, step, rank): on a CPU, a run that was broken off and resumed equals
-    an unbroken one. Raises Diverged where a loss or a gradient is not finite, before it can move a weight.
+    Training continues from the folder's checkpoint where there is one. The number of steps is that of the plan, or
+    less where the model stops a stage early. Every step draws its random numbers from (seed, step, rank): on a CPU, a
+    training that was killed and resumed gives the same weights as one in a single go. Raises Diverged where a loss or a
+    gradient is not finite, before it changes a weight; InputError where model, plan and clips do not fit together.
     """
-    ranks = compute.ranks
-    ranks.synchronise(model)
-    players, spans = model.players(), spans_of(model.stages(), plan.steps)
-    optimizers = {name: adam(player) for name, player in players.items()}
-    path = folder / "checkpoint.safetensors"
-    first = checkpoint.load(path, run, model, optimizers) if path.exists() else 0
-    steps = range(first, plan.steps)
-    model.train()
-    with open_logs(folder, first, plan, validate, tensorboard, ranks) as log:
-        for step in track(steps, "train", plan.steps, first) if ranks.rank == 0 else steps:
-            torch.manual_seed(step_seed(plan.seed, step, ranks.rank))
-            epoch, clips = batches(step)
-            batch = Batch(*as_seen_and_heard(clips, protocol, compute.device), protocol.seen)
-            stage, span = span_at(spans, step)
-            progress = Progress(step, epoch, stage.name, (step - span.start) / len(span))
-            with compute.autocast():
-                losses = own_losses(model, batch, progress, stage)
-            shown = ranks.averaged(losses)
-            check_finite({f"{name}'s loss": loss.total for name, loss in shown.items()}, step, path)
-            norms = differentiate(losses, players, optimizers, ranks)
-            check_finite({f"{name}'s gradient": norm for name, norm in norms.items()}, step, path)
-            for name in losses:
-                rate = players[name].learning_rate * players[name].schedule(progress) * rate_factor(plan, span, step)
-                for group in optimizers[name].param_groups:
-                    group["lr"] = rate * group["factor"]
-                optimizers[name].step()
-            if log is not None:
-                log.write(step, epoch, shown)
-            if validate is not None and plan.validates(step + 1):
-                ranks.first(partial(validated, log, validate, step + 1, epoch))
-            if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == span.stop:
-                ranks.average(each for each in model.buffers() if each.is_floating_point())  # batch norm's, on CPUs
-                ranks.first(partial(save, log, path, run, step + 1, model, optimizers))
-    model.eval()
+    check(training)
+    ranks = training.compute.ranks
+    ranks.synchronise(training.model)
+    loop = Loop(training)
+    training.model.train()
+    with open_logs(loop) as loop.log, progress_of(loop) as advance:
+        while loop.position.stage < len(loop.stages):
+            stage = loop.stages[loop.position.stage]
+            with frozen(training.model, stage.frozen):
+                loop.run_stage(stage, advance)
+    training.model.eval()
+    return loop.steps
 
 
-def open_logs(
-    folder: Path, first: int, plan: TrainingPlan, validate: object, tensorboard: bool, ranks: Ranks
-) -> AbstractContextManager[Logs | None]:
-    """Rank 0's logs; None for the others."""
+class Loop:
+    """A training under way."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.model, self.ranks = training.model, training.compute.ranks
+        self.players, self.stages = self.model.players(), self.model.stages()
+        self.lengths = stage_lengths(self.stages, training.plan.steps)
+        self.optimizers = {name: adam(player) for name, player in self.players.items()}
+        self.path = training.folder / CHECKPOINT
+        self.log: Logs | None = None  # only rank 0 has one
+        saved = checkpoint.Saved(run=training.run, step=0)
+        if self.path.exists():
+            saved = checkpoint.load(self.path, training.run, self.model, self.optimizers)
+        self.steps, self.position = saved.step, saved.position  # steps taken
+
+    @property
+    def end(self) -> int:
+        """Return the number of steps of the whole training if no further stage stops early."""
+        return self.position.first + sum(self.lengths[self.position.stage :])
+
+    def run_stage(self, stage: Stage, advance: Callable[[int], None]) -> None:
+        """Take the stage's steps from where training stands; its end is the beginning of the next stage."""
+        span = range(self.position.first, self.position.first + self.lengths[self.position.stage])
+        done = self.steps == span.stop
+        while not done:
+            epoch = self.take_step(stage, span)
+            self.steps += 1
+            stopped = self.validate(stage, epoch)
+            done = stopped or self.steps == span.stop
+            if done:
+                self.position = self.position.next_stage(self.steps)
+            if done or self.steps % CHECKPOINT_EVERY == 0:
+                self.ranks.average(learned_buffers(self.model, stage.frozen))  # batch norms' statistics, on CPUs
+                self.ranks.first(self.save)
+            advance(1)
+        if not len(span):
+            self.position = self.position.next_stage(self.steps)
+
+    def take_step(self, stage: Stage, span: range) -> int:
+        """Take the stage's turns on the clips of the next step, log their losses, and return the epoch."""
+        step, training = self.steps, self.training
+        torch.manual_seed(step_seed(training.plan.seed, step, self.ranks.rank))
+        epoch, clips = training.batches(step)
+        if isinstance(training.batches, OrderedBatches) and training.batches.begins_epoch(step):
+            self.model.reset()
+        batch = make_batch(self.model, clips, training.protocol, training.compute.device)
+        progress = Progress(step, epoch, stage.name, (step - span.start) / len(span))
+        factor = rate_factor(training.plan, span, step)
+        losses: dict[str, Loss] = {}  # of a player with several turns, the last
+        for turn in turns_of(stage):
+            if (step - span.start) % turn.every == 0:
+                losses |= self.take_turn(turn, batch, replace(progress, players=turn.players), factor)
+        if self.log is not None:
+            self.log.write(step, epoch, losses)
+        return epoch
+
+    def take_turn(self, turn: Turn, batch: Batch, progress: Progress, factor: float) -> dict[str, Loss]:
+        """Update the turn's players, their learning rates multiplied by `factor`; return the whole batch's losses."""
+        with self.training.compute.autocast():
+            losses = compute_losses(self.model, batch, progress, turn)
+        if turn.may_skip:
+            updated = self.ranks.in_common(losses)
+            losses = {name: loss for name, loss in losses.items() if name in updated}
+        logged = dict(self.ranks.average_losses(losses))
+        checked = [name for name in losses if self.players[name].on_nonfinite == "stop"]
+        check_finite({f"{name}'s loss": logged[name].total for name in checked}, progress.step, self.path)
+        norms = differentiate(losses, self.players, self.optimizers, self.ranks)
+        check_finite({f"{name}'s gradient": norms[name] for name in checked}, progress.step, self.path)
+        for name in losses:
+            rate = self.players[name].learning_rate * self.players[name].schedule(progress) * factor
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = rate * group["factor"]
+            self.optimizers[name].step()
+        return logged
+
+    def validate(self, stage: Stage, epoch: int) -> bool:
+        """Validate the model if the plan says so after this step; return whether the result stops the stage."""
+        if self.training.validate is None or not self.training.plan.validates(self.steps, self.end):
+            return False
+        self.ranks.first(partial(self.log_validation, self.training.validate, stage, epoch))
+        if stage.stop is None:
+            return False
+        self.position = self.ranks.broadcast(self.position)
+        return self.position.waited >= stage.stop.patience
+
+    def log_validation(self, validate: Callable[[int, int], pd.DataFrame], stage: Stage, epoch: int) -> None:
+        """Validate the model, write the rows, and note whether the metric that can stop the stage has improved."""
+        rows = validate(self.steps, epoch)
+        if self.log is not None:
+            self.log.write_validation(self.steps, rows)
+        if stage.stop is not None:
+            metric = find_metric(stage.stop.metric)
+            self.position = self.position.validated(metric_value(rows, metric.name), metric.better)
+
+    def save(self) -> None:
+        """Write a checkpoint, after the logs of the steps before it are on the disk."""
+        if self.log is not None:
+            self.log.sync()
+        checkpoint.save(self.path, self.training.run, self.steps, self.model, self.optimizers, self.position)
+
+
+def check(training: Training) -> None:
+    """Raise InputError where plan, clips or processes do not suit the model, ValueError where its stages are wrong."""
+    model, name = training.model, type(training.model).__name__
+    for stage in model.stages():
+        strangers = {player for turn in stage.turns for player in turn.players} - set(stage.players)
+        if strangers:
+            raise ValueError(f"stage '{stage.name}' has the players {stage.players}, but turns of {sorted(strangers)}")
+        if stage.stop is not None and find_metric(stage.stop.metric).of != "sample":
+            raise ValueError(
+                f"stage '{stage.name}' cannot be stopped by {stage.stop.metric}: it does not score samples"
+            )
+        if stage.stop is not None and (training.validate is None or not training.plan.eval_every):
+            raise InputError(
+                f"{name} ends its stage '{stage.name}' when {stage.stop.metric} on the val split "
+                "stops improving, which needs validation: choose --eval-every 1 or more"
+            )
+    if model.carries_state and not isinstance(training.batches, OrderedBatches):
+        raise InputError(f"{name} keeps state from clip to clip and needs a stored dataset: leave out --data stream")
+    if model.carries_state and training.compute.ranks.count > 1:
+        raise InputError(f"{name} keeps state from clip to clip: train it in one process, without --devices or --nodes")
+
+
+def open_logs(loop: Loop) -> AbstractContextManager[Logs | None]:
+    """Open the training's logs on rank 0, to continue after the steps already taken; None on the others."""
+    training = loop.training
+    validated = training.validate is not None and training.plan.eval_every > 0
+    due = partial(training.plan.validates, end=loop.end) if validated else None
     opened: list[Logs] = []
-    due = plan.validates if validate is not None and plan.eval_every else None
-    ranks.first(lambda: opened.append(Logs(folder, first, due, tensorboard)))
+    loop.ranks.first(lambda: opened.append(Logs(training.folder, loop.steps, due, training.tensorboard)))
     return closing(opened[0]) if opened else nullcontext()
 
 
-def own_losses(model: Predictor, batch: Batch, progress: Progress, stage: Stage) -> dict[str, Loss]:
-    """The losses of the stage's players. Raises ValueError where the model gives others."""
+def progress_of(loop: Loop) -> AbstractContextManager[Callable[[int], None]]:
+    """Show the training's progress bar on rank 0; the result is called with the number of steps just taken."""
+    if loop.ranks.rank:
+        return nullcontext(lambda steps: None)
+    return progress_bar("train", loop.training.plan.steps, loop.steps)
+
+
+def make_batch(model: Predictor, clips: Clips, protocol: Protocol, device: torch.device) -> Batch:
+    """Return clips as the model learns from them; InputError where they lack an annotation that it needs."""
+    frames, audio = as_model_inputs(clips, protocol, device)
+    needed = [name for name in ANNOTATIONS if name in model.needs]
+    missing = [name for name in needed if name not in clips]
+    if missing:
+        raise InputError(
+            f"{type(model).__name__} needs {' and '.join(missing)} of its training clips, which these clips do not "
+            "have: train it on a stored dataset, without --data stream"
+        )
+    annotations = {name: clips[name].to(device).float() for name in needed}
+    return Batch(frames, audio, protocol.seen, **annotations)
+
+
+def turns_of(stage: Stage) -> Sequence[Turn]:
+    """Return the turns of each of the stage's steps; by default one turn with all its players."""
+    return stage.turns or (Turn(stage.players),)
+
+
+def compute_losses(model: Predictor, batch: Batch, progress: Progress, turn: Turn) -> dict[str, Loss]:
+    """Return the losses of the turn's players. Raises ValueError where the model returns those of others."""
     losses = model.losses(batch, progress)
-    if losses.keys() != set(stage.players):
-        raise ValueError(f"stage '{stage.name}' has the players {stage.players}, but the losses of {list(losses)}")
+    expected = set(turn.players)
+    if not (losses.keys() <= expected if turn.may_skip else losses.keys() == expected):
+        raise ValueError(
+            f"stage '{progress.stage}' has the players {turn.players} in this turn, but the losses are those of "
+            f"{list(losses)}"
+        )
     return losses
 
 
-def validated(log: Logs | None, validate: Callable[[int, int], pd.DataFrame], steps: int, epoch: int) -> None:
-    """Validate, and log it."""
-    rows = validate(steps, epoch)
-    if log is not None:
-        log.validated(steps, rows)
-
-
-def save(
-    log: Logs | None, path: Path, run: str, steps: int, model: Predictor, optimizers: checkpoint.Optimizers
-) -> None:
-    """Write a checkpoint, no sooner than what the logs say of the steps before it."""
-    if log is not None:
-        log.sync()
-    checkpoint.save(path, run, steps, model, optimizers)
-
-
-def adam(player: Player) -> torch.optim.Adam:
-    """The optimizer of a player."""
-    scaled = {id(parameter) for some in player.scaled.values() for parameter in some}
-    usual = [parameter for parameter in player.parameters if id(parameter) not in scaled]
-    groups = [
-        {"params": list(some), "lr": player.learning_rate * factor, "factor": factor}
-        for factor, some in [(1.0, usual), *player.scaled.items()]
-    ]
-    return torch.optim.Adam(groups, betas=player.betas, fused=True)
-
-
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
-    """The seed of a step's random numbers on a rank; rank 0's are those of a process alone."""
+    """Return the seed of a step's random numbers on a rank; rank 0's are those of a single process."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint32)[0])
-
-
-def differentiate(
-    losses: Mapping[str, Loss],
-    players: Mapping[str, Player],
-    optimizers: checkpoint.Optimizers,
-    ranks: Ranks = ALONE,
-) -> dict[str, Tensor]:
-    """Take every player's gradient of its own loss, clipped where the player says so; returns the norms before that.
-
-    Between ranks the gradients are averaged here, not by torch's DistributedDataParallel: its hooks take the first
-    backward pass through a forward pass for the only one, and here every player has one.
-    """
-    norms = {}
-    remaining = len(losses)
-    for name, loss in losses.items():
-        remaining -= 1
-        parameters, clip_norm = players[name].parameters, players[name].clip_norm
-        optimizers[name].zero_grad()
-        loss.total.backward(inputs=parameters, retain_graph=remaining > 0)
-        ranks.average(p.grad for p in parameters if p.grad is not None)
-        norms[name] = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
-        if clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norms[name])
-    return norms
-
-
-def check_finite(values: Mapping[str, Tensor], step: int, path: Path) -> None:
-    """Raise Diverged where one of the values, called by its name, is infinite or not a number."""
-    for name, value in values.items():
-        if not torch.isfinite(value):
-            saved = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint was written yet"
-            way_out = "try another --seed, or --set learning_rate=... lower"
-            raise Diverged(f"training diverged at step {step}: the {name} is {value.item()}; {saved}; {way_out}")

@@ -1,4 +1,4 @@
-"""The processes that train one model together (ranks), and what they do together."""
+"""The processes that train one model together (ranks), and how they exchange what each one knows."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,14 +15,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """How many processes train together, and which of them this is. Alone, every method does next to nothing."""
+    """The number of processes that train together, and which of them this one is.
+
+    With one process, every method does at once what it would do together with others.
+    """
 
     rank: int = 0
     count: int = 1
-    local: int = 0  # the rank among those of this machine: the number of its GPU
+    local: int = 0  # the rank among the processes of this machine: the number of its GPU
 
     def share(self, clips: int) -> int:
-        """This rank's share of `clips`, the same for all; InputError where they cannot be shared evenly."""
+        """Return how many of `clips` clips each rank takes; InputError where they cannot be divided evenly."""
         if clips % self.count:
             raise InputError(
                 f"a step's {clips} clips cannot be shared evenly among {self.count} processes: "
@@ -34,61 +37,81 @@ class Ranks:
         """Replace every tensor by its mean over the ranks."""
         if self.count == 1 or not (own := list(tensors)):
             return
-        whole = torch.cat([tensor.reshape(-1) for tensor in own])  # one message, as DDP's buckets
-        distributed.all_reduce(whole)
-        whole /= self.count
-        for tensor, mean in zip(own, whole.split([tensor.numel() for tensor in own]), strict=True):
+        flat = torch.cat([tensor.reshape(-1) for tensor in own])  # one message, as in DDP's buckets
+        distributed.all_reduce(flat)
+        flat /= self.count
+        for tensor, mean in zip(own, flat.split([tensor.numel() for tensor in own]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
-    def averaged(self, losses: Mapping[str, Loss]) -> Mapping[str, Loss]:
-        """The losses of the whole batch, for all to see; alone, the losses themselves."""
+    def average_losses(self, losses: Mapping[str, Loss]) -> Mapping[str, Loss]:
+        """Return the losses of the whole batch: with several ranks, means over the ranks without gradient."""
         if self.count == 1:
             return losses
-        found = {
+        means = {
             name: Loss(
                 loss.total.detach().clone(), {term: value.detach().clone() for term, value in loss.terms.items()}
             )
             for name, loss in losses.items()
         }
-        self.average(value for loss in found.values() for value in (loss.total, *loss.terms.values()))
-        return found
+        self.average(value for loss in means.values() for value in (loss.total, *loss.terms.values()))
+        return means
+
+    def in_common(self, names: Iterable[str]) -> set[str]:
+        """Return those of this rank's names that every rank has."""
+        if self.count == 1:
+            return set(names)
+        gathered: list[set[str]] = [set()] * self.count
+        distributed.all_gather_object(gathered, set(names))
+        return set.intersection(*gathered)
 
     def first(self, action: Callable[[], object]) -> None:
-        """Have rank 0 act while the others wait; an InputError or OSError there stops them, too."""
+        """Run `action` on rank 0 while the others wait; an InputError or OSError there stops all of them."""
         if self.count == 1:
             action()
             return
-        stop: Exception | None = None
+        error: Exception | None = None
         if self.rank == 0:
             try:
                 action()
-            except (InputError, OSError) as error:
-                stop = error
-        told = [None if stop is None else str(stop)]
-        distributed.broadcast_object_list(told, 0)
-        if stop is not None:
-            raise stop
-        if told[0] is not None:
-            raise InputError(told[0])
+            except (InputError, OSError) as caught:
+                error = caught
+        message = self.broadcast(None if error is None else str(error))
+        if error is not None:
+            raise error
+        if message is not None:
+            raise InputError(message)
+
+    def broadcast(self, value: T) -> T:
+        """Return rank 0's value on every rank."""
+        if self.count == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, 0)
+        return values[0]
 
     def agree(self, value: str, difference: Callable[[str, str], str]) -> None:
-        """Raise InputError, on all, where a rank has another value than rank 0; `difference` says in what."""
+        """Raise InputError on every rank where one has another value than rank 0.
+
+        difference: returns in words how the value of rank 0 and another one differ.
+        """
         if self.count == 1:
             return
-        found: list[str] = [""] * self.count
-        distributed.all_gather_object(found, value)
-        for rank, own in enumerate(found):
-            if own != found[0]:
-                raise InputError(f"process {rank} would do another run than the first: {difference(own, found[0])}")
+        values: list[str] = [""] * self.count
+        distributed.all_gather_object(values, value)
+        for rank, own in enumerate(values):
+            if own != values[0]:
+                raise InputError(
+                    f"process {rank} was started for another run than process 0: {difference(values[0], own)}"
+                )
 
     def in_turn(self, action: Callable[[], T]) -> T:
-        """What the action gives: first to rank 0, which may have to make it, then to the others, which find it."""
-        given: list[T] = []
-        self.first(lambda: given.append(action()))
-        return given[0] if given else action()
+        """Return what `action` returns, run first on rank 0, which may have to write files, then on the others."""
+        results: list[T] = []
+        self.first(lambda: results.append(action()))
+        return results[0] if results else action()
 
     def synchronise(self, model: nn.Module) -> None:
-        """On GPUs, let batch norms take their statistics over all ranks; torch has nothing of the kind for CPUs."""
+        """Let batch norms on GPUs take their statistics over all ranks; torch cannot do so on CPUs."""
         if self.count > 1 and next(model.parameters()).device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
 

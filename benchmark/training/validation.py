@@ -1,82 +1,105 @@
-"""Validation: what a model in training makes of the val split's first clips. The test split is never looked at."""
+"""Validation: the scores of a model in training on the first clips of the val split. It never uses the test split."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from torch import nn
+from numpy.typing import NDArray
 
 from baselines.predictor import Predictor
+from benchmark.catalogue import Metric, Protocol, choose_metrics
 from benchmark.compute import Compute
-from benchmark.metrics import METRICS
-from benchmark.metrics.resources import Setting
-from benchmark.protocols import Protocol
-from benchmark.scoring import rows as results
-from benchmark.scoring.ground_truth import TrueClips
-from benchmark.scoring.samples import futures_of
-from benchmark.scoring.scores import Scores, samplings, score_clip
+from benchmark.metrics import load
+from benchmark.metrics.resources import Resources
+from benchmark.scoring.ground_truth import TargetClips
+from benchmark.scoring.rows import Result, make_rows
+from benchmark.scoring.samples import draw_samples
+from benchmark.scoring.scores import samplings, score_clip
+from benchmark.training.checkpoint import set_buffer
+from benchmark.training.updates import set_modes
+from mmnist_av import families
 
-CLIPS = 40  # of the val split, the first
-SAMPLES = 5  # futures a clip
-METRICS_VALIDATED = ("psnr", "ssim", "ssim_uniform")
+CLIPS = 40  # the val split's first clips
+SAMPLES = 5  # samples per clip
+METRICS = ("psnr", "ssim", "ssim_uniform")
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Scores of a model on clips that it is not trained on, as rows: learning curves (PUQ, figure 3)."""
+    """Computes the scores of a model on clips that it is not trained on, as rows: learning curves (PUQ, figure 3)."""
 
     model: Predictor
     name: str  # of the model
-    clips: TrueClips  # of the val split
+    clips: TargetClips  # of the val split
     preset: str
     seed: int
     compute: Compute
     provenance: Mapping[str, object]  # where the rows come from: a column each
 
     def __call__(self, steps: int, epoch: int) -> pd.DataFrame:
-        """The rows after so many steps: results.make_rows' columns, then split, step and epoch, and the provenance.
+        """Return the rows after `steps` steps: make_rows' columns, then split, step and epoch, and the provenance.
 
-        The horizon is the protocol's own at test. The noise of a future is keyed by (seed, clip, sample). The model is
-        left as it was, each of its modules in the mode it was in.
+        The horizon is that of the protocol at test. The noise of a sample is keyed by (seed, clip, sample). The model
+        is left as it was, in its modes and its state.
         """
-        modes = {module: module.training for module in self.model.modules()}
-        self.model.eval()
-        scores = self.score()
-        restore(modes)
-        return results.make_rows(
-            {name: samplings(scores, name) for name in METRICS_VALIDATED},
+        with undisturbed(self.model):
+            self.model.eval()
+            self.model.reset()
+            scores = self.score()
+        result = Result(
             model=self.name,
-            protocol=self.protocol.name,
+            protocol=self.protocol,
             preset=self.preset,
             samples=self.samples,
             clips=self.clips.count,
-            frames=range(self.protocol.seen + 1, self.protocol.test_frames + 1),
-            report=(*self.protocol.reported, "mean"),
             provenance={"split": "val", "step": steps, "epoch": epoch, **self.provenance},
         )
+        return make_rows({metric.name: samplings(scores, metric.name) for metric in self.metrics}, result)
 
     @property
     def protocol(self) -> Protocol:
-        """What is predicted and reported."""
+        """Return the protocol: what is predicted and reported."""
         return self.clips.protocol
 
     @property
     def samples(self) -> int:
-        """Futures a clip: one where all would agree."""
+        """Return the number of samples per clip: one where all would agree."""
         return SAMPLES if self.model.stochastic else 1
 
-    def score(self) -> Scores:
-        """Every metric of every clip, sample and frame, and of the clips' averaged futures."""
-        setting = Setting(self.compute.device, self.clips.count, self.clips.dataset.spec.digits_per_clip)
-        measures = {name: METRICS[name].get(setting) for name in METRICS_VALIDATED}
-        split = self.clips.dataset.split(self.clips.name)
-        draw = futures_of(self.model, split, self.protocol, self.samples, self.seed, self.compute)
-        scored = [score_clip(measures, self.clips(index), draw(index)) for index in range(self.clips.count)]
+    @property
+    def metrics(self) -> list[Metric]:
+        """Return the metrics that are computed: the usual ones, and those that can stop one of the model's stages.
+
+        Raises InputError where the dataset lacks what one of them needs.
+        """
+        stops = [stage.stop.metric for stage in self.model.stages() if stage.stop is not None]
+        dataset = self.clips.dataset
+        annotations = families.find(dataset.family).annotations(dataset)
+        return choose_metrics(",".join((*METRICS, *stops)), annotations)
+
+    def score(self) -> dict[str, NDArray[np.floating]]:
+        """Return every metric of every clip, sample and frame, and of the clips' samples averaged pixel by pixel."""
+        resources = Resources(device=self.compute.device, clips=self.clips.count)
+        measures = {metric.name: load(metric, resources) for metric in self.metrics}
+        scored = []
+        for index in range(self.clips.count):
+            clip = self.clips(index)
+            context = self.clips.context(clip, flow="flow" in self.model.needs)
+            windows = draw_samples(self.model, context, [index], self.samples, self.seed, self.compute)
+            scored.append(score_clip(measures, clip, windows))
         return {name: np.stack([clip[name] for clip in scored]) for name in scored[0]}
 
 
-def restore(modes: Mapping[nn.Module, bool]) -> None:
-    """Put every module back into training mode, or out of it; a stage may keep some of them in eval mode."""
-    for module, training in modes.items():
-        module.training = training
+@contextmanager
+def undisturbed(model: Predictor) -> Iterator[None]:
+    """Give the model its modes and its buffers back when the block ends: a stage may keep some modules in eval mode."""
+    modes = {module: module.training for module in model.modules()}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()} if model.carries_state else {}
+    try:
+        yield
+    finally:
+        set_modes(modes)
+        for name, buffer in buffers.items():
+            set_buffer(model, name, buffer)

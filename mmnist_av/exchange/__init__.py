@@ -1,1 +1,1 @@
-"""Datasets in the formats of other tools, and back."""
+"""Export and import of datasets in the formats of other tools, and their cards."""

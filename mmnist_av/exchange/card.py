@@ -1,40 +1,16 @@
-"""What lies beside a dataset for people and for search engines: its card (README.md) and Croissant metadata."""
+"""The files beside a dataset for people and search engines: its card (README.md) and its Croissant metadata."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmnist_av.m3so.spec import SPLIT_IDS, spec_from_dict
+from mmnist_av.dataset import SPLITS, array_types, format_of
+from mmnist_av.families import find
 from mmnist_av.system.files import written_whole
 
 CARD, CROISSANT = "README.md", "croissant.json"
 
-# Where the digits come from, under which licence, and its name at Hugging Face
-DIGITS = {
-    "embedded": (
-        "UCI optical recognition of handwritten digits (E. Alpaydin and C. Kaynak, 1998)",
-        "https://creativecommons.org/licenses/by/4.0/",
-        "cc-by-4.0",
-    ),
-    "mnist": (
-        "MNIST (Y. LeCun, C. Cortes and C. J. C. Burges)",
-        "https://creativecommons.org/licenses/by-sa/3.0/",
-        "cc-by-sa-3.0",
-    ),
-}
-CITATION = (
-    "M. Chatterjee and A. Cherian, Sound2Sight: Generating Visual Dynamics from Sound and Context, ECCV 2020 "
-    "(the dataset's idea); mmnist-av {generator} (this dataset)"
-)
-DESCRIPTION = (
-    "Audio-visual Moving MNIST: handwritten digits move in straight lines and bounce off the walls{block}. Each sounds "
-    "its telephone tone, whose loudness tells its distance from a corner; a contact sounds another. With exact truth."
-)
-ARRAYS = """| `train/frames.npy`, ... | (clips, {spec.frames}, {spec.canvas}, {spec.canvas}) uint8, row 0 on top |
-| `train/audio.npy` | (clips, {spec.samples}) int16 |
-| `train/truth.npz` | label, image, position, size, event, block_place, block_size, block_first_frame: what happened |
-"""
 # Croissant's own terms
 TERMS = """
 citeAs column extract field fileProperty fileObject fileSet format includes isLiveDataset jsonPath key md5 parentField
@@ -57,7 +33,7 @@ CONTEXT: dict[str, Any] = {
 
 
 def write_card(path: Path, manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Write the card and the Croissant metadata of the dataset of `manifest` to its folder; returns their names."""
+    """Write the card and the Croissant metadata of a dataset to its folder `path`; return the files' names."""
     for name, text in ((CARD, card(manifest)), (CROISSANT, json.dumps(croissant(manifest), indent=2) + "\n")):
         with written_whole(path / name) as part:
             part.write_text(text, encoding="utf-8")
@@ -65,37 +41,45 @@ def write_card(path: Path, manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def card(manifest: Mapping[str, Any], files: str | None = None) -> str:
-    """The dataset card, in Markdown. `files`: the rows of the table of files, where they are not the arrays."""
-    spec, source = spec_from_dict(manifest["spec"]), manifest["digits"]["source"]
-    origin, licence, _ = DIGITS[source]
-    sizes = ", ".join(f"{manifest['sizes'][split]} {split}" for split in SPLIT_IDS)
+    """Return the dataset card, in Markdown. files: the rows of its table of files, None: those of the arrays."""
+    clips, about = format_of(manifest), find(manifest["family"]).card(manifest)
+    sizes = ", ".join(f"{manifest['sizes'][split]} {split}" for split in SPLITS)
     shard = "Shard {} of {}: a part of every split. ".format(*manifest["shard"]) if "shard" in manifest else ""
-    return f"""# {_name(manifest)}
+    colour = "grey" if clips.channels == 1 else "colour"
+    command = f"The same command generates the same bytes anywhere:\n\n    {about.command}\n\n" if about.command else ""
+    notes = f"{about.notes}\n\n" if about.notes else ""
+    facts = {"Fingerprint": f"`{manifest['fingerprint']}`", **about.facts}
+    facts |= {"Please cite": about.citation} if about.citation else {}
+    return f"""# {about.name}
 
-{_description(manifest)}
+{about.description}
 
-{shard}{sizes} clips of {spec.frames} frames, {spec.canvas} x {spec.canvas} px grey, {spec.fps} a second, with
-{spec.samples_per_frame} samples of sound a frame at {spec.sample_rate} Hz. World: {spec.variant or "as in the papers"};
-seed {manifest["seed"]}.
+{shard}{sizes} clips of {clips.frames} frames, {clips.width} x {clips.height} px {colour}, {clips.fps} per second, with
+{clips.samples_per_frame} samples of sound per frame at {clips.sample_rate} Hz.
 
 | file | content |
 | --- | --- |
-{files or ARRAYS.format(spec=spec)}| `dataset.json` | all that made it, every SHA-256, and the fingerprint |
+{files or _array_rows(manifest)}| `dataset.json` | what was requested, the SHA-256 of every file, and the fingerprint |
 
-The same command makes the same bytes anywhere:
+{command}{notes}{"".join(f"- {heading}: {text}" + chr(10) for heading, text in facts.items())}"""
 
-    {_command(manifest)}
 
-Positions are lower-left corners in 1/256 px, y up; events are 0 nothing, 1 wall, 2 block.
-
-- Fingerprint: `{manifest["fingerprint"]}`
-- Digits: {origin}; licence {licence}
-- Please cite: {_citation(manifest)}
-"""
+def _array_rows(manifest: Mapping[str, Any]) -> str:
+    """Return the rows of the table of files for the arrays of each split."""
+    family, about = find(manifest["family"]), {"frames": ", row 0 on top"}
+    rows = [
+        f"| `train/{name}.npy`, ... | (clips, {', '.join(map(str, kind.shape))}) {kind.dtype}{about.get(name, '')} |\n"
+        for name, kind in array_types(manifest).items()
+    ]
+    record = family.record(manifest)
+    if record is not None:
+        rows.append(f"| `train/{record.name}.npz`, ... | {family.card(manifest).record} |\n")
+    return "".join(rows)
 
 
 def croissant(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Croissant 1.0 metadata, as JSON-LD."""
+    """Return the dataset's Croissant 1.0 metadata, as JSON-LD."""
+    about = find(manifest["family"]).card(manifest)
     files = [
         {
             "@type": "cr:FileObject",
@@ -108,60 +92,34 @@ def croissant(manifest: Mapping[str, Any]) -> dict[str, Any]:
         }
         for name, facts in sorted(manifest["files"].items())
     ]
+    rights = {"license": about.licence, "citeAs": about.citation}
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
-        "name": _name(manifest),
-        "description": _description(manifest),
+        "name": about.name,
+        "description": about.description,
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "license": DIGITS[manifest["digits"]["source"]][1],
         "version": manifest["generator"],
         "identifier": manifest["fingerprint"],
-        "citeAs": _citation(manifest),
-        "keywords": ["video prediction", "audio-visual", "Moving MNIST"],
+        **{name: text for name, text in rights.items() if text},
+        "keywords": list(about.keywords),
         "distribution": files,
     }
 
 
 def hugging_face_header(manifest: Mapping[str, Any]) -> str:
-    """The YAML that a dataset folder's README.md starts with at Hugging Face."""
-    splits = [split for split in SPLIT_IDS if any(name.startswith(f"{split}/") for name in manifest["files"])]
+    """Return the YAML header that the README.md of a dataset folder needs at Hugging Face."""
+    about = find(manifest["family"]).card(manifest)
+    splits = [split for split in SPLITS if any(name.startswith(f"{split}/") for name in manifest["files"])]
     names = {"val": "validation"}
     files = "".join(f"  - split: {names.get(split, split)}\n    path: data/{split}-*.parquet\n" for split in splits)
+    licence = f"license: {about.licence_id}\n" if about.licence_id else ""
     return f"""---
-pretty_name: {_name(manifest)}
-license: {DIGITS[manifest["digits"]["source"]][2]}
-tags: [video-prediction, audio-visual, moving-mnist]
+pretty_name: {json.dumps(about.name)}
+{licence}tags: [{", ".join(about.tags)}]
 configs:
 - config_name: default
   data_files:
 {files}---
 
 """
-
-
-def _command(manifest: Mapping[str, Any]) -> str:
-    """The command that makes the dataset."""
-    spec = spec_from_dict(manifest["spec"])
-    options = ["--obstacle"] if spec.obstacle else []
-    options += [
-        f"--{name.replace('_', '-')} {value}" for name, value in (each.split("=") for each in spec.variant.split())
-    ]
-    options += [f"--digits {manifest['digits']['source']}", f"--seed {manifest['seed']}"]
-    options += [f"--{split} {manifest['sizes'][split]}" for split in SPLIT_IDS]
-    options += ["--shard {}/{}".format(*manifest["shard"])] if "shard" in manifest else []
-    return f"mmnist-av generate {' '.join(options)} --out DIR"
-
-
-def _name(manifest: Mapping[str, Any]) -> str:
-    variant = spec_from_dict(manifest["spec"]).variant
-    named = f"{manifest['dataset'].upper()}, {manifest['digits']['source']} digits, seed {manifest['seed']}"
-    return f"{named}, {variant}" if variant else named
-
-
-def _description(manifest: Mapping[str, Any]) -> str:
-    return DESCRIPTION.format(block=" and a block that appears" if manifest["spec"]["obstacle"] else "")
-
-
-def _citation(manifest: Mapping[str, Any]) -> str:
-    return CITATION.format(generator=manifest["generator"])

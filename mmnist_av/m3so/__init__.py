@@ -1,1 +1,1 @@
-"""The synthetic world: Moving MNIST with telephone tones."""
+"""M3SO, the synthetic dataset: Moving MNIST with telephone tones."""

@@ -1,4 +1,4 @@
-"""Where digits come from: the embedded pool, and MNIST."""
+"""The pools that digits are drawn from: the embedded digits, and MNIST."""
 
 import gzip
 import hashlib
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from mmnist_av.system.errors import InputError, unknown_name
 
-INK = 20  # px, the most an ink box measures on a side
+INK = 20  # px, the largest side of an ink box
 
-# SHA-256 of the pixels and labels that are used, in the order of `_digest`
+# SHA-256 of the pixels and labels that are used, in the order of `_check_digest`
 POOL_SHA256 = {
     "embedded": "6cb2b0053d769d8975c623c43fd404237b8421e38ec7b91080df08666b05b00e",
     "mnist": "cb02b1a42b11e32f32b356479b0c1d890b95da19193c9c8922dd2b6cb16f618d",
 }
 
-# How many images of each file are used, from its first; and a split's share: first image, and the one after the last
+# Number of images of each file that are used; and the images of each split: first, and the one after the last
 _MNIST_USED = {"train": 19000, "t10k": 10000}
 _MNIST_SPLITS = {"train": ("train", 0, 18000), "val": ("train", 18000, 19000), "test": ("t10k", 0, 10000)}
 _EMBEDDED_SPLITS = {"train": (0, 1437), "val": (1437, 1617), "test": (1617, 1797)}
@@ -31,7 +31,7 @@ _TILE = 28  # px, both sides of an MNIST image
 
 @dataclass(frozen=True)
 class Digits:
-    """The digits that the clips of one split are drawn from."""
+    """The pool of digits of one split."""
 
     tiles: NDArray[np.uint8]  # (P, 20, 20) the ink box in the upper left corner, black around it
     size: NDArray[np.uint8]  # (P, 2) width and height of the ink box, px
@@ -45,9 +45,9 @@ DigitPool = Mapping[str, Digits]  # by split
 
 
 def cut_out(images: NDArray[np.uint8], label: NDArray[np.uint8]) -> Digits:
-    """The digits of `images` (P, rows, columns), each cut to its ink box: the rows and columns with any ink.
+    """Cut each of the `images` (P, rows, columns) to its ink box: the rows and columns with ink.
 
-    Raises InputError where an image has no ink, or more than 20 rows or columns of it.
+    Raises InputError if an image has no ink, or an ink box of more than 20 rows or columns.
     """
     inked: list[NDArray[np.bool_]] = [np.any(images, axis=other) for other in (1, 2)]  # columns, rows
     first = [np.argmax(line, axis=1) for line in inked]
@@ -64,17 +64,17 @@ def cut_out(images: NDArray[np.uint8], label: NDArray[np.uint8]) -> Digits:
 
 
 def load_pool(source: str, mnist_root: Path | None = None, download: bool = False) -> DigitPool:
-    """The digits of every split, checked against the SHA-256 of their pool.
+    """Return the digits of every split, after comparing them with the SHA-256 of their pool.
 
-    `embedded`: 1797 UCI optical digits that come with the package. `mnist`: the four MNIST files in `mnist_root`
-    (or its folders raw, MNIST/raw), gzipped or not, of which only the first 19,000 training images are used; with
-    `download` torchvision fetches them there first (without a root, to the user's cache folder).
-    Raises InputError for an unknown source and for files that are missing, damaged or not MNIST.
+    source: "embedded", 1797 UCI optical digits that are part of the package; or "mnist", the four MNIST files in
+    `mnist_root` (or in its folders raw or MNIST/raw), gzipped or not, with the first 19,000 training images used.
+    download: let torchvision fetch the MNIST files first, to `mnist_root` or to the user's cache folder.
+    Raises InputError for an unknown source, and for files that are missing, damaged or not MNIST.
     """
     check_source(source)
     if source == "embedded":
         if download:
-            raise InputError("--download is for --digits mnist; the embedded digits come with the package")
+            raise InputError("--download is for --digits mnist; the embedded digits are part of the package")
         return _embedded()
     if download:
         mnist_root = _download(mnist_root)
@@ -87,7 +87,7 @@ def load_pool(source: str, mnist_root: Path | None = None, download: bool = Fals
 
 
 def check_source(source: str) -> None:
-    """Raises InputError, with the nearest names, where there is no such digit source."""
+    """Raise InputError, with the nearest names, for an unknown digit source."""
     if source not in POOL_SHA256:
         raise unknown_name("digit source", source, POOL_SHA256)
 
@@ -117,7 +117,7 @@ def _mnist(root: Path) -> DigitPool:
 
 
 def _read_idx(root: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The first `shape[0]` items of an IDX file of bytes; what follows them is not read."""
+    """Return the first `shape[0]` items of an IDX file of bytes; later ones are not read."""
     path = _find(root, name)
     count, header = int(np.prod(shape)), 4 + 4 * len(shape)
     try:
@@ -144,7 +144,7 @@ def _find(root: Path, name: str) -> Path:
 
 
 def _download(root: Path | None) -> Path:
-    from torchvision.datasets import MNIST  # here, because it brings torch
+    from torchvision.datasets import MNIST  # imported here because it imports torch
 
     if root is None:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmnist-av"
@@ -157,7 +157,7 @@ def _download(root: Path | None) -> Path:
     return root
 
 
-def _check_digest(source: str, place: str, *arrays: NDArray[np.uint8]) -> None:
+def _check_digest(source: str, where: str, *arrays: NDArray[np.uint8]) -> None:
     digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
     if digest != POOL_SHA256[source]:
-        raise InputError(f"the {source} digits in {place} are not the right ones: SHA-256 {digest}")
+        raise InputError(f"the {source} digits in {where} are not the right ones: SHA-256 {digest}")

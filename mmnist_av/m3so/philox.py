@@ -1,4 +1,4 @@
-"""numpy's Philox4x64-10 for many keys at once: the same raw numbers, without a generator object a clip."""
+"""numpy's Philox4x64-10 for many keys at once: the same raw numbers, without a generator object per clip."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ _HALF = np.uint64(32)
 
 
 def _high_product(a: np.uint64, b: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The upper 64 bits of a * b, from 32-bit halves."""
+    """Return the upper 64 bits of a * b, from 32-bit halves."""
     a_low, a_high = a & _LOW, a >> _HALF
     b_low, b_high = b & _LOW, b >> _HALF
     middle = a_high * b_low + (a_low * b_low >> _HALF)
@@ -21,9 +21,10 @@ def _high_product(a: np.uint64, b: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def raw_numbers(seed: int, streams: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
-    """The first `count` outputs of `numpy.random.Philox(key=[seed, stream]).random_raw()` for every stream.
+    """Return the first `count` outputs of `numpy.random.Philox(key=[seed, stream]).random_raw()` for every stream.
 
-    `seed` is in 0..2**64 - 1, `streams` is (N,). Returns (count, N), so that one draw of all streams is contiguous.
+    `seed` is within 0 and 2**64 - 1, `streams` is (N,). The result is (count, N), so that one draw of all streams is
+    contiguous.
     """
     blocks = -(-count // 4)
     zeros = np.zeros((blocks, len(streams)), np.uint64)
@@ -43,5 +44,5 @@ def raw_numbers(seed: int, streams: NDArray[np.uint64], count: int) -> NDArray[n
 
 
 def uniforms(seed: int, streams: NDArray[np.uint64], count: int) -> NDArray[np.float64]:
-    """`raw_numbers` as numbers in [0, 1): their upper 53 bits. Returns (count, N)."""
+    """Return the upper 53 bits of `raw_numbers` as numbers in [0, 1), (count, N)."""
     return (raw_numbers(seed, streams, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53

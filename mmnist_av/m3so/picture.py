@@ -1,4 +1,4 @@
-"""What a clip looks like: its frames, and which pixels of them are what and come from where."""
+"""Render the frames of a clip, the masks of its digits and its block, and its optical flow."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,16 +8,16 @@ from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import Truth
 from mmnist_av.system.errors import InputError
 
-_AT_ONCE = 2_000_000  # pixels, those of 8 clips of M3SO: they stay in the processor's cache while they are drawn
+_AT_ONCE = 2_000_000  # pixels, those of 8 clips of M3SO: they stay in the processor's cache while they are rendered
 _WHITE = 255
 
 Flags = NDArray[np.bool_]
 
 
 def render_frames(truth: Truth, digits: Digits, spec: Spec, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """The frames of the clips of `truth`: (N, T, canvas, canvas), 0..255, row 0 at the top.
+    """Return the frames of the clips of `truth`: (N, T, canvas, canvas) uint8, row 0 at the top.
 
-    `digits` is the pool of the clips' own split. `out`, C-contiguous and of that shape, is drawn into if given.
+    digits: the pool of the clips' split; out: a C-contiguous array of that shape to render into, None: a new one.
     """
     if out is None:
         out = np.empty((len(truth), truth.frames, spec.canvas, spec.canvas), np.uint8)
@@ -32,7 +32,7 @@ def render_frames(truth: Truth, digits: Digits, spec: Spec, out: NDArray[np.uint
 
 
 def block_mask(truth: Truth, spec: Spec) -> Flags:
-    """Which pixels are the block's: (N, T, canvas, canvas), row 0 at the top."""
+    """Return the mask of the block: (N, T, canvas, canvas), row 0 at the top."""
     x, y = truth.block_place[:, :, None].transpose(1, 0, 2).astype(np.int32)
     first = truth.block_first_frame[:, None].astype(np.int32)
     shown = (first >= 0) & (np.arange(truth.frames) >= first)
@@ -43,19 +43,19 @@ def block_mask(truth: Truth, spec: Spec) -> Flags:
 
 
 def ink_masks(truth: Truth, digits: Digits, spec: Spec) -> Flags:
-    """Which pixels each digit inks: (N, T, D, canvas, canvas), row 0 at the top; `digits`: the split's pool.
+    """Return the mask of each digit's ink: (N, T, D, canvas, canvas), row 0 at the top; `digits`: the split's pool.
 
-    Two digits may ink one pixel; the picture shows the brighter.
+    The ink of two digits may overlap; the frame shows the brighter one.
     """
     return _ink(truth, digits, spec) > 0
 
 
 def backward_flow(truth: Truth, spec: Spec, digits: Digits | None = None) -> NDArray[np.float32]:
-    """Where the matter at a pixel was one frame earlier: (N, T - 1, 2, canvas, canvas), dx (right) and dy (down), px.
+    """Return the backward flow (N, T - 1, 2, canvas, canvas): dx (right) and dy (down), px.
 
-    Entry t is about frame t + 1: frame[t + 1][row, column] is frame[t][row + dy, column + dx]. The matter is the ink
-    boxes; all else is 0. Where boxes overlap, it is the brighter digit's, for which the split's pool is needed.
-    Raises InputError without it if there is more than one digit.
+    Entry t belongs to frame t + 1: frame[t + 1][row, column] is frame[t][row + dy, column + dx]. The pixels of ink
+    boxes move, all others have flow 0. Where ink boxes overlap, the flow is that of the brighter digit, for which the
+    split's pool `digits` is needed. Raises InputError for several digits without a pool.
     """
     if spec.digits_per_clip > 1 and digits is None:
         raise InputError("the flow of several digits needs their images: give the split's pool of digits")
@@ -73,7 +73,7 @@ def backward_flow(truth: Truth, spec: Spec, digits: Digits | None = None) -> NDA
 
 
 def _boxes(truth: Truth, spec: Spec) -> Flags:
-    """Which pixels each digit's ink box covers: (N, T, D, canvas, canvas)."""
+    """Return the mask of each digit's ink box: (N, T, D, canvas, canvas)."""
     x, y = np.moveaxis(truth.position // spec.subpixels, -1, 0)[..., None]
     width, height = np.moveaxis(truth.size[:, None], -1, 0)[..., None]
     column, row = np.arange(spec.canvas), spec.canvas - 1 - np.arange(spec.canvas)
@@ -83,7 +83,7 @@ def _boxes(truth: Truth, spec: Spec) -> Flags:
 
 
 def _ink(truth: Truth, digits: Digits, spec: Spec) -> NDArray[np.uint8]:
-    """Each digit on black: (N, T, D, canvas, canvas)."""
+    """Return each digit on black: (N, T, D, canvas, canvas)."""
     ink = np.empty((len(truth), truth.frames, spec.digits_per_clip, spec.canvas, spec.canvas), np.uint8)
     scratch = _scratch(truth, spec)
     for some in _some_at_once(truth, spec):
@@ -98,17 +98,17 @@ def _some_at_once(truth: Truth, spec: Spec) -> list[slice]:
 
 
 def _scratch(truth: Truth, spec: Spec) -> NDArray[np.uint8]:
-    """Room for the frames of as many clips, and for a frame more, as stamps reach over."""
+    """Return room for the frames of as many clips, and for one frame more, since stamps reach past the last."""
     clip = truth.frames * spec.canvas**2
     return np.empty(max(1, _AT_ONCE // clip) * clip + spec.canvas**2, np.uint8)
 
 
 def _draw_digit(truth: Truth, digit: int, digits: Digits, spec: Spec, scratch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """One digit of each clip on black: (N, T, canvas, canvas), drawn in `scratch`.
+    """Draw one digit of each clip on black in `scratch`; return the frames (N, T, canvas, canvas).
 
-    A stamp is the digit's 20 rows at the canvas's pitch, written in one piece from its upper left corner. Its black
-    runs over the left of the next row, where the digit is not, and over the top of the next frame. So later frames
-    must be written later: the places ascend, and numpy assigns in their order.
+    A stamp is the digit's 20 rows, each as long as a row of the canvas, copied in one piece to the digit's upper left
+    corner. Its black margin also overwrites the start of the next row, where the digit has no ink, and the top of the
+    next frame. So frames must be written in their order: the places ascend, and numpy assigns in that order.
     """
     canvas, (clips, frames) = spec.canvas, truth.position.shape[:2]
     stamps = np.zeros((clips, spec.ink, canvas), np.uint8)
@@ -123,7 +123,7 @@ def _draw_digit(truth: Truth, digit: int, digits: Digits, spec: Spec, scratch: N
 
 
 def _draw_block(truth: Truth, spec: Spec, frames: NDArray[np.uint8]) -> None:
-    """The block over what is there, which is black: the block and the digits never overlap."""
+    """Draw the block onto the frames, whose pixels are black there: block and digits never overlap."""
     first = truth.block_first_frame[:, None]
     clip, frame = np.nonzero((first >= 0) & (np.arange(truth.frames) >= first))
     x, y = truth.block_place[clip].T
@@ -134,5 +134,5 @@ def _draw_block(truth: Truth, spec: Spec, frames: NDArray[np.uint8]) -> None:
 
 
 def _windows(pixels: NDArray[np.uint8], width: int) -> NDArray[np.void]:
-    """Every run of `width` pixels as one element, so that numpy copies a run at a time: (len(pixels) - width + 1,)."""
+    """View every run of `width` pixels as one element, (len(pixels) - width + 1,), so that numpy copies whole runs."""
     return np.ndarray(len(pixels) - width + 1, f"V{width}", buffer=pixels.data, strides=(1,))

@@ -1,4 +1,4 @@
-"""What a clip sounds like: a telephone tone a digit, louder the nearer it is to the lower-left corner."""
+"""Render the sound of a clip: a telephone tone per digit, scaled by its distance from the lower-left corner."""
 
 import functools
 import math
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from mmnist_av.m3so.spec import BLOCK, WALL, Spec
 from mmnist_av.m3so.world import Truth
 
-_AT_ONCE = 128  # frames: their sound (0.4 MB in 32 bits) stays in the processor's cache while it is made
+_AT_ONCE = 128  # frames: their sound (0.4 MB in 32 bits) stays in the processor's cache while it is rendered
 
 
 def render_audio(truth: Truth, spec: Spec, out: NDArray[np.int16] | None = None) -> NDArray[np.int16]:
-    """The sound of the clips of `truth`: (N, samples), int16, at `spec.sample_rate`.
+    """Return the sound of the clips of `truth`: (N, samples) int16 at `spec.sample_rate`.
 
-    `out`, C-contiguous and of that shape, is written into if given.
+    out: a C-contiguous array of that shape to write into; None: a new one.
     """
     if out is None:
         out = np.empty((len(truth), truth.frames * spec.samples_per_frame), np.int16)
@@ -46,12 +46,12 @@ def _scaled_tones(
 
 
 def keys_in_order(spec: Spec) -> str:
-    """The keys in the order of `tones`: a digit's own key stands at its value."""
+    """Return the keys in the order of `tones`: the key of a digit is at the index of its value."""
     return "0123456789" + spec.wall_key + spec.block_key
 
 
 def key_hertz(spec: Spec) -> dict[str, tuple[int, int]]:
-    """The two frequencies of every key, Hz: its row's and its column's."""
+    """Return the two frequencies of every key, Hz: that of its row and that of its column."""
     return {
         key: (row, column)
         for row, keys in zip(spec.row_hz, spec.keypad, strict=True)
@@ -61,7 +61,7 @@ def key_hertz(spec: Spec) -> dict[str, tuple[int, int]]:
 
 @functools.lru_cache(maxsize=4)
 def tones(spec: Spec) -> NDArray[np.int32]:
-    """(keys * frames a second, samples a frame): one second of every key's tone, a row a frame."""
+    """Return one second of every key's tone: (keys * fps, samples per frame), one row per frame."""
     second = np.arange(spec.sample_rate)
     sine = {
         hertz: np.sin(2 * np.pi * (hertz * second % spec.sample_rate) / spec.sample_rate)
@@ -74,15 +74,15 @@ def tones(spec: Spec) -> NDArray[np.int32]:
 
 
 def keys_pressed(truth: Truth, spec: Spec) -> NDArray[np.str_]:
-    """Which telephone key each digit sounds at each frame: (N, T, D), "0" to "9", "*" (wall) or "#" (block)."""
+    """Return the telephone key that each digit sounds in each frame, (N, T, D): "0" to "9", "*" (wall), "#" (block)."""
     return np.array(list(keys_in_order(spec)))[_key_numbers(truth, spec)]
 
 
 def gains(truth: Truth, spec: Spec) -> NDArray[np.int32]:
-    """How loud each digit is at each frame, by how far its ink box's centre is from the lower-left corner.
+    """Return how loud each digit is in each frame, (N, T, D), in units of 1/2**15.
 
-    (N, T, D), a fraction of 2**15. inverse: 10 px over the distance, at most 1. linear: the distance over the canvas's
-    diagonal.
+    The gain follows the distance of the ink box's centre from the lower-left corner. inverse: 10 px over the distance,
+    at most 1. linear: the distance over the canvas's diagonal.
     """
     full, unit = 1 << spec.gain_bits, 2 * spec.subpixels
     twice_centre = 2 * truth.position.astype(np.int64) + spec.subpixels * truth.size[:, None].astype(np.int64)
@@ -96,13 +96,13 @@ def gains(truth: Truth, spec: Spec) -> NDArray[np.int32]:
 
 
 def _key_numbers(truth: Truth, spec: Spec) -> NDArray[np.intp]:
-    """(N, T, D): where each digit's key stands among `keys_in_order`."""
+    """Return the index of each digit's key in `keys_in_order`, (N, T, D)."""
     keys = keys_in_order(spec)
     key = np.where(truth.event == WALL, keys.index(spec.wall_key), truth.label[:, None].astype(np.intp))
     return np.where(truth.event == BLOCK, keys.index(spec.block_key), key)
 
 
 def _tone_numbers(truth: Truth, spec: Spec) -> NDArray[np.intp]:
-    """(N, T, D): which row of `tones` each digit sounds at each frame."""
+    """Return the row of `tones` that each digit sounds in each frame, (N, T, D)."""
     phase = np.arange(truth.frames) % spec.fps
     return _key_numbers(truth, spec) * spec.fps + phase[:, None]

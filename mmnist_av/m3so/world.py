@@ -1,16 +1,17 @@
-"""What happens in a clip: positions, velocities, bounces and the block, in integers, all clips at once.
+"""Simulate what happens in a clip: positions, velocities, bounces and the block, in integers, all clips at once.
 
-Arrays have the clips last, (2, D, N) or (D, N), so that one step is a few operations on long rows; axis 0 of a
-position is x (right) and y (up). `Truth` turns them round.
+Here the clips are the last axis of an array, (2, D, N) or (D, N), so that one step is a few operations on long rows;
+axis 0 of a position is x (right) and y (up). In `Truth` the clips are the first axis.
 """
 
 import functools
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmnist_av.families import ArrayType
 from mmnist_av.m3so.digits import Digits
 from mmnist_av.m3so.philox import uniforms
 from mmnist_av.m3so.spec import BLOCK, MOST_CLIPS, NONE, SPLIT_IDS, WALL, Spec
@@ -21,37 +22,37 @@ Flags = NDArray[np.bool_]
 _DRAWS_AT_ONCE = 430_000  # random numbers, 3 MB: those of 4096 clips of M3SO
 
 
-# Of each field of Truth: its axes behind the clips' (T frames, D digits, 2 for x and y), and its type
-FIELDS: dict[str, tuple[str, type[np.integer]]] = {
-    "label": ("D", np.uint8),
-    "image": ("D", np.int32),
-    "position": ("TD2", np.int16),
-    "size": ("D2", np.int16),
-    "event": ("TD", np.uint8),
-    "block_place": ("2", np.int16),
-    "block_size": ("", np.int16),
-    "block_first_frame": ("", np.int16),
-}
+def _stored(dtype: type[np.integer], axes: str = "") -> dict[str, Any]:
+    """Describe a field of Truth: its type, and its axes after that of the clips (T frames, D digits, 2: x and y)."""
+    return {"dtype": np.dtype(dtype), "axes": axes}
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What was drawn and what came of it, for N clips of D digits and T frames. Positions are lower-left corners."""
+    """What was drawn for N clips of D digits and T frames, and what followed from it."""
 
-    label: NDArray[np.uint8]  # (N, D) the digit's class, which is its telephone key
-    image: NDArray[np.int32]  # (N, D) number of the digit's image within the split's pool
-    position: NDArray[np.int16]  # (N, T, D, 2) x, y of the ink box's lower-left corner, 1/256 px, y up
-    size: NDArray[np.int16]  # (N, D, 2) width and height of the ink box, px
-    event: NDArray[np.uint8]  # (N, T, D) 0 nothing, 1 wall, 2 block
-    block_place: NDArray[np.int16]  # (N, 2) x, y of the block's lower-left corner, px, y up; -1 where there is none
-    block_size: NDArray[np.int16]  # (N,) px, both sides; 0 where there is no block
-    block_first_frame: NDArray[np.int16]  # (N,) index of the first frame that shows the block; -1 where there is none
+    # (N, D) the digit's class, which is its telephone key
+    label: NDArray[np.uint8] = field(metadata=_stored(np.uint8, "D"))
+    # (N, D) number of the digit's image in the split's pool
+    image: NDArray[np.int32] = field(metadata=_stored(np.int32, "D"))
+    # (N, T, D, 2) x, y of the ink box's lower-left corner, 1/256 px, y up
+    position: NDArray[np.int16] = field(metadata=_stored(np.int16, "TD2"))
+    # (N, D, 2) width and height of the ink box, px
+    size: NDArray[np.int16] = field(metadata=_stored(np.int16, "D2"))
+    # (N, T, D) 0 nothing, 1 wall, 2 block
+    event: NDArray[np.uint8] = field(metadata=_stored(np.uint8, "TD"))
+    # (N, 2) x, y of the block's lower-left corner, px, y up; -1 without a block
+    block_place: NDArray[np.int16] = field(metadata=_stored(np.int16, "2"))
+    # (N,) px, both sides; 0 without a block
+    block_size: NDArray[np.int16] = field(metadata=_stored(np.int16))
+    # (N,) index of the first frame that shows the block; -1 without a block
+    block_first_frame: NDArray[np.int16] = field(metadata=_stored(np.int16))
 
     def __len__(self) -> int:
         return len(self.label)
 
     def clips(self, which: slice) -> "Truth":
-        """The truth of some of the clips (views)."""
+        """Return the truth of some of the clips, as views."""
         return Truth(**{name: array[which] for name, array in self.arrays().items()})
 
     @property
@@ -59,28 +60,28 @@ class Truth:
         """T."""
         return self.position.shape[1]
 
-    def fits(self, spec: Spec) -> bool:
-        """Whether the arrays have the shapes and types of clips of `spec`."""
-        sizes = {"T": spec.frames, "D": spec.digits_per_clip, "2": 2}
-        shapes = {name: (len(self), *(sizes[axis] for axis in axes)) for name, (axes, _) in FIELDS.items()}
-        return all(
-            array.shape == shapes[name] and array.dtype == FIELDS[name][1] for name, array in self.arrays().items()
-        )
-
     def until(self, frames: int) -> "Truth":
-        """The truth of the first `frames` frames (views); a block may come later."""
+        """Return the truth of the first `frames` frames, as views; the block may appear later."""
         return replace(self, position=self.position[:, :frames], event=self.event[:, :frames])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Every field by its name."""
+        """Return every field by its name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-def simulate(digits: Digits, spec: Spec, seed: int, split: str, indexes: NDArray[np.integer]) -> Truth:
-    """The truth of the clips `indexes` (N,) of `split` under `seed`, drawn from the split's `digits`.
+def truth_types(spec: Spec) -> dict[str, ArrayType]:
+    """Return the shape and type that each field of Truth has for one clip of `spec`."""
+    sizes = {"T": spec.frames, "D": spec.digits_per_clip, "2": 2}
+    return {
+        f.name: ArrayType(tuple(sizes[axis] for axis in f.metadata["axes"]), f.metadata["dtype"]) for f in fields(Truth)
+    }
 
-    Each clip depends on its own index alone: any clips, in any order, come out as they would among all. Raises
-    IndexError for an index that is not 0 to 2**32 - 1.
+
+def simulate(digits: Digits, spec: Spec, seed: int, split: str, indexes: NDArray[np.integer]) -> Truth:
+    """Simulate the clips `indexes` (N,) of `split` under `seed`, with the split's pool `digits`; return their truth.
+
+    A clip depends on its own index, not on the other clips that are simulated with it. Raises IndexError for an index
+    that is not within 0 and 2**32 - 1.
     """
     if len(indexes) and not 0 <= indexes.min() <= indexes.max() < MOST_CLIPS:
         raise IndexError(f"clips are numbered 0 to {MOST_CLIPS - 1}, not {indexes.min()} to {indexes.max()}")
@@ -128,7 +129,7 @@ def _simulate(digits: Digits, spec: Spec, seed: int, streams: NDArray[np.uint64]
 
 
 def _draws(spec: Spec) -> int:
-    """Random numbers a clip."""
+    """Return the number of random numbers per clip."""
     return 1 + 5 * spec.digits_per_clip + (spec.frames - 1) * spec.digits_per_clip
 
 
@@ -137,7 +138,7 @@ def _floor(values: NDArray[np.float64]) -> Ints:
 
 
 def _split_draws(draws: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], ...]:
-    """Image (D, N), start (2, D, N), speed, direction (D, N) and the turns of each frame (T - 1, D, N)."""
+    """Split a clip's draws: image (D, N), start (2, D, N), speed and direction (D, N), turns (T - 1, D, N)."""
     image, x, y, speed, direction = draws[: 5 * count].reshape(count, 5, -1).transpose(1, 0, 2)
     turns = draws[5 * count + 1 :].reshape(-1, count, draws.shape[1])
     return image, np.stack([x, y]), speed, direction, turns
@@ -145,7 +146,7 @@ def _split_draws(draws: NDArray[np.float64], count: int) -> tuple[NDArray[np.flo
 
 @functools.lru_cache(maxsize=4)
 def _velocities(spec: Spec) -> Ints:
-    """(2, speeds, turn): every velocity there is, 1/256 px a frame."""
+    """Return every possible velocity, (2, speeds, turn), 1/256 px per frame."""
     angle = 2 * np.pi * np.arange(spec.turn) / spec.turn
     speed = spec.subpixels * (spec.slowest + np.arange(spec.speeds))[:, None]
     return np.rint(np.stack([speed * np.cos(angle), speed * np.sin(angle)])).astype(np.int32)
@@ -156,7 +157,7 @@ def _velocity(spec: Spec, speed: Ints, direction: Ints) -> Ints:
 
 
 def _hit_walls(moved: Ints, limit: Ints) -> NDArray[np.int8]:
-    """Bring `moved` (2, D, N) back inside, in place. Returns the contact on each axis: +1, 0 or -1, inwards."""
+    """Move `moved` (2, D, N) back inside the walls, in place; return the contact per axis, inwards: +1, 0 or -1."""
     contact = (moved < 0).astype(np.int8) - (moved > limit).astype(np.int8)
     np.clip(moved, 0, limit, out=moved)
     return contact
@@ -164,7 +165,7 @@ def _hit_walls(moved: Ints, limit: Ints) -> NDArray[np.int8]:
 
 @functools.lru_cache(maxsize=4)
 def _bounces(spec: Spec) -> tuple[Ints, Ints]:
-    """The centre and half width of the directions after a contact, by its x and y plus one: (3, 3) each."""
+    """Return centre and half width of the directions after a contact, (3, 3) each, indexed by its x and y plus 1."""
     eighth = spec.turn // 8
     right, up = np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij")
     centre = np.rint(np.arctan2(up, right) / (np.pi / 4)).astype(np.int32) % 8 * eighth
@@ -173,7 +174,7 @@ def _bounces(spec: Spec) -> tuple[Ints, Ints]:
 
 
 def _turn_round(spec: Spec, velocity: Ints, speed: Ints, contact: NDArray[np.int8], turn: NDArray[np.float64]) -> None:
-    """Give what touched something a new velocity away from it, in place. `turn` (D, N) is in [0, 1)."""
+    """Turn the velocities of the digits in contact away from it, in place; `turn` (D, N) is in [0, 1)."""
     if spec.bounce == "specular":
         np.copyto(velocity, contact * np.abs(velocity), where=contact != 0)
         return
@@ -185,16 +186,16 @@ def _turn_round(spec: Spec, velocity: Ints, speed: Ints, contact: NDArray[np.int
 
 
 class _Block:
-    """The block of every clip: not there yet, or at its place for good."""
+    """The block of every clip: it has not appeared yet, or it stays where it is."""
 
     def __init__(self, spec: Spec, clips: int, draw: NDArray[np.float64]) -> None:
         self.spec = spec
-        self.draw = draw  # (N,) in [0, 1): the one draw of its place
+        self.draw = draw  # (N,) in [0, 1): the random number that decides its place
         self.place = np.full((2, clips), -1, np.int32)  # px
         self.first_frame = np.full(clips, -1, np.int32)
 
     def hit(self, position: Ints, moved: Ints, contact: NDArray[np.int8], extent: Ints) -> Flags:
-        """Put what ran into the block flush to the face it came to, in place. Returns (D, N): who did."""
+        """Move digits that ran into the block back to the face they hit, in place; return which did, (D, N)."""
         unit = self.spec.subpixels
         near = self.place[:, None] * unit
         far = near + self.spec.block * unit
@@ -210,7 +211,7 @@ class _Block:
         return hit
 
     def appear(self, t: int, position: Ints, extent: Ints) -> None:
-        """Place the blocks that are due after the step of frame `t`, each where no ink box is, if there is room."""
+        """Place the blocks that are due after the step of frame `t` where no ink box is; without room they stay due."""
         if not self.spec.obstacle or t < self.spec.block_frame:
             return
         due = np.flatnonzero(self.first_frame < 0)
@@ -226,7 +227,7 @@ class _Block:
         self.first_frame[due[placed]] = t
 
     def _free_places(self, position: Ints, extent: Ints) -> Flags:
-        """(N, places): the px places, by y, then x, whose square overlaps no ink box."""
+        """Return which places (N, places), in px, sorted by y, then x, overlap no ink box."""
         unit = self.spec.subpixels
         near = np.arange(self.spec.canvas - self.spec.block + 1) * unit
         lower = position[..., None]

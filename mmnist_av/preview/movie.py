@@ -1,4 +1,4 @@
-"""Movies in and out, by the ffmpeg that imageio-ffmpeg brings along."""
+"""Read and write movies with the ffmpeg that imageio-ffmpeg installs."""
 
 import subprocess
 from collections.abc import Sequence
@@ -12,29 +12,39 @@ from numpy.typing import NDArray
 def write_movie(
     path: Path, frames: NDArray[np.uint8], fps: int, options: Sequence[str], sound: Path | None = None
 ) -> None:
-    """Write frames, (T, H, W) grey or (T, H, W, 3) colour, and the sound of a .wav file; an .mp4.
+    """Write frames, (T, H, W) grey or (T, H, W, 3) colour, and the sound of a .wav file to an .mp4.
 
-    `options` are ffmpeg's for the output. Raises OSError, with ffmpeg's last word, where it fails.
+    `options` are ffmpeg's options for the output. Raises OSError with the last line of ffmpeg's report if it fails.
     """
     height, width = frames.shape[1:3]
-    pixels = "gray" if frames.ndim == 3 else "rgb24"
+    pixels = _pixels(1 if frames.ndim == 3 else 3)
     video = ["-f", "rawvideo", "-pix_fmt", pixels, "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
     audio = [] if sound is None else ["-i", str(sound)]
     _ffmpeg([*video, *audio, *options, "-f", "mp4", str(path)], np.ascontiguousarray(frames).tobytes(), path)
 
 
-def read_movie(path: Path, height: int, width: int) -> NDArray[np.uint8]:
-    """The grey frames (T, H, W) of a movie. Raises OSError where it cannot be read, or has another size."""
-    pixels = _ffmpeg(["-i", str(path), "-f", "rawvideo", "-pix_fmt", "gray", "-"], b"", path)
-    if not pixels or len(pixels) % (height * width):
+def read_movie(path: Path, height: int, width: int, channels: int = 1) -> NDArray[np.uint8]:
+    """Return the frames of a movie, (T, H, W) for 1 channel, (T, H, W, 3) for 3.
+
+    Raises OSError if it cannot be read, or if its frames have another size.
+    """
+    content = _ffmpeg(["-i", str(path), "-f", "rawvideo", "-pix_fmt", _pixels(channels), "-"], b"", path)
+    if not content or len(content) % (height * width * channels):
         raise OSError(f"{path} has no frames of {width}x{height} px")
-    return np.frombuffer(pixels, np.uint8).reshape(-1, height, width)
+    frames = np.frombuffer(content, np.uint8)
+    return frames.reshape(-1, height, width) if channels == 1 else frames.reshape(-1, height, width, channels)
+
+
+def _pixels(channels: int) -> str:
+    """Return ffmpeg's name of 8-bit pixels with so many channels."""
+    return {1: "gray", 3: "rgb24"}[channels]
 
 
 def _ffmpeg(arguments: Sequence[str], content: bytes, path: Path) -> bytes:
+    """Run ffmpeg with `content` as its input; return its output. Raises OSError if it fails on the file `path`."""
     line = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", *arguments]
     done = subprocess.run(line, input=content, capture_output=True, check=False)
     if done.returncode:
-        told = done.stderr.decode(errors="replace").strip().splitlines()
-        raise OSError(f"ffmpeg failed on {path}: {told[-1] if told else f'exit code {done.returncode}'}")
+        report = done.stderr.decode(errors="replace").strip().splitlines()
+        raise OSError(f"ffmpeg failed on {path}: {report[-1] if report else f'exit code {done.returncode}'}")
     return done.stdout

@@ -1,1 +1,1 @@
-"""Nothing of the field: errors, files, progress, and where work runs."""
+"""What datasets and models share without being about either: errors, settings, files, progress, engines."""

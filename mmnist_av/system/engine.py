@@ -1,4 +1,4 @@
-"""Where work runs: in threads here, or on a Ray cluster. Results come in order, whatever finishes first."""
+"""Run functions in local threads or on a Ray cluster, with the results in the order of the tasks."""
 
 import logging
 import os
@@ -14,34 +14,33 @@ ENGINES = ("local", "ray")
 
 
 class Pending(Protocol):
-    """Work that was handed over."""
+    """A call that was submitted to an engine."""
 
     def result(self) -> Any:
-        """Wait for what it returns, or raise what it raised."""
+        """Wait for the call to end; return its result or raise its exception."""
 
 
 class Engine(Protocol):
-    """Takes work: functions of this package with their arguments."""
+    """Runs functions of this package with their arguments."""
 
-    workers: int  # pieces of work done at the same time
-    in_place: bool  # whether work writes to this process's own memory
+    workers: int  # calls that run at the same time
+    in_place: bool  # whether calls can write to this process's own arrays
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Pending:
-        """Hand `function(*arguments)` over."""
+        """Start `function(*arguments)` and return a handle to its result."""
 
     def share(self, value: Any) -> Any:
-        """What to hand over in the place of a large `value` that many pieces of work need."""
+        """Return what to pass as an argument instead of a large `value` that many calls need."""
 
 
 @contextmanager
 def open_engine(name: str, workers: int | None = None, gpus: float = 0) -> Iterator[Engine]:
-    """The engine called `name` with so many workers (None: one a core, less one for the taker here).
+    """Yield the engine called `name` with `workers` workers (None: one per core, minus one for this thread).
 
-    gpus: that each piece of work gets for itself, on a Ray cluster; here all work sees what there is.
-
-    local: threads, because numpy lets go of Python's lock, and processes would have to copy every frame.
-    ray: the cluster at RAY_ADDRESS, or one that is started here for as long as the block runs.
-    Raises InputError for another name, fewer than one worker, and where Ray is not installed.
+    local: threads, because numpy releases Python's lock, and processes would have to copy every frame.
+    ray: the cluster at RAY_ADDRESS, or a local one that runs as long as the block.
+    gpus: GPUs reserved for each call on a Ray cluster; local calls can use all GPUs of this machine.
+    Raises InputError for another name, fewer than one worker, and if Ray is not installed.
     """
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: at least one is needed")
@@ -57,9 +56,9 @@ def open_engine(name: str, workers: int | None = None, gpus: float = 0) -> Itera
 
 
 def in_order(engine: Engine, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """The results of `function(*task)` for every task, in order.
+    """Yield the results of `function(*task)` for every task, in order.
 
-    `ahead(engine)` more are being worked on, or wait, while one is in use; a task is not looked at before then.
+    While the caller uses one result, `ahead(engine)` further tasks run or wait; later tasks are not fetched yet.
     """
     pending: deque[Pending] = deque()
     for task in tasks:
@@ -71,7 +70,7 @@ def in_order(engine: Engine, function: Callable[..., Any], tasks: Iterable[tuple
 
 
 def ahead(engine: Engine) -> int:
-    """How many results `in_order` keeps under way beside the one in use."""
+    """Return how many tasks `in_order` has started beside the one whose result is in use."""
     return engine.workers
 
 
@@ -95,7 +94,7 @@ class _Threads:
 @contextmanager
 def _ray(workers: int | None, gpus: float) -> Iterator[Engine]:
     try:
-        import ray  # here, because it is an extra of this package, and slow to import
+        import ray  # imported here because Ray is an extra of this package, and slow to import
     except ImportError as error:
         raise InputError("--engine ray needs Ray: pip install 'mmnist-av[ray]'") from error
     started = not ray.is_initialized()
@@ -120,7 +119,7 @@ class _Ray:
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Pending:
         import ray
 
-        if function not in self._remote:  # every ray.remote sends the function to the cluster
+        if function not in self._remote:  # because every ray.remote sends the function to the cluster
             self._remote[function] = ray.remote(num_gpus=self._gpus)(function)
         return _RayPending(self._remote[function].remote(*arguments))
 

@@ -1,4 +1,4 @@
-"""The user's mistakes, told in one line."""
+"""Mistakes in what the user gave, reported in one line."""
 
 import difflib
 import errno
@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
+from typing_extensions import override
 
 
 class InputError(ValueError):
-    """A mistake of the user's: the message says what was wrong, where, and what to do. Command lines exit with 2."""
+    """A mistake in what the user gave. The message says what was wrong, where, and what to do; commands exit with 2."""
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
-    """An InputError for a name that does not exist, with the nearest valid names (all of them if none is near)."""
+    """Return an InputError for an unknown `name` that lists the nearest `valid` names, or all if none is near."""
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(names)}"
@@ -22,33 +23,34 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
 
 
 class OneLineErrors(click.Group):
-    """A command group that answers every mistake with one line, `Error: ...`, on stderr and exit code 2."""
+    """A command group that reports every mistake as one line, `Error: ...`, on stderr and exits with 2."""
 
+    @override
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
-        """As click's, and then exit: 0, 2 after a mistake, 130 when stopped from the keyboard."""
+        # Exits with 0, with 2 after a mistake, and with 130 when stopped from the keyboard.
         try:
             code = super().main(args, *rest, **{**options, "standalone_mode": False})
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             sys.exit(2)
         except (click.ClickException, InputError, OSError) as error:
-            click.echo(f"Error: {' '.join(_told(error).split())}", err=True)
+            click.echo(f"Error: {' '.join(_message(error).split())}", err=True)
             sys.exit(2)
         except click.Abort:
             click.echo("Stopped.", err=True)
             sys.exit(130)
         sys.exit(code if isinstance(code, int) else 0)
 
+    @override
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, with the nearest names where there is no such command."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             raise unknown_name("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, click.NoSuchOption):
         options = [name for parameter in _parameters(error) for name in parameter.opts]
         return str(unknown_name("option", error.option_name, [*options, "--help"]))

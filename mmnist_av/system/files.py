@@ -1,12 +1,13 @@
-"""Whole files or none: write aside, fsync, rename."""
+"""Files that appear complete or not at all, one writer per folder, and comparison with recorded hashes."""
 
 import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,7 +20,7 @@ _CHUNK = 1 << 24  # bytes read at a time
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut."""
+    """Write the entries of `folder` to the disk, so that renames inside it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -28,7 +29,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def publish(part: Path, path: Path) -> None:
-    """Give the finished file `part` its final name `path` (same folder), durably and at once."""
+    """Sync the finished file `part` to the disk and rename it to `path`, in the same folder."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)
@@ -37,9 +38,9 @@ def publish(part: Path, path: Path) -> None:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Make `folder` and let no other process, on this machine or another, be its writer while the block runs.
+    """Create `folder` and hold its lock while the block runs, against processes on this machine and on others.
 
-    Raises InputError if another is, or if `folder` is a file.
+    Raises InputError if another process holds the lock, or if `folder` is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose another --out")
@@ -58,17 +59,17 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 
 def _locked(descriptor: int, lock: Path) -> bool:
-    """Whether the open file is ours alone now, and still the one that others find."""
+    """Return whether this process now holds the lock on the open file, and `lock` still names that file."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.fstat(descriptor).st_ino == lock.stat().st_ino
-    except (BlockingIOError, FileNotFoundError):  # held, or removed by the writer that held it
+    except (BlockingIOError, FileNotFoundError):  # locked by another writer, or removed by the one that had locked it
         return False
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A path to write to, beside `path`; it becomes `path` when the block ends, and is removed if the block fails."""
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it if the block fails."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
@@ -78,32 +79,57 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether `path` is what a process that was killed left: half a file of `written_whole`, or a lock."""
+    """Return whether `path` was left by a killed process: an incomplete file of `written_whole`, or a lock."""
     return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".part"))
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `written_whole` left in `folder` and its subfolders."""
+    """Remove the incomplete files of `written_whole` from `folder` and its subfolders."""
     for path in folder.rglob(".*.part"):
         path.unlink()
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class GrowingArray:
-    """An .npy file of known shape that is written item by item, from the first on, and hashed on the way.
+MISSING, CHANGED = "is missing", "has changed"  # as `differences` says it
 
-    It is called `<name>.part` until `finish`. One that was left unfinished is gone on with: `matches` reads on in it,
-    and what was read is kept by `keep`; what is appended then replaces the rest. Raises OSError.
+
+def differences(
+    folder: Path, files: Mapping[str, Mapping[str, Any]], advance: Callable[[int], None] = lambda size: None
+) -> dict[str, str]:
+    """Compare the files of `folder` with their recorded facts; return what differs by file name, {} if nothing does.
+
+    files: by name, {"sha256": hexadecimal, "bytes": size}; "bytes" may be left out. `advance` is called with the
+    recorded size of each file once it was compared.
+    """
+    found = {}
+    for name, facts in files.items():
+        file, size = folder / name, facts.get("bytes")
+        if not file.is_file():
+            found[name] = MISSING
+        elif size is not None and file.stat().st_size != size:
+            found[name] = f"has {file.stat().st_size} bytes, not {size}"
+        elif sha256(file) != facts["sha256"]:
+            found[name] = CHANGED
+        advance(size or 0)
+    return found
+
+
+class GrowingArray:
+    """An .npy file of known shape that is written item by item and hashed on the way.
+
+    The file is called `<name>.part` until `finish`. To resume an unfinished file, call `matches` for the number of
+    items that should be there, and `keep` if it returns True; `append` then writes behind these items.
+    Raises OSError.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self._path, self._part = path, path.with_name(f"{path.name}.part")
-        if path.exists():  # finished by a process that was killed before the rest was
+        if path.exists():  # this file was finished, but its process was killed before the others were
             path.replace(self._part)
         self._header = _npy_header(shape, dtype)
         self._item_bytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
@@ -113,7 +139,7 @@ class GrowingArray:
         self._write(self._header, 0)
 
     def matches(self, items: int, digest: str) -> bool:
-        """Whether the file up to and with its first `items` items has the SHA-256 `digest`. Read on, by `keep`."""
+        """Return whether the header and the first `items` items of the file have the SHA-256 `digest`."""
         self._read_hash = self._hash.copy()
         self._read_end = len(self._header) + items * self._item_bytes
         at = self._end
@@ -123,30 +149,30 @@ class GrowingArray:
         return at == self._read_end and self._read_hash.hexdigest() == digest
 
     def keep(self) -> None:
-        """Go on behind the items of the last `matches`."""
+        """Keep the items of the last `matches`: the next `append` writes behind them."""
         self._hash, self._end = self._read_hash, self._read_end
 
     def append(self, items: NDArray[np.generic]) -> str:
-        """Write C-contiguous items. Returns the SHA-256 of the file up to and with them."""
+        """Write C-contiguous items behind those written so far; return the SHA-256 of the file up to here."""
         content = items.reshape(-1).view(np.uint8).data
         self._write(content, self._end)
         self._hash.update(content)
         self._end += len(content)
-        # Have it written to the disk now rather than at the end, and let go of what was: taking fresh memory for the
-        # whole file costs several times what the copying does.
+        # Start writing to the disk now and free the cached pages that are written already: fresh memory for the whole
+        # file would cost several times what the copying does.
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._descriptor, 0, self._end, os.POSIX_FADV_DONTNEED)
         return self._hash.hexdigest()
 
     def finish(self) -> str:
-        """Give the file its name, durably. Returns its SHA-256."""
+        """Sync the file to the disk and rename it to its final name; return its SHA-256."""
         os.ftruncate(self._descriptor, self._end)
         self.close()
         publish(self._part, self._path)
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """Let go of the file, finished or not."""
+        """Close the file, finished or not."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,4 +1,4 @@
-"""Progress of long work, on the standard error stream of a terminal and nowhere else."""
+"""Progress bars for long work, shown on stderr if it is a terminal."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -9,23 +9,23 @@ T = TypeVar("T")
 
 
 @contextmanager
-def progress_bar(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A function to tell how much more of `total` is done, beyond `done`; a bar shows it while the block runs."""
+def progress_bar(label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a bar of `done` out of `total` steps while the block runs; yield a function that adds finished steps."""
     if not sys.stderr.isatty():
         yield lambda more: None
         return
-    from rich.console import Console  # here, because it takes a tenth of a second
+    from rich.console import Console  # imported here because it takes a tenth of a second
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done)
+        task = bar.add_task(label, total=total, completed=done)
         yield lambda more: bar.advance(task, more)
 
 
-def track(items: Iterable[T], what: str, total: int, done: int = 0) -> Iterator[T]:
-    """The `items`, with a bar of how many of `total` were taken, after `done` that were taken before."""
-    with progress_bar(what, total, done) as advance:
+def track(items: Iterable[T], label: str, total: int, done: int = 0) -> Iterator[T]:
+    """Yield the `items` and show a bar of how many of `total` were yielded, counting `done` from before."""
+    with progress_bar(label, total, done) as advance:
         for item in items:
             yield item
             advance(1)

@@ -36,7 +36,7 @@ def test_frames_are_drawn_one_after_the_other_from_the_state_in_which_the_sound_
             output = torch.tanh(network.leave_decoder(hidden))
             frames.append(network.frame_decoder(output[:, 0]))
         expected = torch.stack(frames, 1)
-        torch.testing.assert_close(network.draw(given.audio), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(network.generate(given.audio), expected, atol=1e-5, rtol=1e-4)
         loss = network.losses(given, Progress(0, 0))["generator"].total
     by_hand = sum(((expected[b, t] - given.frames[b, t]) ** 2).sum() / 256 for b in range(2) for t in range(TOTAL))
     torch.testing.assert_close(loss, by_hand / 2, rtol=1e-4, atol=1e-5)
@@ -47,7 +47,7 @@ def test_the_last_sound_reaches_the_first_frame(lively):
     network, given = lively(model()).eval(), batch()
     audio = given.audio.clone()
     audio[:, -1] += 3
-    assert not torch.equal(network.draw(given.audio)[:, 0], network.draw(audio)[:, 0])
+    assert not torch.equal(network.generate(given.audio)[:, 0], network.generate(audio)[:, 0])
 
 
 @pytest.mark.parametrize("settings", [{"layers": 0}, {"learning_rate": -1.0}])

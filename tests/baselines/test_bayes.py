@@ -1,14 +1,13 @@
-"""The ceilings: a particle filter that reads the sound exactly and follows the world's rules."""
+"""The ceilings: a particle filter that reads the audio exactly and follows M3SO's rules."""
 
 import numpy as np
 import pytest
 import torch
 
-from baselines.bayes import WORLD, BayesAV, BayesConfig, BayesV, Filter, read_frames, read_sound
+from baselines.bayes import FEATURES, WORLD, BayesAV, BayesConfig, BayesV, Filter, read_audio, read_frames
 from baselines.predictor import ClipShape, Context, Noise
 from benchmark.metrics.block import block_iou
 from benchmark.metrics.image import psnr
-from mmnist_av.audio_features import M3SO_AUDIO
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import keys_pressed, render_audio
@@ -27,7 +26,7 @@ def clips(obstacle, total):
     truth = simulate(POOL, spec, 3, "test", np.arange(CLIPS)).until(total)
     frames = torch.from_numpy(render_frames(truth, POOL, spec)).float()[:, :, None] / 255
     audio = torch.from_numpy(render_audio(truth, spec)).unflatten(1, (-1, spec.samples_per_frame))
-    return truth, frames, M3SO_AUDIO(audio)
+    return truth, frames, FEATURES(audio)
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +40,19 @@ def blocked():
 
 
 @pytest.mark.parametrize("obstacle", [False, True])
-def test_the_sound_is_read_exactly(obstacle):
+def test_key_and_distance_are_read_exactly_from_the_audio(obstacle):
     truth, _, audio = clips(obstacle, 70)
     for clip in range(CLIPS):
-        heard = read_sound(audio[clip])
+        reading = read_audio(audio[clip])
         pressed = keys_pressed(truth, WORLD)[clip, :, 0]
-        assert "".join(heard.key) == "".join(pressed)
+        assert "".join(reading.key) == "".join(pressed)
         centre = truth.position[clip, :, 0] / 256 + truth.size[clip, 0] / 2
         distance = np.hypot(*centre.T)
-        assert (heard.full == (distance <= 10.002)).all()
-        assert np.abs(heard.distance - distance)[~heard.full].max() < 0.02
+        assert (reading.full == (distance <= 10.002)).all()
+        assert np.abs(reading.distance - distance)[~reading.full].max() < 0.02
 
 
-def test_the_digit_is_read_off_the_seen_frames(plain):
+def test_the_digit_is_read_from_the_seen_frames(plain):
     truth, frames, _ = plain
     for clip in range(CLIPS):
         seen = read_frames(frames[clip, :5, 0])
@@ -66,39 +65,39 @@ def test_the_digit_is_read_off_the_seen_frames(plain):
 def test_particles_end_where_the_digit_is(plain):
     truth, frames, audio = plain
     for clip in range(CLIPS):
-        filtered = Filter(BayesConfig(), read_frames(frames[clip, :5, 0]), read_sound(audio[clip]), 25)
+        filtered = Filter(BayesConfig(), read_frames(frames[clip, :5, 0]), read_audio(audio[clip]), 25)
         particles, weight = filtered.run()
         path = (weight[:, None, None] * particles.path).sum(0)
         off = np.hypot(*(path - truth.position[clip, :, 0] / 256).T)
         assert np.median(off) < 0.1
 
 
-def test_with_sound_it_beats_30_db_without_it_is_no_worse_than_black(plain):
+def test_psnr_is_above_30_db_with_audio_and_above_black_frames_without(plain):
     _, frames, audio = plain
     target, scores = frames[:, None, 5:], {}
     for model in (BayesAV(SHAPE), BayesV(SHAPE)):
-        futures = model.predict(Context(frames[:, :5], audio), 20, Noise(0, range(CLIPS), 20)).frames
-        assert futures.shape == (CLIPS, 20, 20, 1, 48, 48)
-        scores[model.modality] = psnr(target, futures.mean(1, keepdim=True)).mean()
+        predicted = model.predict(Context(frames[:, :5], audio), 20, Noise(0, range(CLIPS), 20)).frames
+        assert predicted.shape == (CLIPS, 20, 20, 1, 48, 48)
+        scores[model.modality] = psnr(target, predicted.mean(1, keepdim=True)).mean()
     black = psnr(target, torch.zeros_like(target)).mean()
     assert scores["AV"] > 30
     assert black < scores["V"] < scores["AV"]
 
 
-def test_the_block_is_heard(blocked):
+def test_audio_locates_the_block(blocked):
     truth, frames, audio = blocked
     model = BayesAV(SHAPE)
-    futures = model.predict(Context(frames[:, :30], audio), 10, Noise(0, range(CLIPS), 10)).frames
+    predicted = model.predict(Context(frames[:, :30], audio), 10, Noise(0, range(CLIPS), 10)).frames
     place = torch.from_numpy(truth.block_place.astype(np.int64))
-    iou = block_iou(place, futures).mean()
-    unheard = BayesV(SHAPE).predict(Context(frames[:, :30], audio), 10, Noise(0, range(CLIPS), 10)).frames
-    assert block_iou(place, unheard).mean() < iou - 0.15
+    iou = block_iou(place, predicted).mean()
+    without_audio = BayesV(SHAPE).predict(Context(frames[:, :30], audio), 10, Noise(0, range(CLIPS), 10)).frames
+    assert block_iou(place, without_audio).mean() < iou - 0.15
 
 
-def test_no_particle_breaks_the_worlds_rules(blocked):
+def test_particles_keep_the_rules_of_m3so(blocked):
     _, frames, audio = blocked
-    for heard in (read_sound(audio[0]), None):
-        filtered = Filter(BayesConfig(particles=200), read_frames(frames[0, :30, 0]), heard, 70)
+    for reading in (read_audio(audio[0]), None):
+        filtered = Filter(BayesConfig(particles=200), read_frames(frames[0, :30, 0]), reading, 70)
         particles, _ = filtered.run()
         filtered.settle_block(particles)
         assert (particles.path >= 0).all()
@@ -107,19 +106,19 @@ def test_no_particle_breaks_the_worlds_rules(blocked):
         near, path = particles.block[known][:, None], particles.path[known][:, 42:]
         inside = ((path + filtered.seen.size > near + 0.1) & (path < near + WORLD.block - 0.1)).all(-1)
         assert known.mean() > 0.9
-        assert inside.mean() < 0.01  # a path is not roughened again once a later hit has drawn the block
+        assert inside.mean() < 0.01  # a path keeps its resampling noise where a later hit has drawn the block
 
 
-def test_without_sound_nothing_is_heard(plain):
+def test_the_ceiling_without_audio_does_not_depend_on_audio(plain):
     _, frames, audio = plain
-    futures = [
+    predictions = [
         BayesV(SHAPE).predict(Context(frames[:2, :5], each), 3, Noise(0, [0, 1], 3)).frames
         for each in (audio[:2], audio[2:4])
     ]
-    assert torch.equal(*futures)
+    assert torch.equal(*predictions)
 
 
-def test_a_future_depends_on_its_own_seed_clip_and_number_alone(plain):
+def test_a_sample_depends_on_its_seed_clip_and_number_only(plain):
     _, frames, audio = plain
     model = BayesAV(SHAPE)
     together = model.predict(Context(frames[:3, :5], audio[:3]), 5, Noise(0, [0, 1, 2], 5)).frames
@@ -127,7 +126,7 @@ def test_a_future_depends_on_its_own_seed_clip_and_number_alone(plain):
     assert torch.equal(together[1, :2], alone[0])
 
 
-def test_another_world_is_refused():
+def test_other_datasets_are_refused():
     with pytest.raises(InputError, match="knows the world of M3SO only"):
         BayesAV(ClipShape((1, 64, 64), (41, 21), seen=5, train_frames=20, fps=10))
     with pytest.raises(InputError, match="knows the world of M3SO only"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.layers.normalisation import gently
+from baselines.layers.normalisation import scaled_momentum
 
 
 @pytest.mark.parametrize("passes", [1, 4, 20])
@@ -12,7 +12,7 @@ def test_many_gentle_batches_move_statistics_as_one_does(passes):
     batch = torch.randn(8, 3, 2, 2) + 5
     often, once = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
     once(batch)
-    with gently(nn.Sequential(often), passes):
+    with scaled_momentum(nn.Sequential(often), passes):
         for _ in range(passes):
             often(batch)
     torch.testing.assert_close(often.running_mean, once.running_mean)
@@ -21,6 +21,6 @@ def test_many_gentle_batches_move_statistics_as_one_does(passes):
 
 def test_momentum_is_what_it_was_even_after_a_failure():
     norm = nn.BatchNorm2d(3, momentum=0.3)
-    with pytest.raises(ValueError, match="expected 4D"), gently(norm, 7):
+    with pytest.raises(ValueError, match="expected 4D"), scaled_momentum(norm, 7):
         norm(torch.zeros(2))
     assert norm.momentum == 0.3

@@ -125,7 +125,7 @@ def test_with_precision_one_the_loss_is_half_the_error_and_the_kl():
 
 def test_precision_starts_at_its_setting_for_every_frame():
     network = model(initial_log_precision=2.0)
-    log_precision, kl = network.weigh(network.generator.reconstruct(batch(), SEEN))
+    log_precision, kl = network.infer_precision(network.generator.reconstruct(batch(), SEEN))
     torch.testing.assert_close(log_precision, torch.full_like(log_precision, 2.0), atol=0.01, rtol=0)
     assert kl.max() < 1
 
@@ -158,13 +158,13 @@ def test_gradients_reach_zeta_and_tau_by_the_data_term_and_delta_by_its_kl_only(
 def test_precision_moves_the_posterior_of_z_unless_detached(detach):
     network = model(detach_sigma=detach, eta2=0.0)
     made = network.generator.reconstruct(batch(), SEEN)
-    log_precision, _ = network.weigh(made)
+    log_precision, _ = network.infer_precision(made)
     (gradient,) = torch.autograd.grad(log_precision.sum(), made.posterior.log_variance, allow_unused=True)
     assert (gradient is None or not gradient.abs().sum()) == detach
 
 
 def test_precision_is_positive_finite_and_one_a_frame():
-    log_precision, kl = model().weigh(model().generator.reconstruct(batch(), SEEN))
+    log_precision, kl = model().infer_precision(model().generator.reconstruct(batch(), SEEN))
     assert log_precision.shape == kl.shape == (2, TOTAL - SEEN)
     assert torch.isfinite(log_precision.exp()).all()
     assert (kl >= 0).all()

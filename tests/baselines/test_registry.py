@@ -30,14 +30,20 @@ def test_settings_take_the_place_of_the_papers_values():
         ("sound2sight", {"betta": "1"}, "unknown setting of sound2sight 'betta': did you mean beta"),
         ("puq", {"latent": "2.5"}, "--set latent=2.5: must be a whole number"),
         ("puq", {"eta2": "much"}, "--set eta2=much: must be a number"),
-        ("puq", {"score_seen": "perhaps"}, "must be true or false"),
-        ("puq", {"z_train": "both"}, "z_train must be one of prior, posterior"),
-        ("puq", {"heads": "0"}, "heads must be at least 1"),
-        ("puq", {"gamma_epochs": "0"}, "gamma_epochs must be at least 1"),
-        ("puq", {"position_dropout": "2"}, "position_dropout must be below 1, not 2"),
-        ("puq", {"beta": "nan"}, "beta must be finite and not negative, nan is"),
-        ("puq", {"transformer_width": "15", "heads": "3"}, "not a multiple of twice heads"),
-        ("black", {"colour": "1"}, "model 'black' has no settings"),
+        ("puq", {"score_seen": "perhaps"}, "--set score_seen=perhaps: must be true or false"),
+        ("puq", {"z_train": "both"}, "unknown z_train 'both': choose one of: posterior, prior"),
+        ("puq", {"heads": "0"}, "heads must be at least 1, not 0"),
+        ("puq", {"gamma_epochs": "0"}, "gamma_epochs must be at least 1, not 0"),
+        ("puq", {"position_dropout": "2"}, "position_dropout must be less than 1.0, not 2.0"),
+        ("puq", {"beta": "nan"}, "beta should be a finite number, not nan"),
+        ("puq", {"beta": "-1"}, "beta must be at least 0.0, not -1.0"),
+        ("puq", {"posterior": "false"}, "set posterior=true"),
+        (
+            "puq",
+            {"transformer_width": "15", "heads": "3"},
+            "must be a multiple of 2 x heads, 6, not 15",
+        ),
+        ("black", {"colour": "1"}, "--set colour=1: model 'black' has no settings"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(model, settings, message):
@@ -64,27 +70,27 @@ def test_a_third_partys_broken_model_breaks_only_itself(monkeypatch):
 def test_a_third_party_cannot_take_a_name_of_ours(monkeypatch):
     entry = EntryPoint("puq", "baselines.floors:Black", "avbench.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
-    with pytest.raises(InputError, match="a name that is taken"):
+    with pytest.raises(InputError, match="the name puq belongs to another model"):
         registry.models()
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("Model = 3", "is not a class that derives from Predictor"),
         (
             "from baselines.predictor import Predictor\nclass Model(Predictor): modality, paper = 'AV', ''",
-            "does not state its stochastic",
+            "does not define stochastic",
         ),
     ],
 )
-def test_what_is_no_whole_model_is_refused(source, told, tmp_path, monkeypatch):
+def test_what_is_no_whole_model_is_refused(source, message, tmp_path, monkeypatch):
     (tmp_path / "their_module.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "their_module", raising=False)
     monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("theirs", "their_module:Model", group)])
     assert "theirs" in registry.names()
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         registry.find("theirs")
 
 
@@ -98,5 +104,34 @@ def test_a_setting_without_a_simple_default_cannot_be_set(monkeypatch):
 
     Theirs.Config = Config
     monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(Theirs))
-    with pytest.raises(InputError, match="theirs's size is no number, word, true or false by default"):
+    with pytest.raises(InputError, match="default of theirs's size is not a number, text, true or false"):
         registry.configure("theirs", {"size": "3"})
+
+
+def test_errors_of_a_third_partys_config_are_one_line(monkeypatch):
+    @dataclass(frozen=True)
+    class Config:
+        size: int = 3
+
+        def __post_init__(self):
+            if self.size > 9:
+                raise ValueError("size is too\nlarge")
+
+    class Theirs(Black):
+        pass
+
+    Theirs.Config = Config
+    monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(Theirs))
+    assert registry.configure("theirs", {"size": "9"}) == Config(9)
+    with pytest.raises(InputError, match="settings of theirs: size is too large"):
+        registry.configure("theirs", {"size": "10"})
+    with pytest.raises(InputError, match="--set size=much: must be a whole number"):
+        registry.configure("theirs", {"size": "much"})
+
+
+def test_models_declare_what_they_need_and_predict():
+    needs = {name: model.predictor.needs for name, model in registry.MODELS.items()}
+    assert {name for name, each in needs.items() if not each} == {"black", "audio-only"}
+    assert all(each <= {"seen"} for each in needs.values())
+    predicts = {name: model.predictor.predicts for name, model in registry.MODELS.items() if model.predictor.predicts}
+    assert predicts == {"copy-last": {"flow"}, "puq": {"variance"}, "puq-no-disc": {"variance"}}

@@ -15,9 +15,9 @@ from baselines.sound2sight import (
     CausalLSTM,
     CausalTransformer,
     Discriminator,
+    DiscriminatorLogits,
     Sound2Sight,
     Sound2SightConfig,
-    Verdicts,
     adversarial_loss,
     discriminator_loss,
 )
@@ -61,7 +61,7 @@ def test_frame_encoder_has_the_released_parameters_and_code_size(frame, count):
 def test_frame_decoder_has_the_released_parameters_and_makes_frames(frame, count):
     decoder = FrameDecoder(frame, 128)
     _, skips = FrameEncoder(frame, 128)(torch.rand(2, *frame))
-    made = decoder(torch.randn(6, 128), decoder.of_skips(skips))
+    made = decoder(torch.randn(6, 128), decoder.convolve_skips(skips))
     assert parameters(decoder) == count
     assert made.shape == (6, *frame)
     assert ((made >= 0) & (made <= 1)).all()
@@ -70,7 +70,7 @@ def test_frame_decoder_has_the_released_parameters_and_makes_frames(frame, count
 def test_frames_of_96_pixels_fit_too():
     decoder = FrameDecoder((3, 96, 96), 128)
     _, skips = FrameEncoder((3, 96, 96), 128)(torch.rand(2, 3, 96, 96))
-    assert decoder(torch.randn(2, 128), decoder.of_skips(skips)).shape == (2, 3, 96, 96)
+    assert decoder(torch.randn(2, 128), decoder.convolve_skips(skips)).shape == (2, 3, 96, 96)
 
 
 def test_decoding_in_two_halves_equals_decoding_the_concatenation():
@@ -83,7 +83,7 @@ def test_decoding_in_two_halves_equals_decoding_the_concatenation():
         weight = torch.cat([double.of_features.weight, double.of_skip.weight])
         features = functional.conv_transpose2d(joined, weight, double.of_skip.bias, 2, 1)
         features = decoder.norms[index](features) if index < len(decoder.norms) else torch.sigmoid(features)
-    torch.testing.assert_close(decoder(outputs, decoder.of_skips(skips)), features, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(decoder(outputs, decoder.convolve_skips(skips)), features, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_futures_step_by_step_equal_a_plain_recomputation_over_prefixes(lively):
             prior, _ = made.infer_prior(embeddings, made.encode_audio(given.audio)[:, 1 : t + 1])
             z = prior.sample(noise[:, :t])
             hidden, _ = made.predictor(torch.cat([embeddings, z], -1))
-            halves = made.frame_decoder.of_skips([skip[:, SEEN - 1] for skip in skips])
+            halves = made.frame_decoder.convolve_skips([skip[:, SEEN - 1] for skip in skips])
             frame = made.frame_decoder(torch.tanh(made.leave_predictor(hidden[:, -1])), halves)
             frames = torch.cat([frames, frame[:, None]], 1)
         assert (futures[:, k] - frames[:, SEEN:]).abs().mean() < 1e-2 * spread
@@ -228,8 +228,8 @@ def test_skips_come_from_the_last_seen_frame_only():
     network, given = model().eval(), batch()
     made = network.generator
     heard = []
-    original = made.frame_decoder.of_skips
-    made.frame_decoder.of_skips = lambda skips: heard.append(skips) or original(skips)
+    original = made.frame_decoder.convolve_skips
+    made.frame_decoder.convolve_skips = lambda skips: heard.append(skips) or original(skips)
     network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(0, [0, 1], 2))
     torch.manual_seed(0)
     made.reconstruct(given, SEEN)
@@ -271,7 +271,7 @@ def test_gamma_grows_tenfold_every_300_epochs_after_a_warm_start(epoch, gamma):
 
 def verdicts(seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return Verdicts(*(torch.randn(5, 2, generator=generator) for _ in range(6)))
+    return DiscriminatorLogits(*(torch.randn(5, 2, generator=generator) for _ in range(6)))
 
 
 def test_paper_losses_are_equations_6_and_7_term_by_term():
@@ -307,13 +307,13 @@ def test_terms_that_an_ablation_lacks_are_left_out_of_the_sum(missing):
 def test_each_discriminator_judges_what_its_name_leaves(discriminator, judged):
     fakes = torch.rand(2, TOTAL - SEEN, *SMALL.frame)
     network = model(discriminator=discriminator)
-    found = network.judge(batch(), fakes)
+    found = network.discriminate(batch(), fakes)
     assert {name for name, logits in vars(found).items() if logits is not None} == judged
     assert len(found.real) == len(found.fake) == 2 * (TOTAL - SEEN)
 
 
 def test_a_discriminator_that_hears_nothing_has_no_alignment_to_judge():
-    found = model(hears=False).judge(batch(), torch.rand(2, TOTAL - SEEN, *SMALL.frame))
+    found = model(use_audio=False).discriminate(batch(), torch.rand(2, TOTAL - SEEN, *SMALL.frame))
     assert found.real_motion is not None
     assert found.real_mismatch is None
 
@@ -351,7 +351,7 @@ def test_fed_back_predictions_are_those_of_a_plain_loop_over_prefixes(z_train, l
     truth, skips = made.encode_frames(given.frames)
     heard = made.encode_audio(given.audio)[:, 1:]
     posterior = made.infer_posterior(truth, heard)
-    halves = made.frame_decoder.of_skips([skip[:, SEEN - 1] for skip in skips])
+    halves = made.frame_decoder.convolve_skips([skip[:, SEEN - 1] for skip in skips])
     frames, scored = given.frames[:, :SEEN], []
     for t in range(1, TOTAL):
         embeddings, _ = made.encode_frames(frames[:, :t])
@@ -531,10 +531,10 @@ def test_bfloat16_networks_give_float32_losses_near_those_of_float32():
 def test_mismatched_audio_is_of_another_moment_of_the_same_clip_or_of_another_clip():
     audio = torch.arange(3 * 4).float().view(3, 4, 1, 1).expand(3, 4, 3, 2)
     torch.manual_seed(0)
-    in_time = model().mismatched(audio)
+    in_time = model().mismatch(audio)
     assert (in_time != audio).all()
     assert (in_time // 4 == audio // 4).all()
-    assert torch.equal(model(mismatched_audio="clip").mismatched(audio), audio[[2, 0, 1]])
+    assert torch.equal(model(mismatched_audio="clip").mismatch(audio), audio[[2, 0, 1]])
 
 
 def test_discriminator_window_of_frame_t_holds_frames_t_minus_2_to_t():
@@ -546,7 +546,7 @@ def test_discriminator_window_of_frame_t_holds_frames_t_minus_2_to_t():
         windows.append((frames, audio)) or original(network.discriminator, frames, audio)
     )
     fakes = torch.rand(2, TOTAL - SEEN, *SMALL.frame)
-    network.judge(given, fakes)
+    network.discriminate(given, fakes)
     real, fake = windows[0][0], windows[1][0]
     frames = network.discriminator.encode_frames(given.frames)
     audio = network.discriminator.encode_audio(given.audio)
@@ -588,20 +588,20 @@ def test_the_balanced_start_passes_a_frames_code_on_and_the_released_one_does_no
 
 
 def test_clips_without_a_frame_to_judge_or_audio_to_mismatch_are_refused():
-    with pytest.raises(InputError, match="history 7 leaves no frame to judge in clips of 7"):
+    with pytest.raises(InputError, match="history=7 leaves no frame to judge in clips of 7 frames"):
         model(history=7).losses(batch(), Progress(0, 0))
-    with pytest.raises(InputError, match="no other time"):
+    with pytest.raises(InputError, match="mismatched_audio=time needs two windows or more, not 1"):
         model(history=6).losses(batch(), Progress(0, 0))
-    with pytest.raises(InputError, match="no other clip"):
-        model(mismatched_audio="clip").mismatched(torch.zeros(1, 4, 3, 2))
+    with pytest.raises(InputError, match="mismatched_audio=clip needs two clips a batch or more, not 1"):
+        model(mismatched_audio="clip").mismatch(torch.zeros(1, 4, 3, 2))
 
 
 def test_settings_that_do_not_exist_are_refused():
-    with pytest.raises(InputError, match="z_train must be one of prior, posterior"):
+    with pytest.raises(InputError, match="unknown z_train 'both': choose one of: posterior, prior"):
         Sound2SightConfig(z_train="both")
-    with pytest.raises(InputError, match="discriminator must be one of full, no-aa, no-aa-md, none"):
+    with pytest.raises(InputError, match="unknown discriminator 'half': choose one of: full, no-aa, no-aa-md, none"):
         Sound2SightConfig(discriminator="half")
-    with pytest.raises(InputError, match="z_train=posterior needs a posterior"):
+    with pytest.raises(InputError, match="z_train=posterior needs a posterior: set posterior=true"):
         Sound2SightConfig(z_train="posterior", posterior=False)
-    with pytest.raises(InputError, match="feed_back_from predicts unseen frames from one another"):
+    with pytest.raises(InputError, match="feed_back_from=1 trains on unseen frames only: set score_seen=false"):
         Sound2SightConfig(feed_back_from=1, score_seen=True)

@@ -38,7 +38,7 @@ def test_loss_is_the_sum_over_steps_of_error_and_kl(lively):
         prior, prior_state = network.prior(encoded[t - 1][0][:, None], prior_state)
         z = posterior.mean + (posterior.log_variance / 2).exp() * noise[:, t - 1 : t]
         hidden, state = network.predictor(torch.cat([encoded[t - 1][0][:, None], z], -1), state)
-        halves = network.frame_decoder.of_skips(encoded[min(t, SEEN) - 1][1])  # of the frame before, if seen
+        halves = network.frame_decoder.convolve_skips(encoded[min(t, SEEN) - 1][1])  # of the frame before, if seen
         made = network.frame_decoder(torch.tanh(network.leave_predictor(hidden[:, 0])), halves)
         for b in range(2):
             error = error + ((made[b] - given.frames[b, t]) ** 2).sum() / 256 / 2
@@ -56,7 +56,7 @@ def test_the_prior_of_a_frame_has_not_seen_it(changed, lively):
     frames[:, changed:] = other.frames[:, changed:]
     found = []
     for each in (given.frames, frames):
-        embeddings, _ = network.encode(each)
+        embeddings, _ = network.encode_frames(each)
         found.append((network.prior(embeddings[:, :-1])[0].mean, network.posterior(embeddings[:, 1:])[0].mean))
     (prior, posterior), (other_prior, other_posterior) = found
     assert torch.equal(prior[:, :changed], other_prior[:, :changed])  # steps up to frame `changed`
@@ -73,8 +73,8 @@ def test_futures_are_drawn_from_posteriors_of_seen_frames_and_priors_of_unseen_o
         noise = Noise(5, [3], 2).normal(TOTAL - 1, 10)[:, k]
         frames = given.frames[:, :SEEN]
         for t in range(SEEN, TOTAL):
-            embeddings, skips = network.encode(frames)
-            halves = network.frame_decoder.of_skips([skip[:, SEEN - 1] for skip in skips])
+            embeddings, skips = network.encode_frames(frames)
+            halves = network.frame_decoder.convolve_skips([skip[:, SEEN - 1] for skip in skips])
             posterior, _ = network.posterior(embeddings[:, 1:SEEN])
             prior, _ = network.prior(embeddings)
             z = Gaussian.cat([posterior, prior[:, SEEN - 1 :]]).sample(noise[:, :t])
@@ -88,8 +88,8 @@ def test_futures_are_drawn_from_posteriors_of_seen_frames_and_priors_of_unseen_o
 def test_unseen_frames_have_the_skips_of_one_seen_frame(skips, back, seen):
     network, given = model(skips=skips).eval(), batch()
     heard = []
-    original = network.frame_decoder.of_skips
-    network.frame_decoder.of_skips = lambda skips: heard.append(skips) or original(skips)
+    original = network.frame_decoder.convolve_skips
+    network.frame_decoder.convolve_skips = lambda skips: heard.append(skips) or original(skips)
     network.predict(Context(given.frames[:, :seen], given.audio), 1, Noise(0, [0, 1], 1))
     expected = network.frame_encoder(given.frames[:, max(seen - back, 0)])[1]
     assert len(heard) == 1
@@ -114,15 +114,15 @@ def test_no_prediction_in_training_has_seen_a_later_frame(changed, lively):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
-        ({"skips": "first"}, "skips must be one of last, released, not 'first'"),
-        ({"latent": 0}, "latent must be at least 1"),
-        ({"beta": float("nan")}, "beta must be finite"),
+        ({"skips": "first"}, "unknown skips 'first': choose one of: last, released"),
+        ({"latent": 0}, "latent must be at least 1, not 0"),
+        ({"beta": float("nan")}, "beta should be a finite number, not nan"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings, told):
-    with pytest.raises(InputError, match=told):
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
         SVGLPConfig(**settings)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmark.catalogue import METRICS
 from benchmark.cli import main
-from benchmark.metrics import METRICS
 from benchmark.training import loop as training
 from benchmark.training.loop import Diverged
 
@@ -27,7 +27,7 @@ def avbench(*arguments):
         (["run", "--model", "puq", "--smaples", "3"], "unknown option '--smaples': did you mean --samples"),
         (["run", "--model", "puq", "--set", "etta2=3"], "unknown setting of puq 'etta2': did you mean eta2"),
         (["run", "--model", "puq", "--set", "eta2"], "--set eta2: must be name=value"),
-        (["run", "--model", "puq", "--samples", "0"], "--samples 0: at least one future a clip is needed"),
+        (["run", "--model", "puq", "--samples", "0"], "Invalid value for '--samples': 0 is not in the range x>=1"),
         (["run", "--model", "puq", "--data", "nowhere"], "nowhere"),
         (["run"], "Missing option '--model'"),
         (["rum"], "unknown command 'rum': did you mean run?"),
@@ -61,7 +61,7 @@ def test_metrics_are_listed_with_what_they_are():
     listed = avbench("metrics")
     assert listed.exit_code == 0
     for name, metric in METRICS.items():
-        line = next(line for line in listed.output.splitlines() if line.startswith(f" {name} "))
+        line = next(line for line in listed.output.splitlines() if line.split()[:1] == [name])
         assert ("always" in line) == metric.standard
 
 
@@ -69,7 +69,7 @@ def test_finished_runs_are_verified_and_a_changed_file_is_named(small_dataset, t
     out = tmp_path / "run"
     avbench("run", "--model", "black", "--protocol", "m3so", "--data", small_dataset.path, "--out", out)
     whole = avbench("verify", out)
-    assert (whole.exit_code, whole.output) == (0, f"{out}: whole\n")
+    assert (whole.exit_code, whole.output) == (0, f"{out}: every file is as it was written\n")
     (out / "report/index.html").write_text("<p>other</p>")
     changed = avbench("verify", out)
     assert changed.exit_code == 2
@@ -79,7 +79,7 @@ def test_finished_runs_are_verified_and_a_changed_file_is_named(small_dataset, t
     assert "is not a finished run: it has no files.json" in unfinished.stderr
 
 
-def test_a_run_ends_with_a_table_and_where_the_files_are(small_dataset, tmp_path):
+def test_a_run_ends_with_a_summary_and_where_the_files_are(small_dataset, tmp_path):
     out = tmp_path / "run"
     result = avbench("run", "--model", "black", "--protocol", "m3so", "--data", small_dataset.path, "--out", out)
     assert result.exit_code == 0
@@ -88,7 +88,7 @@ def test_a_run_ends_with_a_table_and_where_the_files_are(small_dataset, tmp_path
     assert str(out / "results.csv") in result.output
     assert result.stderr == (
         "Note: lpips, fid, fvd left out for black: no published weights: "
-        "give their folder with --weights DIR, or --weights download\n"
+        "name their folder with --weights DIR, or use --weights download\n"
     )
 
 
@@ -105,5 +105,5 @@ def test_divergence_is_one_line_and_exit_code_1(small_dataset, tmp_path, monkeyp
 
 
 def test_help_does_not_wait_for_torch():
-    asked = "import sys; import benchmark.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", asked], env=os.environ, check=False).returncode == 0
+    code = "import sys; import benchmark.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0

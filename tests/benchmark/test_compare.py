@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from benchmark.catalogue import PROTOCOLS, find_metric
 from benchmark.cli import main
 from benchmark.compare import compare, differences
-from benchmark.run import Job, run
-from benchmark.runs.seal import unsealed
+from benchmark.job import Job
+from benchmark.run import run
+from benchmark.runs.seal import remove_seal
 from benchmark.scoring.statistics import paired_interval
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -53,18 +55,19 @@ def test_a_run_is_not_better_than_itself(runs):
 
 
 def test_the_better_one_is_named_by_the_metrics_direction():
-    one, other = np.full((9, 1), 0.9), np.full((9, 1), 0.5)
-    for metric, better in (("ssim", "one"), ("position_error", "other")):
-        assert differences(metric, "mean", ["6"], one, other)[0][-1] == better
-        assert differences(metric, "mean", ["6"], other, one)[0][-1] != better
+    one, other, protocol = np.full((9, 20), 0.9), np.full((9, 20), 0.5), PROTOCOLS["m3so-nb"]
+    for name, better in (("ssim", "one"), ("position_error", "other")):
+        metric = find_metric(name)
+        assert {row.better for row in differences(metric, "mean", protocol, one, other)} == {better}
+        assert better not in {row.better for row in differences(metric, "mean", protocol, other, one)}
 
 
 @pytest.mark.parametrize("name", ["protocol", "fingerprint", "test_clips"])
 def test_runs_on_other_clips_do_not_compare(runs, tmp_path, name):
     shutil.copytree(runs / "copy", tmp_path / "other")
-    unsealed(tmp_path / "other")
-    facts = json.loads((tmp_path / "other/config.json").read_text())
-    (tmp_path / "other/config.json").write_text(json.dumps({**facts, name: "m3so"}))
+    remove_seal(tmp_path / "other")
+    config = json.loads((tmp_path / "other/config.json").read_text())
+    (tmp_path / "other/config.json").write_text(json.dumps({**config, name: "m3so"}))
     with pytest.raises(InputError, match=f"the runs do not compare: {name} is .* m3so in"):
         compare(runs / "puq", tmp_path / "other")
 
@@ -79,25 +82,25 @@ def test_best_of_other_numbers_is_left_out(runs, tmp_path):
 
 def test_a_run_that_was_changed_is_not_compared(runs, tmp_path):
     shutil.copytree(runs / "copy", tmp_path / "other")
-    (tmp_path / "other/notes.txt").write_text("not in the seal: no business of ours")
+    (tmp_path / "other/notes.txt").write_text("not in the seal: so it is not checked")
     compare(runs / "puq", tmp_path / "other")
     with (tmp_path / "other/scores.npz").open("ab") as file:
         file.write(b" ")
-    with pytest.raises(InputError, match=r"other is not the run it was: scores\.npz has changed"):
+    with pytest.raises(InputError, match=r"other has changed since its run ended: scores\.npz has changed"):
         compare(runs / "puq", tmp_path / "other")
 
 
 def test_a_metric_that_an_older_run_lacks_is_left_out(runs, tmp_path):
     shutil.copytree(runs / "copy", tmp_path / "older")
-    unsealed(tmp_path / "older")
+    remove_seal(tmp_path / "older")
     with np.load(runs / "copy/scores.npz") as scores:
         np.savez(tmp_path / "older/scores.npz", **{name: scores[name] for name in scores if "position" not in name})
     assert set(compare(runs / "puq", tmp_path / "older")["metric"]) == set(EACH) - {"position_error"}
 
 
 def test_the_command_prints_a_line_a_row(runs):
-    told = CliRunner().invoke(main, ["compare", str(runs / "puq"), str(runs / "copy")])
-    assert told.exit_code == 0
-    assert told.output.count("\n") == 1 + len(compare(runs / "puq", runs / "copy"))
+    result = CliRunner().invoke(main, ["compare", str(runs / "puq"), str(runs / "copy")])
+    assert result.exit_code == 0
+    assert result.output.count("\n") == 2 + len(compare(runs / "puq", runs / "copy"))
     missing = CliRunner().invoke(main, ["compare", str(runs / "puq"), str(runs / "nowhere")])
     assert missing.exit_code == 2

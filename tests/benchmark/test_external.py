@@ -1,4 +1,4 @@
-"""Anyone's predictions are scored as our own are, or refused with the reason."""
+"""External predictions are scored as our own samples are, or refused with the reason."""
 
 import json
 
@@ -8,15 +8,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmark import protocols
+from benchmark.catalogue import PROTOCOLS
 from benchmark.cli import main
 from benchmark.external import score_predictions
-from benchmark.run import Job, run
+from benchmark.job import Job
+from benchmark.run import run
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
 
-PROTOCOL = protocols.find("m3so-nb")
+PROTOCOL = PROTOCOLS["m3so-nb"]
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,9 @@ def dataset(tmp_path_factory):
     return generate(tmp_path_factory.mktemp("data") / "nb", Spec(), {"train": 2, "test": 3}, seed=2)
 
 
-def folder(dataset, path, futures, **about):
+def folder(dataset, path, frames, **about):
     path.mkdir()
-    np.save(path / "predictions.npy", futures)
+    np.save(path / "predictions.npy", frames)
     about = {"model": "theirs", "fingerprint": dataset.fingerprint, **about}
     (path / "predictions.json").write_text(json.dumps(about))
     return path
@@ -35,8 +36,8 @@ def folder(dataset, path, futures, **about):
 def copied(dataset, samples=1, dtype=np.uint8):
     """The last seen frame again and again: what copy-last predicts."""
     frames = dataset.split("test").frames[:, PROTOCOL.seen - 1]
-    futures = np.broadcast_to(frames[:, None, None, None], (3, samples, 20, 1, 48, 48))
-    return futures.copy() if dtype == np.uint8 else (futures / np.float32(255)).astype(dtype)
+    repeated = np.broadcast_to(frames[:, None, None, None], (3, samples, 20, 1, 48, 48))
+    return repeated.copy() if dtype == np.uint8 else (repeated / np.float32(255)).astype(dtype)
 
 
 def figures(rows, model):
@@ -57,50 +58,50 @@ def test_a_copy_of_our_floor_gets_our_floors_figures(dataset, tmp_path, dtype):
     assert (out / "results.csv").is_file()
 
 
-def test_several_futures_are_sampled_by_every_rule(dataset, tmp_path):
-    futures = torch.rand(3, 4, 20, 1, 48, 48, generator=torch.Generator().manual_seed(0)).numpy()
-    theirs = folder(dataset, tmp_path / "theirs", futures)
+def test_several_samples_are_reduced_by_every_rule(dataset, tmp_path):
+    samples = torch.rand(3, 4, 20, 1, 48, 48, generator=torch.Generator().manual_seed(0)).numpy()
+    theirs = folder(dataset, tmp_path / "theirs", samples)
     rows, _ = score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
     found = rows[rows["model"] == "theirs"]
     assert set(found["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame", "pairs"}
     assert set(found["k"]) == {4}
-    truth = dataset.split("test").frames[:, 5:25] / 255
-    expected = -10 * np.log10(((futures[:, :, :, 0] - truth[:, None]) ** 2).mean((3, 4)))
+    target = dataset.split("test").frames[:, 5:25] / 255
+    expected = -10 * np.log10(((samples[:, :, :, 0] - target[:, None]) ** 2).mean((3, 4)))
     value = found.query("metric == 'psnr' and sampling == 'best_frame' and frame == '15'")["value"].item()
     assert value == pytest.approx(expected[:, :, 9].max(1).mean(), abs=1e-4)
 
 
 def spoiled(dataset, index, value):
-    futures = copied(dataset, 2, np.float32)
-    futures[index] = value
-    return futures
+    frames = copied(dataset, 2, np.float32)
+    frames[index] = value
+    return frames
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (lambda d: {"futures": copied(d)[:2]}, r"has 2 clips, the test split has 3"),
-        (lambda d: {"futures": np.concatenate([copied(d)] * 2)}, r"has 6 clips, the test split has 3"),
+        (lambda d: {"frames": copied(d)[:2]}, r"has 2 clips, the test split has 3"),
+        (lambda d: {"frames": np.concatenate([copied(d)] * 2)}, r"has 6 clips, the test split has 3"),
         (
-            lambda d: {"futures": copied(d)[:, :, :19]},
+            lambda d: {"frames": copied(d)[:, :, :19]},
             r"has the shape \(3, 1, 19, .*\), \(3 clips, K, 20, 1, 48",
         ),
-        (lambda d: {"futures": copied(d)[:, :0]}, "has the shape"),
-        (lambda d: {"futures": copied(d).astype(np.int16)}, "holds int16: uint8, or floats within 0 and 1"),
-        (lambda d: {"futures": spoiled(d, (1, 1, 4), np.nan)}, "clip 1, sample 1, predicted frame 5: .* nan is not"),
-        (lambda d: {"futures": spoiled(d, (2, 0, 0, 0, 3, 3), 1.5)}, "clip 2, sample 0, predicted frame 1: .* 1.5 is"),
-        (lambda d: {"futures": spoiled(d, (0, 0, 19, 0, 3, 3), -0.1)}, "predicted frame 20: .* -0.1 is not"),
+        (lambda d: {"frames": copied(d)[:, :0]}, "has the shape"),
+        (lambda d: {"frames": copied(d).astype(np.int16)}, "holds int16: uint8, or floats within 0 and 1"),
+        (lambda d: {"frames": spoiled(d, (1, 1, 4), np.nan)}, "clip 1, sample 1, predicted frame 5: .* nan is not"),
+        (lambda d: {"frames": spoiled(d, (2, 0, 0, 0, 3, 3), 1.5)}, "clip 2, sample 0, predicted frame 1: .* 1.5 is"),
+        (lambda d: {"frames": spoiled(d, (0, 0, 19, 0, 3, 3), -0.1)}, "predicted frame 20: .* -0.1 is not"),
         (lambda d: {"fingerprint": "0" * 64}, "they are of the dataset 0000"),
         (lambda d: {"model": "puq"}, "'puq' is a model of this package: choose another name"),
-        (lambda d: {"model": 3}, "must say"),
+        (lambda d: {"model": 3}, "must hold"),
         (lambda d: {"model": "a/b"}, "a name has letters, digits, '.', '_' and '-', not 'a/b'"),
-        (lambda d: {"futures": np.array([object()])}, r"predictions\.npy cannot be read"),
+        (lambda d: {"frames": np.array([object()])}, r"predictions\.npy cannot be read"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(dataset, tmp_path, change, told):
-    changes = {"futures": copied(dataset), **change(dataset)}
+def test_predictions_that_cannot_be_scored_are_refused(dataset, tmp_path, change, message):
+    changes = {"frames": copied(dataset), **change(dataset)}
     theirs = folder(dataset, tmp_path / "theirs", **changes)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
     assert not (tmp_path / "out" / "results.csv").exists()
 
@@ -117,18 +118,18 @@ def test_predicted_flow_is_scored(dataset, tmp_path):
     with pytest.raises(InputError, match=r"flow\.npy: clip 1, sample 0, predicted frame 8: values must be finite"):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "other", "cpu")
     np.save(theirs / "flow.npy", flow[:, :, 1:])
-    with pytest.raises(InputError, match=r"\(3, 1, 20, 2, 48, 48\) of floats is wanted"):
+    with pytest.raises(InputError, match=r"\(3, 1, 20, 2, 48, 48\) of floats is expected"):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "other", "cpu")
 
 
-def test_missing_files_say_what_is_wanted(dataset, tmp_path):
+def test_a_missing_file_is_named_with_what_is_expected(dataset, tmp_path):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
     (theirs / "predictions.json").unlink()
     options = ["--predictions", theirs, "--data", dataset.path, "--out", tmp_path / "out"]
-    told = CliRunner().invoke(main, ["score", *map(str, options)])
-    assert told.exit_code == 2
-    assert '{"model": "a-name-of-yours", "fingerprint": "..."} is wanted' in told.stderr
-    assert told.stderr.count("\n") == 1
+    result = CliRunner().invoke(main, ["score", *map(str, options)])
+    assert result.exit_code == 2
+    assert 'must hold {"model": "a-name-of-yours", "fingerprint": "the dataset' in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_other_predictions_do_not_go_into_the_same_folder(dataset, tmp_path):
@@ -142,6 +143,6 @@ def test_other_predictions_do_not_go_into_the_same_folder(dataset, tmp_path):
 def test_an_npz_in_an_npys_place_is_refused(dataset, tmp_path):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
     with (theirs / "predictions.npy").open("wb") as file:
-        np.savez(file, futures=np.zeros(3))
+        np.savez(file, frames=np.zeros(3))
     with pytest.raises(InputError, match="holds several arrays"):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")

@@ -12,18 +12,21 @@ import safetensors.torch
 import torch
 
 from benchmark import run as run_module
+from benchmark import setup as setup_module
+from benchmark.catalogue import PRESETS
 from benchmark.compare import compare
+from benchmark.inputs import Stream
+from benchmark.job import Job
 from benchmark.metrics import fooling
-from benchmark.presets import PRESETS
-from benchmark.report import renew_report, write_report
 from benchmark.report.runs import open_runs
-from benchmark.run import STREAM, Job, run
-from benchmark.runs.pretrained import facts_of_training
-from benchmark.runs.seal import check_seal, unsealed
+from benchmark.report.write import renew_report, write_report
+from benchmark.run import run
+from benchmark.runs.pretrained import pretrained_config
+from benchmark.runs.seal import check_seal, remove_seal
 from benchmark.scoring import evaluate as evaluation
 from benchmark.scoring import scores as scoring
 from benchmark.scoring.rows import read_rows
-from benchmark.training import loop as training
+from benchmark.training import batches as training
 from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -100,7 +103,7 @@ def test_rows_hold_model_and_floors_under_each_sampling_and_reported_frame(finis
 
 def test_rows_say_where_they_come_from(finished, nb_dataset):
     rows, _ = finished
-    for column in ("seed", "digits", "device", "precision", "code_version", "machine"):
+    for column in ("seed", "dataset", "device", "precision", "code_version", "machine"):
         assert rows[column].nunique() == 1
     learned = rows["model"] == "puq"
     assert set(rows[learned]["settings"]) == {"embedding=16;hidden=16;transformer_width=16;feedforward=16"}
@@ -153,24 +156,26 @@ def test_another_seed_gives_other_results(finished, nb_dataset, tmp_path):
     assert np.array_equal(rows[~mine]["value"], other[~mine]["value"])  # floors have no seed
 
 
-def test_a_run_killed_while_scoring_goes_on_and_ends_with_the_same_results(finished, nb_dataset, tmp_path, monkeypatch):
+def test_a_run_killed_while_scoring_continues_and_ends_with_the_same_results(
+    finished, nb_dataset, tmp_path, monkeypatch
+):
     _, folder = finished
     scored, score_clip = [], scoring.score_clip
 
-    def score_one_then_die(*arguments):
-        if len(scored) == 1:
+    def score_one_clip_then_die(*arguments):
+        if len(scored) == 4:  # of the model and of three floors
             raise KeyboardInterrupt
         scored.append(arguments)
         return score_clip(*arguments)
 
-    monkeypatch.setattr(scoring, "score_clip", score_one_then_die)
+    monkeypatch.setattr(scoring, "score_clip", score_one_clip_then_die)
     with pytest.raises(KeyboardInterrupt):
         run(job(nb_dataset, tmp_path / "killed"))
     records = tmp_path / "killed/scores/puq"
     records.write_bytes(records.read_bytes() + b"torn")  # half a record is not taken for whole
     monkeypatch.setattr(scoring, "score_clip", lambda *given: scored.append(given) or score_clip(*given))
     run(job(nb_dataset, tmp_path / "killed"))
-    assert len(scored) == 3 + 3 * 3  # three clips of the model, of which one was scored before, and of three floors
+    assert len(scored) == 4 * 3  # three clips, of which one was scored before
     assert (tmp_path / "killed/results.csv").read_bytes() == (folder / "results.csv").read_bytes()
     assert not (tmp_path / "killed/scores").exists()
 
@@ -179,7 +184,7 @@ def test_a_finished_run_is_not_done_again(finished, nb_dataset, tmp_path, monkey
     rows, folder = finished
     shutil.copytree(folder, tmp_path / "copy")
     monkeypatch.setattr(scoring, "score_clip", None)
-    monkeypatch.setattr(run_module, "train", lambda *_: None)
+    monkeypatch.setattr(run_module, "train", lambda training: training.plan.steps)
     again, _ = run(job(nb_dataset, tmp_path / "copy"))
     pd.testing.assert_frame_equal(again, rows)
     assert (tmp_path / "copy/files.json").read_bytes() == (folder / "files.json").read_bytes()
@@ -209,7 +214,7 @@ def test_a_changed_file_of_a_finished_run_is_named(finished, nb_dataset, tmp_pat
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    refused(f"is not the run it was: {name} has changed", nb_dataset, tmp_path / "copy")
+    refused(f"has changed since its run ended: {name} has changed", nb_dataset, tmp_path / "copy")
 
 
 def test_a_stochastic_model_with_one_sample_is_called_single(nb_dataset, tmp_path):
@@ -232,10 +237,10 @@ def test_the_block_is_scored_in_m3so(small_dataset, tmp_path):
         assert scores["copy-last/block_iou"].shape == (3, 1, 1)
 
 
-def test_data_is_made_once_where_none_is_given(tmp_path, monkeypatch):
+def test_a_dataset_is_generated_once_without_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small = replace(run_module.presets.PRESETS["demo"], train_clips=2, val_clips=1, test_clips=2)
-    monkeypatch.setitem(run_module.presets.PRESETS, "demo", small)
+    small = replace(PRESETS["demo"], train_clips=2, val_clips=1, test_clips=2)
+    monkeypatch.setitem(PRESETS, "demo", small)
     _, folder = run(Job("black"))
     assert folder == Path("runs/black-m3so-nb-demo-seed0")
     made = Path("data/m3so-nb-demo/dataset.json").stat().st_mtime_ns
@@ -252,14 +257,14 @@ def test_rows_of_another_world_say_so(tmp_path):
     spec = Spec(bounce="specular", frames=40)
     dataset = generate(tmp_path / "data", spec, {"train": 1, "test": 1}, seed=0)
     rows, _ = run(job(dataset, tmp_path / "run", model="black", settings={}))
-    assert set(rows["dataset"]) == {"M3SO-NB frames=40 bounce=specular"}
+    assert set(rows["dataset"]) == {"M3SO-NB embedded frames=40 bounce=specular"}
 
 
 def test_a_stream_takes_the_place_of_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(PRESETS, "demo", replace(PRESETS["demo"], train_clips=16, val_clips=0, test_clips=2))
-    rows, folder = run(Job("puq", data=STREAM, samples=2, steps=2, device="cpu", settings=THIN))
-    assert set(rows["dataset"]) == {"M3SO-NB stream"}
+    rows, folder = run(Job("puq", data=Stream(), samples=2, steps=2, device="cpu", settings=THIN))
+    assert set(rows["dataset"]) == {"M3SO-NB embedded stream"}
     assert [path.name for path in Path("data").iterdir()] == ["m3so-nb-demo-without-train"]
     stored = generate(tmp_path / "all", Spec(), {"train": 32, "test": 2}, seed=0)
     test = open_dataset(Path("data") / "m3so-nb-demo-without-train").split("test")
@@ -275,7 +280,7 @@ def test_a_stream_takes_the_place_of_files(tmp_path, monkeypatch):
 
 def test_a_folder_with_another_run_or_with_something_else_is_refused(finished, nb_dataset, tmp_path):
     _, folder = finished
-    refused("holds another run .*seed 0 there, 1 asked", nb_dataset, folder, seed=1)
+    refused("holds another run .*seed: 0 found, 1 requested", nb_dataset, folder, seed=1)
     refused("holds another run .*settings", nb_dataset, folder, settings={**THIN, "beta": "1"})
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/draft.txt").write_text("precious")
@@ -285,15 +290,15 @@ def test_a_folder_with_another_run_or_with_something_else_is_refused(finished, n
 
 def test_numbers_that_make_no_sense_are_refused_before_anything_is_written(nb_dataset, tmp_path):
     out = tmp_path / "none"
-    refused("--samples 0: at least one", nb_dataset, out, samples=0)
-    refused("--steps -1", nb_dataset, out, steps=-1)
-    refused("--seed -1", nb_dataset, out, seed=-1)
-    refused("--eval-every -1", nb_dataset, out, eval_every=-1)
-    refused("--devices 0 --nodes 1: at least one", nb_dataset, out, devices=0)
+    refused("samples must be at least 1, not 0", nb_dataset, out, samples=0)
+    refused("steps must be at least 0, not -1", nb_dataset, out, steps=-1)
+    refused("seed must be at least 0, not -1", nb_dataset, out, seed=-1)
+    refused("eval_every must be at least 0, not -1", nb_dataset, out, eval_every=-1)
+    refused("devices must be at least 1, not 0", nb_dataset, out, devices=0)
     refused("16 clips cannot be shared evenly among 3 processes", nb_dataset, out, devices=3)
     refused("unknown model 'pug': did you mean puq", nb_dataset, out, model="pug")
     refused("unknown setting of puq 'etta2': did you mean eta2", nb_dataset, out, settings={"etta2": "1"})
-    refused("needs M3SO, this dataset is M3SO-NB", nb_dataset, out, protocol="m3so")
+    refused("needs the dataset m3so, .* is m3so-nb", nb_dataset, out, protocol="m3so")
     assert not out.exists()
 
 
@@ -306,10 +311,10 @@ def test_a_dataset_with_a_flipped_byte_is_refused_and_the_file_named(nb_dataset,
     refused("train/audio.npy", nb_dataset, tmp_path / "out", data=tmp_path / "data")
 
 
-def test_a_run_of_other_code_is_not_taken_up(finished, nb_dataset, tmp_path, monkeypatch):
+def test_a_run_of_other_code_is_not_continued(finished, nb_dataset, tmp_path, monkeypatch):
     shutil.copytree(finished[1], tmp_path / "copy")
-    monkeypatch.setattr(run_module.environment, "code_version", lambda model: "9.9.9")
-    refused("holds another run .code_version .* go back to that code; --trained", nb_dataset, tmp_path / "copy")
+    monkeypatch.setattr(setup_module.environment, "code_version", lambda model: "9.9.9")
+    refused("holds another run .code_version: .* go back to that code; --trained", nb_dataset, tmp_path / "copy")
 
 
 def test_a_run_killed_before_its_config_was_written_starts_again(nb_dataset, tmp_path):
@@ -320,7 +325,7 @@ def test_a_run_killed_before_its_config_was_written_starts_again(nb_dataset, tmp
     assert not list(out.glob(".*"))
 
 
-def test_what_can_be_made_again_is_made_again(finished, nb_dataset, tmp_path, drawn):
+def test_files_that_the_command_can_remake_are_remade(finished, nb_dataset, tmp_path, drawn):
     shutil.copytree(finished[1], tmp_path / "copy")
     for name in ("scores.npz", "results.csv", "examples.npz"):
         (tmp_path / "copy" / name).unlink()
@@ -344,36 +349,38 @@ def test_two_processes_do_a_job_as_one_and_rank_0_scores(nb_dataset, tmp_path):
     assert json.loads((folder / "config.json").read_text())["ranks"] == 2
     assert set(pd.read_csv(folder / "validation.csv")["step"]) == {1}
     assert not (folder / ".lock").exists()
-    refused("ranks 2 there, 1 asked", nb_dataset, folder, **asked)
+    refused("ranks: 2 found, 1 requested", nb_dataset, folder, **asked)
 
 
 def test_a_finished_runs_model_is_scored_without_training_it_again(finished, nb_dataset, tmp_path, monkeypatch):
     rows, trained = finished
     monkeypatch.setattr(run_module, "train", None)
     again, folder = run(job(nb_dataset, tmp_path / "again", trained=trained, steps=None))
-    pd.testing.assert_frame_equal(again.drop(columns="trained"), rows.drop(columns="trained"))
-    facts = json.loads((folder / "config.json").read_text())
-    assert facts["trained"]["protocol"] == "m3so-nb"
-    assert set(rows["trained"]) == {""}
-    (told,) = set(again[again["model"] == "puq"]["trained"])
-    assert told.startswith(f"m3so-nb, {facts['code_version']}, ")
-    assert told.endswith(f"checkpoint {facts['trained']['checkpoint'][:12]}")
-    assert facts["trained"]["checkpoint"] == sha256(trained / "checkpoint.safetensors")
+    pd.testing.assert_frame_equal(again.drop(columns="pretrained"), rows.drop(columns="pretrained"))
+    config = json.loads((folder / "config.json").read_text())
+    assert config["pretrained"]["protocol"] == "m3so-nb"
+    assert set(rows["pretrained"]) == {""}
+    (text,) = set(again[again["model"] == "puq"]["pretrained"])
+    assert text.startswith(f"m3so-nb, {config['code_version']}, ")
+    assert text.endswith(f"checkpoint {config['pretrained']['checkpoint'][:12]}")
+    assert config["pretrained"]["checkpoint"] == sha256(trained / "checkpoint.safetensors")
     assert not (folder / "checkpoint.safetensors").exists()
 
 
-def test_under_av_mismatch_a_model_hears_the_next_clip_and_is_scored_on_its_own(finished, nb_dataset, tmp_path):
+def test_under_av_mismatch_a_model_is_given_the_next_clips_sound_and_is_scored_on_its_own(
+    finished, nb_dataset, tmp_path
+):
     _, trained = finished
-    own = scoring.read_all(trained / "scores.npz")
+    own = scoring.read_scores(trained / "scores.npz")
     rows, folder = run(
         job(nb_dataset, tmp_path / "mismatch", protocol="m3so-nb-av-mismatch", trained=trained, steps=None)
     )
     assert set(rows["protocol"]) == {"m3so-nb-av-mismatch"}
-    other = scoring.read_all(folder / "scores.npz")
+    other = scoring.read_scores(folder / "scores.npz")
     assert np.array_equal(own["black"]["psnr"], other["black"]["psnr"])
     assert not np.array_equal(own["puq"]["psnr"], other["puq"]["psnr"])
     examples = np.load(trained / "examples.npz"), np.load(folder / "examples.npz")
-    assert np.array_equal(*(each["truth"] for each in examples))
+    assert np.array_equal(*(each["target"] for each in examples))
     assert np.array_equal(examples[0]["audio"][[1, 2, 0]], examples[1]["audio"])
     assert set(compare(trained, folder)["metric"]) >= {"psnr", "ssim"}
     page = write_report([trained, folder], tmp_path / "report").read_text()
@@ -390,7 +397,7 @@ def test_under_av_mismatch_a_model_hears_the_next_clip_and_is_scored_on_its_own(
         ({"model": "black", "settings": {}}, "black needs no training"),
     ],
 )
-def test_a_trained_run_that_is_not_what_is_asked_is_refused(finished, nb_dataset, tmp_path, changes, told):
+def test_a_pretrained_run_that_does_not_fit_is_refused(finished, nb_dataset, tmp_path, changes, told):
     with pytest.raises(InputError, match=told):
         run(replace(job(nb_dataset, tmp_path / "run", trained=finished[1], steps=None), **changes))
     assert not list(tmp_path.glob("run/*"))
@@ -406,7 +413,7 @@ def test_a_trained_run_that_is_unfinished_damaged_or_of_another_training_is_refu
         run(replace(asked, out=copy))
     facts = json.loads((copy / "config.json").read_text())
     with pytest.raises(InputError, match="m3so-nb does not train as m3so does"):
-        facts_of_training(copy, {**facts, "protocol": "m3so"})
+        pretrained_config(copy, {**facts, "protocol": "m3so"})
     with pytest.raises(InputError, match="nothing was trained there"):
         run(replace(asked, trained=run(job(nb_dataset, tmp_path / "black", model="black", settings={}, steps=None))[1]))
     damaged = bytearray((copy / "checkpoint.safetensors").read_bytes())
@@ -419,7 +426,7 @@ def test_a_trained_run_that_is_unfinished_damaged_or_of_another_training_is_refu
         run(asked)
 
 
-def test_sound_cannot_be_mismatched_in_a_split_of_one_clip_which_is_said_before_training(tmp_path, monkeypatch):
+def test_a_split_of_one_clip_is_refused_under_av_mismatch_before_training(tmp_path, monkeypatch):
     one = generate(tmp_path / "one", Spec(), {"train": 2, "test": 1}, seed=2)
     monkeypatch.setattr(run_module, "train", None)
     with pytest.raises(InputError, match="takes another clip's sound, and there is one clip"):
@@ -430,15 +437,15 @@ def test_a_model_that_a_stream_trained_is_scored_under_another_protocol(tmp_path
     monkeypatch.chdir(tmp_path)
     tiny = replace(PRESETS["demo"], train_clips=4, val_clips=1, test_clips=2, batch=2)
     monkeypatch.setitem(PRESETS, "demo", tiny)
-    streamed = Job("puq", data=STREAM, samples=2, steps=1, device="cpu", settings=THIN)
+    streamed = Job("puq", data=Stream(), samples=2, steps=1, device="cpu", settings=THIN)
     _, trained = run(streamed)
     rows, _ = run(replace(streamed, protocol="m3so-nb-av-mismatch", trained=trained.resolve(), steps=None))
-    assert set(rows["dataset"]) == {"M3SO-NB stream"}
+    assert set(rows["dataset"]) == {"M3SO-NB embedded stream"}
 
 
-def test_the_metric_that_is_scored_first_does_not_decide_how_many_futures_there_were(finished, nb_dataset, tmp_path):
+def test_the_metric_that_is_scored_first_does_not_decide_how_many_samples_there_were(finished, nb_dataset, tmp_path):
     shutil.copytree(finished[1], tmp_path / "copy")
-    unsealed(tmp_path / "copy")
+    remove_seal(tmp_path / "copy")
     for name in ("scores.npz", "results.csv", "examples.npz"):
         (tmp_path / "copy" / name).unlink()
     for metrics in ("self_similarity", "standard"):
@@ -446,11 +453,11 @@ def test_the_metric_that_is_scored_first_does_not_decide_how_many_futures_there_
         assert open_runs([folder])[0].samples == 3
 
 
-def test_what_cannot_be_is_said_before_a_dataset_is_made(finished, tmp_path, monkeypatch):
+def test_a_wrong_job_is_refused_before_a_dataset_is_generated(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for changes, told in (
-        ({"trained": tmp_path / "nowhere", "steps": None}, "no finished run there"),
-        ({"trained": finished[1], "steps": None, "seed": 5}, "seed is 0 there, 5 here"),
+        ({"pretrained": tmp_path / "nowhere", "steps": None}, "no finished run there"),
+        ({"pretrained": finished[1], "steps": None, "seed": 5}, "seed is 0 there, 5 here"),
         ({"weights": tmp_path / "nowhere"}, "there is no such folder"),
     ):
         with pytest.raises(InputError, match=told):
@@ -458,21 +465,21 @@ def test_what_cannot_be_is_said_before_a_dataset_is_made(finished, tmp_path, mon
     assert not any(tmp_path.iterdir())
 
 
-def test_metrics_of_which_the_model_has_none_are_refused(finished, nb_dataset, tmp_path):
+def test_metrics_that_cannot_be_computed_for_the_model_are_refused(finished, nb_dataset, tmp_path):
     asked = job(nb_dataset, tmp_path / "run", trained=finished[1], steps=None, metrics="aepe")
-    with pytest.raises(InputError, match="none of aepe can be had of puq"):
+    with pytest.raises(InputError, match="none of aepe can be computed for puq"):
         run(asked)
     assert set(run(replace(asked, metrics="psnr,aepe"))[0]["metric"]) == {"psnr", "aepe"}
 
 
-def test_several_digits_a_clip_are_scored_by_what_they_allow(tmp_path):
+def test_clips_of_several_digits_are_scored_by_the_metrics_that_fit(tmp_path):
     several = generate(tmp_path / "two", Spec(digits_per_clip=2), {"train": 2, "test": 2}, seed=2)
     rows, _ = run(job(several, tmp_path / "run", model="black", settings={}))
     assert {"psnr", "ssim"} <= set(rows["metric"])
     assert not {"aepe", "digit_accuracy"} & set(rows["metric"])
 
 
-def test_what_was_asked_in_vain_can_be_asked_otherwise(tmp_path):
+def test_a_job_that_failed_can_be_changed_and_run_in_the_same_folder(tmp_path):
     no_val = generate(tmp_path / "no-val", Spec(), {"train": 16, "test": 2}, seed=2)
     with pytest.raises(InputError, match="the val split is empty, so there is nothing to validate on: --eval-every 0"):
         run(job(no_val, tmp_path / "run", eval_every=1))
@@ -482,21 +489,21 @@ def test_what_was_asked_in_vain_can_be_asked_otherwise(tmp_path):
     run(job(no_val, tmp_path / "run"))
 
 
-def test_floors_and_ceilings_need_no_training_clips(tmp_path):
+def test_floors_and_references_need_no_training_clips(tmp_path):
     only = generate(tmp_path / "only", Spec(), {"test": 2}, seed=2)
     assert len(run(job(only, tmp_path / "run", model="black", settings={}))[0])
 
 
-def test_a_run_that_goes_on_elsewhere_says_both_places(finished, nb_dataset, tmp_path, monkeypatch):
+def test_a_run_that_continues_on_another_machine_names_both(finished, nb_dataset, tmp_path, monkeypatch):
     shutil.copytree(finished[1], tmp_path / "copy")
     here = json.loads((tmp_path / "copy/environment.json").read_text())["machine"]
-    monkeypatch.setattr(run_module.environment, "machine", lambda device: "another machine")
+    monkeypatch.setattr(setup_module.environment, "machine", lambda device: "another machine")
     for _ in range(2):
         rows, _ = run(job(nb_dataset, tmp_path / "copy", metrics="standard"))
         assert set(rows["machine"]) == {f"{here}, then another machine"}
 
 
-def test_a_finished_runs_report_is_drawn_anew_and_sealed(finished, tmp_path):
+def test_a_finished_runs_report_is_drawn_again_and_sealed(finished, tmp_path):
     shutil.copytree(finished[1], tmp_path / "copy")
     page = tmp_path / "copy/report/index.html"
     page.write_text(page.read_text() + " ")

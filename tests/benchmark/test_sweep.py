@@ -1,4 +1,4 @@
-"""A sweep does every run once, survives those that fail, and sums up over seeds."""
+"""A sweep does every run once, survives those that fail, and summarises over seeds."""
 
 import json
 from dataclasses import replace
@@ -22,30 +22,30 @@ def data(tmp_path_factory):
     return generate(tmp_path_factory.mktemp("data") / "nb", Spec(), {"train": 2, "test": 3}, seed=2).path
 
 
-def asked(folder, out, **changes):
+def requested(folder, out, **changes):
     return replace(Sweep(["black", "bayes-v"], ["m3so-nb"], [0, 1], data={"m3so-nb": folder}, out=out), **changes)
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_every_run_is_done_and_then_skipped(data, tmp_path, engine):
-    small = asked(data, tmp_path / "runs", models=["black"], engine=engine, options=["--device", "cpu"])
+    small = requested(data, tmp_path / "runs", models=["black"], engine=engine, options=["--device", "cpu"])
     outcomes = sweep(small)
     assert [each.state for each in outcomes] == ["done", "done"]
     assert [each.folder.name for each in outcomes] == [f"black-m3so-nb-demo-seed{seed}" for seed in (0, 1)]
     assert [each.state for each in sweep(small)] == ["skipped", "skipped"]
     (outcomes[1].folder / "config.json").write_text("{}")  # damaged: not taken for done, and refused by the run
     assert [each.state for each in sweep(small)] == ["skipped", "failed"]
-    assert "config.json has changed" in sweep(small)[1].told
+    assert "config.json has changed" in sweep(small)[1].message
 
 
 def test_runs_of_other_options_are_not_taken_for_done(data, tmp_path):
-    two = asked(data, tmp_path / "runs", models=["bayes-v"], seeds=[0], options=["--samples", "2"])
+    two = requested(data, tmp_path / "runs", models=["bayes-v"], seeds=[0], options=["--samples", "2"])
     assert [each.state for each in sweep(two)] == ["done"]
-    for _ in range(2):  # what was asked in vain is no more done the second time
+    for _ in range(2):  # a run that failed is not done the second time either
         (other,) = sweep(replace(two, options=["--samples", "3"]))
         assert other.state == "failed"
-        assert "holds another run (samples 2 there, 3 asked)" in other.told
-        assert other.told.endswith("(exit code 2)")
+        assert "holds another run (samples: 2 found, 3 requested)" in other.message
+        assert other.message.endswith("(exit code 2)")
     assert [each.state for each in sweep(two)] == ["done"]
     (other.folder / "results.csv").unlink()
     assert [each.state for each in sweep(two)] == ["done"]
@@ -59,49 +59,49 @@ def test_a_run_that_fails_does_not_stop_the_others(data, tmp_path, monkeypatch):
         sweep_module, "command", lambda job, options: command(job, ["--samples", "0"] if job.seed == 0 else options)
     )
     out = tmp_path / "runs"
-    told = CliRunner().invoke(
+    result = CliRunner().invoke(
         main, ["sweep", "--models", "black", "--seeds", "0,1", "--data", f"m3so-nb={data}", "--out", str(out)]
     )
-    assert told.exit_code == 1
-    assert "failed" in told.output
-    assert "--samples 0: at least one future a clip is needed" in told.output
+    assert result.exit_code == 1
+    assert "failed" in result.output
+    assert "'--samples': 0 is not in the range x>=1" in result.output
     rows = pd.read_csv(out / "rows.csv")
     assert set(rows["seed"]) == {1}
     assert len(rows) == len(read_rows(out / "black-m3so-nb-demo-seed1/results.csv"))
 
 
-def test_a_sum_is_mean_and_deviation_over_seeds():
+def test_a_summary_is_mean_and_deviation_over_seeds():
     values = {0: 1.0, 1: 4.0, 2: 7.0}
     name = {"model": "a", "protocol": "p", "preset": "small", "fingerprint": "f", "metric": "psnr", "k": 1}
     rows = pd.DataFrame(
         [{**name, "sampling": "mean", "frame": "6", "seed": seed, "value": value} for seed, value in values.items()]
         + [{**name, "sampling": "mean", "frame": "15", "seed": 0, "value": 2.0}]
     )
-    summed = over_seeds(pd.concat([rows, rows]))  # a floor's row comes with every model's run
-    assert summed["mean"].tolist() == [4.0, 2.0]
-    assert summed["sd"][0] == pytest.approx(np.std(list(values.values()), ddof=1))
-    assert np.isnan(summed["sd"][1])
-    assert summed["seeds"].tolist() == [3, 1]
+    summary = over_seeds(pd.concat([rows, rows]))  # a floor's row comes with every model's run
+    assert summary["mean"].tolist() == [4.0, 2.0]
+    assert summary["sd"][0] == pytest.approx(np.std(list(values.values()), ddof=1))
+    assert np.isnan(summary["sd"][1])
+    assert summary["seeds"].tolist() == [3, 1]
 
 
 def test_names_are_checked_before_anything_is_done(data, tmp_path):
     out = tmp_path / "runs"
-    for changes, told in (
+    for changes, message in (
         ({"models": ["black", "pug"]}, "unknown model 'pug'"),
         ({"protocols": ["m3so-bn"]}, "unknown protocol"),
         ({"models": ["black", "black"]}, "each once"),
         ({"seeds": []}, "one or more"),
-        ({"options": ["--seed=5"]}, "--seed is the sweep's own to give"),
+        ({"options": ["--seed=5"]}, "--seed is set by the sweep: leave it out"),
         ({"engine": "cloud"}, "cloud"),
         ({"data": {"m3so": data}}, "--data m3so=...: the sweep has the protocols m3so-nb"),
     ):
-        with pytest.raises(InputError, match=told):
-            sweep(asked(data, out, **changes))
+        with pytest.raises(InputError, match=message):
+            sweep(requested(data, out, **changes))
     assert not out.exists()
 
 
 def test_runs_of_a_sweep_are_those_of_the_command(data, tmp_path):
-    one = sweep(asked(data, tmp_path / "runs", models=["bayes-v"], seeds=[1], options=["--samples", "2"]))[0]
+    one = sweep(requested(data, tmp_path / "runs", models=["bayes-v"], seeds=[1], options=["--samples", "2"]))[0]
     out = tmp_path / "alone"
     options = ["--model", "bayes-v", "--seed", "1", "--samples", "2", "--data", str(data), "--out", str(out)]
     assert CliRunner().invoke(main, ["run", *options]).exit_code == 0

@@ -1,4 +1,4 @@
-"""mmnist-av: what it says, to whom, and with which exit code."""
+"""The command line mmnist-av: its output, its error messages and its exit codes."""
 
 import subprocess
 import sys
@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from mmnist_av.cli import main
 from mmnist_av.dataset import open_dataset
+from mmnist_av.m3so.family import spec_of
 from mmnist_av.m3so.spec import Spec
 
 SMALL = ["--train", "2", "--val", "1", "--test", "1"]
@@ -20,12 +21,12 @@ def run(*arguments):
 
 def test_generate_info_verify(tmp_path):
     out = tmp_path / "data"
-    made = run("generate", "--obstacle", *SMALL, "--out", out)
-    assert made.exit_code == 0
-    assert "m3so, 2 train, 1 val, 1 test, fingerprint " in made.output
+    generated = run("generate", "--obstacle", *SMALL, "--out", out)
+    assert generated.exit_code == 0
+    assert "m3so, 2 train, 1 val, 1 test, fingerprint " in generated.output
     again = run("generate", "--obstacle", *SMALL, "--out", out)
     assert again.exit_code == 0
-    assert again.output == made.output
+    assert again.output == generated.output
     info = run("info", out)
     assert info.exit_code == 0
     assert open_dataset(out).fingerprint in info.output
@@ -34,18 +35,18 @@ def test_generate_info_verify(tmp_path):
     assert "every file is as it was written" in whole.output
 
 
-def test_the_flag_makes_the_difference(tmp_path):
+def test_without_the_flag_there_is_no_block(tmp_path):
     run("generate", *SMALL, "--out", tmp_path / "data")
     dataset = open_dataset(tmp_path / "data")
     assert dataset.manifest["dataset"] == "m3so-nb"
-    assert (dataset.split("train").truth["block_first_frame"] == -1).all()
+    assert (dataset.split("train").record("truth")["block_first_frame"] == -1).all()
 
 
-def test_a_world_is_chosen_by_options_and_told_by_info(tmp_path):
+def test_a_world_is_chosen_by_options_and_printed_by_info(tmp_path):
     world = ["--canvas", "40", "--frames", "12", "--bounce", "specular", "--amplitude", "linear", "--fps", "25"]
     assert run("generate", *SMALL, *world, "--out", tmp_path / "data").exit_code == 0
     dataset = open_dataset(tmp_path / "data")
-    assert dataset.spec == Spec(canvas=40, frames=12, fps=25, bounce="specular", amplitude="linear")
+    assert spec_of(dataset) == Spec(canvas=40, frames=12, fps=25, bounce="specular", amplitude="linear")
     assert dataset.split("train").frames.shape == (2, 12, 40, 40)
     assert dataset.split("train").audio.shape == (2, 12 * 320)
     info = run("info", tmp_path / "data").output
@@ -58,25 +59,25 @@ def test_verify_names_every_damaged_file(tmp_path):
     (out / "val" / "audio.npy").unlink()
     with (out / "train" / "truth.npz").open("ab") as file:
         file.write(b"more")
-    told = run("verify", out)
-    assert told.exit_code == 2
-    assert "val/audio.npy is missing" in told.stderr
-    assert "train/truth.npz has" in told.stderr
-    assert told.stderr.count("\n") == 1
+    message = run("verify", out)
+    assert message.exit_code == 2
+    assert "val/audio.npy is missing" in message.stderr
+    assert "train/truth.npz has" in message.stderr
+    assert message.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("genrate", "unknown command 'genrate': did you mean generate?"),
         ("generate --out x --trian 3", "unknown option '--trian': did you mean --train"),
         ("generate --out x --digits mnst", "unknown digit source 'mnst': did you mean mnist?"),
         ("generate --out x --train many", "'many' is not a valid integer"),
-        ("generate --out x --train -3", "clips, not -3"),
+        ("generate --out x --train -3", "sizes.train must be at least 0, not -3"),
         ("generate --out x --obstacle --block 32", "a block of 32 px beside a digit of 20 px can never fit"),
         ("generate --out x --bounce specula", "unknown bounce 'specula': did you mean specular?"),
-        ("generate --out x --digits-per-clip 0", "digits_per_clip must be 1 to 4"),
-        ("generate --out x --seed -1", "the seed must be 0 to"),
+        ("generate --out x --digits-per-clip 0", "digits_per_clip must be at least 1, not 0"),
+        ("generate --out x --seed -1", "seed must be at least 0, not -1"),
         ("generate --out x --digits mnist --mnist-root nowhere", "the MNIST folder nowhere does not exist"),
         ("generate --out thesis.txt", "thesis.txt is a file"),
         ("generate --out /dev/null/x", "Not a directory"),
@@ -86,13 +87,13 @@ def test_verify_names_every_damaged_file(tmp_path):
         ("--nonsense", "unknown option '--nonsense'"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(line, told, tmp_path, monkeypatch):
+def test_a_mistake_is_one_line_and_exit_code_2(line, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("thesis.txt").touch()
     result = run(*line.split())
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert told in result.stderr
+    assert message in result.stderr
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
 
@@ -108,7 +109,7 @@ def test_help_waits_for_no_array_library():
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
-def test_only_what_needs_torch_brings_it():
+def test_opening_and_generating_do_not_import_torch():
     modules = "mmnist_av.cli, mmnist_av.dataset, mmnist_av.m3so.generate"
     check = f"import sys, {modules}; sys.exit(bool({{'torch', 'pandas', 'rich'}} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -1,4 +1,4 @@
-"""A telephone decoder that no one here wrote hears what happened: Debian's multimon-ng."""
+"""An independent telephone decoder, Debian's multimon-ng, decodes the keys from the sound."""
 
 import shutil
 import subprocess
@@ -10,6 +10,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from mmnist_av.exchange.convert import export
+from mmnist_av.m3so.family import spec_of, truth_of
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.sound import keys_pressed
 from mmnist_av.m3so.spec import Spec
@@ -21,14 +22,14 @@ CLIPS = 20
 def test_a_telephone_decoder_reads_label_wall_and_block_tones_off_exported_files(tmp_path):
     dataset = generate(tmp_path / "data", Spec(obstacle=True), {"test": CLIPS}, seed=0)
     export(dataset, "clips", tmp_path / "out")
-    truth = dataset.split("test").truth_of(slice(0, CLIPS))
-    pressed = keys_pressed(truth, dataset.spec)[:, :, 0]
+    truth = truth_of(dataset.split("test"), slice(0, CLIPS))
+    pressed = keys_pressed(truth, spec_of(dataset))[:, :, 0]
     assert {"*", "#"} < set(pressed.ravel())
     for clip in range(CLIPS):
         audio, rate = soundfile.read(tmp_path / "out" / "test" / f"{clip:06d}.wav")
         assert rate == 8000
         wave = (resample_poly(audio, 441, 160) * 32767).astype(np.int16)  # its own rate, 22050 Hz
         line = ["multimon-ng", "-q", "-a", "DTMF", "-t", "raw", "-"]
-        told = subprocess.run(line, input=wave.tobytes(), capture_output=True, check=True).stdout.decode()
-        heard = [line.removeprefix("DTMF: ") for line in told.splitlines() if line.startswith("DTMF: ")]
-        assert heard == [key for key, _ in groupby(pressed[clip])]
+        message = subprocess.run(line, input=wave.tobytes(), capture_output=True, check=True).stdout.decode()
+        found = [line.removeprefix("DTMF: ") for line in message.splitlines() if line.startswith("DTMF: ")]
+        assert found == [key for key, _ in groupby(pressed[clip])]

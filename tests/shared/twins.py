@@ -8,13 +8,14 @@ from torch import nn
 from baselines.predictor import ClipShape, Loss, Player, Predictor
 from baselines.puq import PUQ
 from baselines.sound2sight import Sound2Sight
+from benchmark.catalogue import Protocol
 from benchmark.compute import Compute
-from benchmark.protocols import Protocol
-from benchmark.training.loop import StoredBatches, TrainingPlan, train
+from benchmark.training.batches import choose_batches
+from benchmark.training.loop import Training, TrainingPlan, train
 from benchmark.training.processes import ALONE, Ranks
-from mmnist_av.clips import StoredClips
 from mmnist_av.dataset import open_dataset
 from mmnist_av.system.errors import InputError
+from toys import TOYS
 
 
 class Rivals(Predictor):
@@ -31,46 +32,80 @@ class Rivals(Predictor):
 
     def losses(self, batch, progress):
         lines = batch.frames.mean((1, 2, 3))
-        made = self.maker(lines)
-        mistake = nn.functional.softplus(self.judge(made) - self.judge(lines)).mean()
-        maker = Loss((made - lines).square().mean() - mistake, {"noise": torch.rand(())})
+        drawn = self.maker(lines)
+        mistake = nn.functional.softplus(self.judge(drawn) - self.judge(lines)).mean()
+        maker = Loss((drawn - lines).square().mean() - mistake, {"noise": torch.rand(())})
         return {"maker": maker, "judge": Loss(mistake)}
 
 
-def built(name: str) -> Predictor:
+def build(name: str) -> Predictor:
     torch.manual_seed(0)
+    shape = ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10)
     if name == "rivals":
         return Rivals()
+    if name in TOYS:
+        return TOYS[name](shape)
     sizes = {"hidden": 16, "transformer_width": 16, "feedforward": 16, "embedding": 16}
     model = {"sound2sight": Sound2Sight, "puq": PUQ}[name]
-    return model(ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10), model.Config(**sizes))
+    return model(shape, model.Config(**sizes))
 
 
 def learn(job: tuple[str, Path, Path, Protocol, TrainingPlan], ranks: Ranks = ALONE) -> None:
-    """Train the model called so on a dataset in a folder."""
+    """Train the model of this name on a dataset in a folder."""
     name, dataset, folder, protocol, plan = job
-    batches = StoredBatches(StoredClips(open_dataset(dataset).split("train"), protocol.train_frames), plan, ranks)
-    train(built(name), batches, protocol, plan, Compute(torch.device("cpu"), False, ranks), folder, "run")
+    model = build(name)
+    batches = choose_batches(model, open_dataset(dataset), protocol.train_frames, plan, ranks)
+    compute = Compute(torch.device("cpu"), False, ranks)
+    train(Training(model, batches, protocol, plan, compute, folder, run="run"))
 
 
-def find_what_rank_0_made(folder: Path, ranks: Ranks) -> None:
-    """Rank 0 writes what the others read; then it alone is in trouble."""
+def train_two_stages(job: tuple[Path, Path, Protocol, TrainingPlan], ranks: Ranks) -> None:
+    """Train the two-stage toy, and write whether its encoder ends as it was when its second stage began."""
+    dataset, folder, protocol, plan = job
+    model, states = build("two-stage"), []
+    compute_losses = model.losses
 
-    def make() -> int:
-        path = folder / "made"
+    def watch(batch, progress):
+        if progress.stage == "prediction" and not states:
+            states.append({name: value.clone() for name, value in model.encoder.state_dict().items()})
+        return compute_losses(batch, progress)
+
+    model.losses = watch
+    batches = choose_batches(model, open_dataset(dataset), protocol.train_frames, plan, ranks)
+    train(Training(model, batches, protocol, plan, Compute(torch.device("cpu"), False, ranks), folder, run="run"))
+    kept = all(torch.equal(value, states[0][name]) for name, value in model.encoder.state_dict().items())
+    (folder / f"rank {ranks.rank}").write_text("encoder kept" if kept else "encoder changed")
+
+
+def cooperate(folder: Path, ranks: Ranks) -> None:
+    """Every rank writes what it knows of the others; then rank 0 writes a file that all read, and meets an error."""
+    common = sorted(ranks.in_common(["both", f"only {ranks.rank}"]))
+    (folder / f"rank {ranks.rank}").write_text(f"{ranks.broadcast(ranks.rank + 7)} {' '.join(common)}")
+    ranks.agree("same", compare)
+    try:
+        ranks.agree(f"run {ranks.rank}", compare)
+    except InputError as error:
+        (folder / f"difference in {ranks.rank}").write_text(str(error))
+
+    def write_or_read() -> int:
+        path = folder / "written"
         if ranks.rank == 0:
             path.write_text("1")
         return int(path.read_text())
 
-    if ranks.in_turn(make) != 1:
+    if ranks.in_turn(write_or_read) != 1:
         raise AssertionError
 
-    def stop() -> None:
-        (folder / f"stopped by {ranks.rank}").touch()
+    def fail() -> None:
+        (folder / f"failed in {ranks.rank}").touch()
         raise InputError("the disk is not there")
 
     try:
-        ranks.first(stop)
+        ranks.first(fail)
     except InputError as error:
-        (folder / f"told {ranks.rank}").write_text(str(error))
+        (folder / f"error in {ranks.rank}").write_text(str(error))
         raise
+
+
+def compare(existing: str, requested: str) -> str:
+    return f"{existing} found, {requested} requested"

@@ -1,4 +1,4 @@
-"""Any world of ours, for hypothesis; and which two frequencies a telephone key sounds."""
+"""A hypothesis strategy for the worlds of M3SO, and the two frequencies of each telephone key."""
 
 from hypothesis import reject
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ ROW_COLUMN = {
 
 @st.composite
 def worlds(draw):
-    """Any possible spec of at most 40 frames; a third of them M3SO's own, with one to four digits and 100 frames."""
+    """Draw a possible spec of at most 40 frames or, in a third of the cases, one of M3SO with 1 to 4 digits."""
     chosen = {"obstacle": draw(st.booleans()), "digits_per_clip": draw(st.integers(1, 4))}
     if draw(st.integers(0, 2)) == 0:
         return Spec(**chosen)

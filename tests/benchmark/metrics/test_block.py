@@ -25,7 +25,7 @@ def iou(place, picture, **size):
 
 
 @pytest.mark.parametrize("place", [(0, 0), (32, 32), (0, 32), (32, 0), (7, 21)])
-def test_the_true_square_has_iou_1_wherever_it_is(place):
+def test_the_true_square_has_iou_1_at_any_place(place):
     assert iou(place, square(*place)) == 1.0
     assert iou(place, square(*place, brightness=0.01)) == 1.0
 
@@ -65,9 +65,9 @@ def test_equal_brightness_is_equal_in_any_order_of_summation():
 
 def test_only_the_last_frame_counts_and_every_sample_has_its_own_score():
     prediction = torch.stack([clip(square(0, 0), square(x, 10))[0, 0] for x in (10, 14, 30)])[None]
-    found = block_iou(torch.tensor([[10, 10]]), prediction)
-    assert found.shape == (1, 3, 1)
-    assert found.flatten().tolist() == pytest.approx([1, 192 / 320, 0])
+    result = block_iou(torch.tensor([[10, 10]]), prediction)
+    assert result.shape == (1, 3, 1)
+    assert result.flatten().tolist() == pytest.approx([1, 192 / 320, 0])
 
 
 def test_colour_counts_by_its_mean_over_channels():
@@ -78,9 +78,9 @@ def test_colour_counts_by_its_mean_over_channels():
 def test_clips_without_a_block_are_nan_and_the_others_are_not():
     prediction = torch.cat([clip(square(5, 5))] * 3)
     for block in (torch.tensor([[5, 5], [-1, -1], [5, 5]]), torch.tensor([[5, 5], [torch.nan, torch.nan], [5.0, 5]])):
-        found = block_iou(block, prediction).flatten()
-        assert found[[0, 2]].tolist() == [1, 1]
-        assert found[1].isnan()
+        result = block_iou(block, prediction).flatten()
+        assert result[[0, 2]].tolist() == [1, 1]
+        assert result[1].isnan()
     assert block_iou(torch.tensor([[5, 5]] * 3, dtype=torch.int16), prediction).tolist() == [[[1.0]]] * 3
 
 
@@ -91,24 +91,24 @@ def test_other_sizes_and_frames_that_are_not_square():
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), levels=st.sampled_from([2, 3, 256]), size=st.integers(1, 6))
-def test_the_window_is_the_one_a_plain_loop_finds(seed, levels, size):
+def test_the_brightest_window_equals_a_plain_loops(seed, levels, size):
     picture = np.random.default_rng(seed).integers(levels, size=(9, 11))
-    best, found = -1, None
+    best, result = -1, None
     for y in range(9 - size + 1):
         for x in range(11 - size + 1):
             if (total := picture[y : y + size, x : x + size].sum()) > best:
-                best, found = total, [y, x]
+                best, result = total, [y, x]
     frames = torch.from_numpy(picture.astype(np.float32))[None, None] / (levels - 1)
-    assert brightest_window(frames, size).tolist() == [found]
+    assert brightest_window(frames, size).tolist() == [result]
 
 
 @pytest.mark.parametrize(
     ("block", "prediction", "message"),
     [
-        (torch.tensor([[0, 0, 0]]), clip(square(0, 0)), "block .B, 2. and float prediction"),
-        (torch.tensor([[0, 0]]), clip(square(0, 0))[0], "block .B, 2. and float prediction"),
-        (torch.tensor([[0, 0]]), clip(square(0, 0)).byte(), "block .B, 2. and float prediction"),
-        (torch.tensor([[0, 0]]), clip(torch.zeros(15, 48)), "at least 16x16 wanted, not 15x48"),
+        (torch.tensor([[0, 0, 0]]), clip(square(0, 0)), "block .B, 2. for a prediction"),
+        (torch.tensor([[0, 0]]), clip(square(0, 0))[0], "float frames .B, K, T, C, H, W. expected"),
+        (torch.tensor([[0, 0]]), clip(square(0, 0)).byte(), "float frames .* found .* uint8"),
+        (torch.tensor([[0, 0]]), clip(torch.zeros(15, 48)), "at least 16x16 expected, found 15x48"),
         (torch.tensor([[33, 0]]), clip(square(0, 0)), "leaves the 48x48 frame"),
         (torch.tensor([[0, 1]]), clip(torch.zeros(16, 48)), "leaves the 48x16 frame"),
         (torch.tensor([[0, 0]]), clip(square(0, 0, brightness=1.5)), "values in"),
@@ -116,6 +116,6 @@ def test_the_window_is_the_one_a_plain_loop_finds(seed, levels, size):
         (torch.tensor([[0, 0]]), clip(square(0, 0))[:, :0], "no frames"),
     ],
 )
-def test_what_makes_no_sense_is_refused(block, prediction, message):
+def test_wrong_shapes_types_and_values_are_refused(block, prediction, message):
     with pytest.raises(InputError, match=message):
         block_iou(block, prediction)

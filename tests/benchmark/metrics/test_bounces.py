@@ -1,4 +1,4 @@
-"""Bounces read off tracks, against plain loops, matching by brute force, and the true frames of our own worlds."""
+"""BounceTarget read off tracks, against plain loops, matching by brute force, and the true frames of our own worlds."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.metrics.bounces import LONGEST_LAG, Bounces, bounce_f1, bounces, matched, sync_lag
+from benchmark.metrics.bounces import LONGEST_LAG, BounceTarget, bounce_f1, bounces, matched, sync_lag
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import block_mask, render_frames
 from mmnist_av.m3so.spec import Spec
@@ -20,14 +20,14 @@ CLIPS = 60
 
 
 def world(obstacle, seen, count):
-    """What CLIPS clips of a protocol's world are compared with, and all their frames."""
+    """Return the target of CLIPS clips of a protocol's world, their frames to be predicted, and all their frames."""
     spec, digits = Spec(obstacle=obstacle, frames=70), load_pool("embedded")["test"]
     truth = simulate(digits, spec, 1, "test", np.arange(CLIPS))
     frames = torch.from_numpy(render_frames(truth, digits, spec)).float()[:, None, :, None] / 255
     hidden = torch.from_numpy(block_mask(truth, spec))[:, None, :, None]
-    future = slice(seen, seen + count)
+    unseen = slice(seen, seen + count)
     shown = torch.where(hidden, torch.nan, frames)[:, :, seen - 2 : seen + count]
-    return Bounces(shown, torch.from_numpy(truth.event[:, future, 0] > 0)), frames[:, :, future], frames
+    return BounceTarget(shown, torch.from_numpy(truth.event[:, unseen, 0] > 0)), frames[:, :, unseen], frames
 
 
 @pytest.fixture(scope="module", params=[(False, 5, 20), (True, 30, 40)], ids=["m3so-nb", "m3so"])
@@ -48,7 +48,7 @@ THERE_AND_BACK = [(2, 5), (5, 5), (8, 5), (11, 5), (14, 5), (16, 5), (13, 5), (1
 
 
 def target_of(track, events):
-    return Bounces(dots(track), torch.tensor([[t in events for t in range(len(track) - 2)]]))
+    return BounceTarget(dots(track), torch.tensor([[t in events for t in range(len(track) - 2)]]))
 
 
 def test_a_stop_short_and_the_way_back_are_one_bounce():
@@ -58,12 +58,12 @@ def test_a_stop_short_and_the_way_back_are_one_bounce():
     assert bounces(whole_step).nonzero().flatten().tolist() == [2]
 
 
-def test_bounces_in_frames_that_follow_each_other_are_all_found():
+def test_bounces_in_consecutive_frames_all_count():
     corner = torch.tensor([(0, 9), (4, 6), (8, 3), (9, 2), (12, 0), (8, 4), (4, 8), (0, 12)], dtype=torch.float64)
     assert bounces(corner).nonzero().flatten().tolist() == [1, 2]
 
 
-def test_a_bounce_in_the_last_seen_frame_is_not_the_futures():
+def test_a_bounce_in_the_last_seen_frame_does_not_count():
     track = torch.tensor([(6, 5), (8, 5), (5, 5), (2, 5), (-1, 5), (-4, 5)], dtype=torch.float64)
     assert not bounces(track).any()
 
@@ -81,11 +81,11 @@ def most_matches(true, predicted):
     if not true:
         return 0
     first, rest = true[0], true[1:]
-    found = most_matches(rest, predicted)
+    result = most_matches(rest, predicted)
     for other in predicted:
         if abs(other - first) <= 1:
-            found = max(found, 1 + most_matches(rest, [p for p in predicted if p != other]))
-    return found
+            result = max(result, 1 + most_matches(rest, [p for p in predicted if p != other]))
+    return result
 
 
 def events_of(row):
@@ -96,26 +96,26 @@ def events_of(row):
 @given(seed=st.integers(0, 2**32 - 1), share=st.floats(0.1, 0.9), frames=st.integers(1, 9))
 def test_as_many_are_matched_as_can_be_one_for_one(seed, share, frames):
     true, predicted = torch.rand(2, 4, 3, frames, generator=torch.Generator().manual_seed(seed)) < share
-    found = matched(true, predicted)
-    assert not (found & ~true).any()
+    result = matched(true, predicted)
+    assert not (result & ~true).any()
     for place in itertools.product(range(4), range(3)):
-        assert len(events_of(found[place])) == most_matches(events_of(true[place]), events_of(predicted[place]))
+        assert len(events_of(result[place])) == most_matches(events_of(true[place]), events_of(predicted[place]))
 
 
 def plain_f1(true, predicted):
     """Of two lists of frames, the last frame being `len - 1`."""
     hits, last = most_matches(true, predicted[0]), predicted[1]
     needed = [t for t in true if t != last]
-    wanted = len(needed) if hits == most_matches(needed, predicted[0]) else len(true)
-    return 2 * hits / (wanted + len(predicted[0])) if wanted + len(predicted[0]) else 1.0
+    expected = len(needed) if hits == most_matches(needed, predicted[0]) else len(true)
+    return 2 * hits / (expected + len(predicted[0])) if expected + len(predicted[0]) else 1.0
 
 
 def test_f1_is_a_plain_loop_over_clips_and_samples(clips):
-    target, future, _ = clips
-    samples = torch.cat([future, future.roll(1, 0), future.flip(2), future * 0.7], 1)[:12]
-    some = Bounces(target.frames[:12], target.events[:12])
-    found = bounce_f1(some, samples)
-    assert found.shape == (12, 4, 1)
+    target, unseen, _ = clips
+    samples = torch.cat([unseen, unseen.roll(1, 0), unseen.flip(2), unseen * 0.7], 1)[:12]
+    some = BounceTarget(target.frames[:12], target.events[:12])
+    result = bounce_f1(some, samples)
+    assert result.shape == (12, 4, 1)
     last = samples.shape[2] - 1
     for b, k in itertools.product(range(12), range(4)):
         places = []
@@ -127,7 +127,9 @@ def test_f1_is_a_plain_loop_over_clips_and_samples(clips):
             places.append([(ink * columns).sum() / ink.sum(), (ink * rows).sum() / ink.sum()])
         track = (torch.tensor(places).double() * 2**20).round() / 2**20
         predicted = events_of(bounces(track))
-        assert found[b, k, 0].item() == pytest.approx(plain_f1(events_of(some.events[b]), (predicted, last)), abs=1e-12)
+        assert result[b, k, 0].item() == pytest.approx(
+            plain_f1(events_of(some.events[b]), (predicted, last)), abs=1e-12
+        )
 
 
 def test_f1_counts_misses_and_false_ones_and_spares_the_last_frame():
@@ -139,25 +141,25 @@ def test_f1_counts_misses_and_false_ones_and_spares_the_last_frame():
     assert f1([3, 6]) == f1([2, 4]) == pytest.approx(2 / 3)
 
 
-def test_no_bounce_foreseen_where_there_is_none_is_1():
+def test_f1_is_1_without_true_and_predicted_bounces():
     straight = [(2 + 2 * t, 5) for t in range(9)]
     assert bounce_f1(target_of(straight, []), dots(straight)[:, :, 2:]).item() == 1
     assert bounce_f1(target_of(straight, []), torch.zeros(1, 1, 7, 1, 24, 24)).item() == 0
 
 
 def test_true_frames_score_high_and_nothing_else_does(clips):
-    target, future, _ = clips
-    assert bounce_f1(target, future).mean() > 0.95
-    black, frozen = torch.zeros_like(future), target.frames[:, :, 1:2].nan_to_num().expand_as(future)
+    target, unseen, _ = clips
+    assert bounce_f1(target, unseen).mean() > 0.95
+    black, frozen = torch.zeros_like(unseen), target.frames[:, :, 1:2].nan_to_num().expand_as(unseen)
     assert bounce_f1(target, black).mean() < 0.25
     assert bounce_f1(target, frozen).mean() < 0.25
-    assert bounce_f1(target, future.roll(1, 0)).mean() < 0.65
+    assert bounce_f1(target, unseen.roll(1, 0)).mean() < 0.65
 
 
-def test_true_frames_are_in_time_with_the_sound(clips):
-    target, future, _ = clips
+def test_true_frames_are_in_time_with_the_audio(clips):
+    target, unseen, _ = clips
     enough = target.events[:, :-1].sum(1) >= 3
-    assert (sync_lag(target, future)[enough] == 0).double().mean() > 0.9
+    assert (sync_lag(target, unseen)[enough] == 0).double().mean() > 0.9
 
 
 @pytest.mark.parametrize("delay", [1, 2, 3, 4, 5])
@@ -170,26 +172,26 @@ def test_a_delay_is_found(delay):
     assert (lag == delay).double().mean() > 0.9
 
 
-def test_what_never_changes_or_shows_nothing_gets_the_longest_lag():
+def test_constant_velocity_and_black_frames_get_the_longest_lag():
     straight = [(2 + 2 * t, 5) for t in range(10)]
     for frames in (dots(straight)[:, :, 2:], torch.zeros(1, 1, 8, 1, 24, 24)):
         assert sync_lag(target_of(straight, [3]), frames).item() == LONGEST_LAG
 
 
-def test_a_clip_without_a_bounce_that_shows_has_no_lag():
+def test_a_clip_without_a_bounce_before_the_last_frame_has_no_lag():
     for events in ([], [7]):
         assert sync_lag(target_of(THERE_AND_BACK, events), dots(THERE_AND_BACK)[:, :, 2:]).isnan().all()
 
 
 def plain_lag(change, events):
     """The smallest of the lags with the highest positive correlation, by loops and numpy's own correlation."""
-    best, found = 1e-9, LONGEST_LAG
+    best, result = 1e-9, LONGEST_LAG
     for lag in sorted(range(-LONGEST_LAG, LONGEST_LAG + 1), key=abs):
         pairs = [(change[t], events[t - lag]) for t in range(len(change)) if 0 <= t - lag < len(change)]
         x, y = np.array(pairs, float).reshape(-1, 2).T
         if len(pairs) > 1 and np.ptp(x) > 0 and np.ptp(y) > 0 and np.corrcoef(x, y)[0, 1] > best + 1e-9:
-            best, found = np.corrcoef(x, y)[0, 1], abs(lag)
-    return found
+            best, result = np.corrcoef(x, y)[0, 1], abs(lag)
+    return result
 
 
 @settings(max_examples=40, deadline=None)
@@ -198,38 +200,38 @@ def test_the_lag_is_a_plain_loop_over_lags(seed, frames):
     rng = np.random.default_rng(seed)
     tracks = rng.integers(1, 23, size=(2, frames + 2, 2))
     tracks[1, :2] = tracks[0, :2]
-    target = Bounces(dots(tracks[0]), torch.from_numpy(rng.random((1, frames)) < 0.3))
-    found = sync_lag(target, torch.cat([dots(track)[:, :, 2:] for track in tracks], 1)).flatten()
+    target = BounceTarget(dots(tracks[0]), torch.from_numpy(rng.random((1, frames)) < 0.3))
+    result = sync_lag(target, torch.cat([dots(track)[:, :, 2:] for track in tracks], 1)).flatten()
     events = target.events[0, :-1].numpy()
-    for track, lag in zip(tracks, found, strict=True):
+    for track, lag in zip(tracks, result, strict=True):
         change = np.hypot(*np.diff(track, n=2, axis=0).T)[1:]
         assert lag.item() == plain_lag(change, events) if events.any() else lag.isnan()
 
 
-def test_what_is_drawn_in_the_blocks_place_does_not_count(clips):
-    target, future, _ = clips
-    drawn = torch.where(target.frames[:, :, 2:].isnan(), 0.3, future)
-    assert torch.equal(bounce_f1(target, drawn), bounce_f1(target, future))
-    assert torch.equal(sync_lag(target, drawn).nan_to_num(-1), sync_lag(target, future).nan_to_num(-1))
+def test_pixels_of_the_block_do_not_count(clips):
+    target, unseen, _ = clips
+    drawn = torch.where(target.frames[:, :, 2:].isnan(), 0.3, unseen)
+    assert torch.equal(bounce_f1(target, drawn), bounce_f1(target, unseen))
+    assert torch.equal(sync_lag(target, drawn).nan_to_num(-1), sync_lag(target, unseen).nan_to_num(-1))
 
 
 @pytest.mark.parametrize("metric", [bounce_f1, sync_lag])
 def test_a_score_does_not_depend_on_what_is_scored_beside_it(clips, metric):
-    target, future, _ = clips
-    samples = torch.cat([future, future.roll(1, 0), future.roll(2, 0)], 1)
+    target, unseen, _ = clips
+    samples = torch.cat([unseen, unseen.roll(1, 0), unseen.roll(2, 0)], 1)
     whole = metric(target, samples)
-    alone = metric(Bounces(target.frames[7:8], target.events[7:8]), samples[7:8, 1:2])
+    alone = metric(BounceTarget(target.frames[7:8], target.events[7:8]), samples[7:8, 1:2])
     assert torch.equal(whole[7, 1], alone[0, 0])
 
 
 @pytest.mark.parametrize("metric", [bounce_f1, sync_lag])
-def test_what_cannot_be_compared_is_refused(metric):
-    target, future = target_of(THERE_AND_BACK, [3]), dots(THERE_AND_BACK)[:, :, 2:]
-    for wrong in (future[:, :, 1:], future[0], future[:, :, :2], future.bool()):
-        with pytest.raises(InputError, match="wanted"):
+def test_wrong_shapes_types_and_values_are_refused(metric):
+    target, unseen = target_of(THERE_AND_BACK, [3]), dots(THERE_AND_BACK)[:, :, 2:]
+    for wrong in (unseen[:, :, 1:], unseen[0], unseen[:, :, :2], unseen.bool()):
+        with pytest.raises(InputError, match="expected"):
             metric(target, wrong)
     with pytest.raises(InputError, match="bool events"):
-        metric(Bounces(target.frames, target.events.long()), future)
+        metric(BounceTarget(target.frames, target.events.long()), unseen)
     for value in (math.nan, -1, 2):
         with pytest.raises(InputError, match="values in"):
-            metric(target, torch.full_like(future, value))
+            metric(target, torch.full_like(unseen, value))

@@ -1,16 +1,18 @@
-"""The judge of fooling_rate: what it learns from, that it tells what can be told, and that it repeats."""
+"""The judge of fooling_rate: its training data, that it tells easy samples apart, and that it repeats."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
-from baselines.predictor import ClipShape
+from baselines.predictor import ClipShape, Prediction
 from benchmark.metrics import fooling
-from benchmark.metrics.fooling import HISTORY, telling_apart, train_judge, trained
-from benchmark.metrics.resources import Practice, Setting, Unavailable
-from benchmark.scoring.ground_truth import TrueClip
+from benchmark.metrics.fooling import HISTORY, judge_loss, train_judge, trained
+from benchmark.metrics.resources import Resources, TrainingSamples, Unavailable
+from benchmark.scoring.ground_truth import TargetClip
 
-SHAPE = ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10)
 SEEN, LENGTH, CLIPS = 3, 7, 6
+SHAPE = ClipShape(frame=(1, 16, 16), audio=(11, 11), seen=SEEN, train_frames=LENGTH, fps=10)
 CPU = torch.device("cpu")
 
 
@@ -21,7 +23,7 @@ def few_steps(monkeypatch):
 
 
 def true_clips(indices):
-    """Noise, bright in its upper half: nothing that a blank frame could be taken for."""
+    """Return noise that is bright in its upper half, unlike a blank frame."""
     frames, audio = (torch.stack([noise(each, shape) for each in indices]) for shape in (SHAPE.frame, SHAPE.audio))
     frames[..., :8, :] = 1
     return frames, audio
@@ -31,77 +33,77 @@ def noise(seed, shape):
     return torch.rand(LENGTH, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def practice(future, asked=None):
+def training_samples(sample, drawn=None):
     def draw(indices):
         frames, audio = true_clips(indices)
-        if asked is not None:
-            asked.extend(indices)
-        return frames, audio, future(frames[:, SEEN:])
+        if drawn is not None:
+            drawn.extend(indices)
+        return frames, audio, sample(frames[:, SEEN:])
 
-    return Practice(CLIPS, SHAPE, SEEN, draw)
+    return TrainingSamples(clips=CLIPS, shape=SHAPE, draw=draw)
 
 
-def rate(measure, future, index=77):
+def rate(measure, sample, index=77):
     frames, audio = true_clips([index])
-    clip = TrueClip(frames, audio, SEEN, None, None)
-    futures = torch.stack([future(frames[0, SEEN:])] * 2)[None]
-    found = measure(clip, futures)
-    assert found.shape == (1, 2, LENGTH - SEEN)
-    assert set(found.unique().tolist()) <= {0.0, 1.0}
-    return found.mean().item()
+    clip = TargetClip(index=index, frames=frames, audio=audio, seen=SEEN, annotate=None)
+    samples = torch.stack([sample(frames[0, SEEN:])] * 2)[None]
+    result = measure(clip, Prediction(samples))
+    assert result.shape == (1, 2, LENGTH - SEEN)
+    assert set(result.unique().tolist()) <= {0.0, 1.0}
+    return result.mean().item()
 
 
-def setting(future, asked=None, seed=0):
-    return Setting(CPU, 16, 1, practice=practice(future, asked), seed=seed)
+def resources(sample, seed=0):
+    return Resources(device=CPU, clips=16, training_samples=training_samples(sample), seed=seed)
 
 
-def test_black_futures_fool_nobody_and_true_ones_are_taken_for_real():
-    measure = train_judge(setting(torch.zeros_like))
+def test_black_samples_are_told_apart_and_true_frames_are_taken_for_real():
+    measure = train_judge(resources(torch.zeros_like))
     assert rate(measure, torch.zeros_like) == 0
     assert rate(measure, lambda frames: frames) == 1
 
 
-def test_it_asks_for_all_training_clips():
-    asked = []
-    trained(practice(torch.zeros_like, asked), setting(torch.zeros_like))
-    assert set(asked) == set(range(CLIPS))
+def test_all_training_clips_are_used():
+    drawn = []
+    trained(training_samples(torch.zeros_like, drawn), resources(torch.zeros_like))
+    assert set(drawn) == set(range(CLIPS))
 
 
 def test_the_same_seed_gives_the_same_judge_whatever_was_drawn_before():
-    first = trained(practice(torch.zeros_like), setting(torch.zeros_like))
+    first = trained(training_samples(torch.zeros_like), resources(torch.zeros_like))
     torch.rand(5)
     state = torch.get_rng_state()
-    second = trained(practice(torch.zeros_like), setting(torch.zeros_like))
+    second = trained(training_samples(torch.zeros_like), resources(torch.zeros_like))
     assert torch.equal(torch.get_rng_state(), state)
-    other = trained(practice(torch.zeros_like), setting(torch.zeros_like, seed=1))
+    other = trained(training_samples(torch.zeros_like), resources(torch.zeros_like, seed=1))
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name])
     assert any(not torch.equal(value, other.state_dict()[name]) for name, value in first.state_dict().items())
 
 
 def test_its_loss_is_the_mean_cross_entropy_of_true_and_of_generated_windows():
-    judge = trained(practice(torch.zeros_like), setting(torch.zeros_like)).eval()
+    judge = trained(training_samples(torch.zeros_like), resources(torch.zeros_like)).eval()
     frames, audio = true_clips([0, 1])
-    futures = torch.rand_like(frames[:, SEEN:])
+    samples = torch.rand_like(frames[:, SEEN:])
     with torch.no_grad():
-        found = telling_apart(judge, SEEN, frames, audio, futures)
+        result = judge_loss(judge, SEEN, frames, audio, samples)
         losses = {1: [], 0: []}
         for clip in range(2):
             for end in range(SEEN, LENGTH):
                 window = slice(end - HISTORY, end + 1)
-                generated = torch.cat([frames[clip, :SEEN], futures[clip]])
+                generated = torch.cat([frames[clip, :SEEN], samples[clip]])
                 for label, pictures in ((1, frames[clip]), (0, generated)):
                     seen = judge.encode_frames(pictures[None, window])[:, None]
-                    heard = judge.encode_audio(audio[clip][None, window])[:, None]
-                    log = judge.judge_windows(seen, heard).log_softmax(1)
+                    embedded = judge.encode_audio(audio[clip][None, window])[:, None]
+                    log = judge.judge_windows(seen, embedded).log_softmax(1)
                     losses[label].append(-log[0, label])
     expected = sum(torch.stack(each).mean() for each in losses.values())
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_no_training_clips_no_judge():
-    with pytest.raises(Unavailable, match="no futures of training clips"):
-        train_judge(Setting(CPU, 16, 1))
-    short = Practice(CLIPS, SHAPE, 1, lambda indices: None)
-    with pytest.raises(Unavailable, match="its windows reach 2 frames back, and 1 are seen"):
-        train_judge(Setting(CPU, 16, 1, practice=short))
+def test_without_training_samples_or_with_few_seen_frames_the_judge_is_unavailable():
+    with pytest.raises(Unavailable, match="no generated training samples"):
+        train_judge(Resources(device=CPU, clips=16))
+    short = TrainingSamples(clips=CLIPS, shape=replace(SHAPE, seen=1), draw=lambda indices: None)
+    with pytest.raises(Unavailable, match="its windows begin 2 frames before the predicted one, 1 are seen"):
+        train_judge(Resources(device=CPU, clips=16, training_samples=short))

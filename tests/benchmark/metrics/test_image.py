@@ -96,10 +96,10 @@ REFERENCES = [(psnr, scikit_psnr), (ssim, scikit_ssim), (ssim_uniform, scikit_ss
 
 
 def assert_scikit_images_scores(metric, reference, target, prediction):
-    wanted = [reference(*pair) for pair in zip(target.astype(np.float64), prediction.astype(np.float64), strict=True)]
-    found = metric(torch.from_numpy(target), torch.from_numpy(prediction))
+    expected = [reference(*pair) for pair in zip(target.astype(np.float64), prediction.astype(np.float64), strict=True)]
+    result = metric(torch.from_numpy(target), torch.from_numpy(prediction))
     exact = metric is psnr or target.dtype == np.float64
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9 if exact else 6e-6)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-9 if exact else 6e-6)
 
 
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
@@ -155,8 +155,8 @@ def test_ssim_is_a_plain_loop_over_windows():
             covariance = (weights * (a - mean_a) * (b - mean_b)).sum()
             luminance = (2 * mean_a * mean_b + 1e-4) / (mean_a**2 + mean_b**2 + 1e-4)
             local.append(luminance * (2 * covariance + 9e-4) / (var_a + var_b + 9e-4))
-    found = ssim(torch.from_numpy(target)[None, None], torch.from_numpy(prediction)[None, None])
-    assert found.item() == pytest.approx(np.mean(local), abs=1e-12)
+    result = ssim(torch.from_numpy(target)[None, None], torch.from_numpy(prediction)[None, None])
+    assert result.item() == pytest.approx(np.mean(local), abs=1e-12)
 
 
 def test_psnr_of_a_constant_error_is_known():
@@ -191,15 +191,15 @@ def test_ssim_is_symmetric_one_for_equal_frames_and_never_more(metric, seed, cha
 )
 def test_broadcast_shapes_give_the_bits_of_calls_frame_by_frame(metric, lead_target, lead_prediction):
     target, prediction = torch.rand(*lead_target, 1, 48, 48), torch.rand(*lead_prediction, 1, 48, 48)
-    found = metric(target, prediction)
+    result = metric(target, prediction)
     wide = torch.broadcast_shapes(lead_target, lead_prediction)
-    assert found.shape == wide
+    assert result.shape == wide
     pairs = zip(
         target.expand(*wide, 1, 48, 48).reshape(-1, 1, 48, 48),
         prediction.expand(*wide, 1, 48, 48).reshape(-1, 1, 48, 48),
         strict=True,
     )
-    assert found.flatten().tolist() == [metric(one, other).item() for one, other in pairs]
+    assert result.flatten().tolist() == [metric(one, other).item() for one, other in pairs]
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -217,19 +217,19 @@ def test_a_score_does_not_depend_on_what_is_scored_beside_it(metric, shape):
 @pytest.mark.parametrize("shape", [(1, 48, 48), (3, 128, 96)], ids=str)
 def test_the_number_of_threads_changes_no_bit(metric, shape):
     target, prediction = torch.rand(1, 3, *shape), torch.rand(2, 3, *shape)
-    wanted = metric(target, prediction)
+    expected = metric(target, prediction)
     torch.set_num_threads(2)
-    assert torch.equal(wanted, metric(target, prediction))
+    assert torch.equal(expected, metric(target, prediction))
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_each_true_frame_is_prepared_once_whatever_the_number_of_samples(metric, monkeypatch):
+def test_each_target_frame_is_prepared_once_whatever_the_number_of_samples(metric, monkeypatch):
     counted = []
     bmm = torch.bmm
     monkeypatch.setattr(torch, "bmm", lambda *factors, out: counted.append(len(out)) or bmm(*factors, out=out))
     size = image.BLOCK_VALUES // (48 * 48)
     metric(torch.rand(1, 1, size, 1, 48, 48), torch.rand(1, 10, size, 1, 48, 48))
-    # Rows and columns: the mean of the true frames, three moments of each block.
+    # Rows and columns: the mean of the target frames, three moments of each block.
     assert len(counted) == (0 if metric is psnr else 2 * (1 + 3 * 10))
     assert set(counted) <= {size}
 
@@ -237,17 +237,17 @@ def test_each_true_frame_is_prepared_once_whatever_the_number_of_samples(metric,
 @pytest.mark.parametrize("metric", METRICS)
 def test_training_precision_does_not_reach_the_scores(metric):
     target, prediction = torch.rand(1, 3, 48, 48), torch.rand(4, 3, 48, 48, requires_grad=True)
-    wanted = metric(target, prediction)
+    expected = metric(target, prediction)
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("medium")
         with torch.autocast("cpu", torch.bfloat16):
-            found = metric(target, prediction)
+            result = metric(target, prediction)
     finally:
         torch.set_float32_matmul_precision(before)
-    assert torch.equal(wanted, found)
-    assert not found.requires_grad
-    assert found.dtype == torch.float64
+    assert torch.equal(expected, result)
+    assert not result.requires_grad
+    assert result.dtype == torch.float64
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -264,19 +264,19 @@ OK = torch.rand(2, 1, 48, 48)
 @pytest.mark.parametrize(
     ("target", "prediction", "message"),
     [
-        (OK[0, 0], OK, r"target: \(..., C, H, W\) float frames wanted, not \(48, 48\)"),
-        (OK, (OK * 255).byte(), "prediction: .* not .* uint8"),
+        (OK[0, 0], OK, r"target: \(..., C, H, W\) float frames expected, found \(48, 48\)"),
+        (OK, (OK * 255).byte(), "prediction: .* found .* uint8"),
         (OK, OK[..., :47], "frames differ in shape"),
         (OK.repeat(1, 2, 1, 1), OK.repeat(1, 2, 1, 1), "1 or 3 channels"),
         (OK, torch.rand(3, 1, 48, 48), "leading shapes do not match"),
         (OK[:0], OK[:1], "no frames"),
-        (OK, OK + 0.5, "prediction: values in .* wanted, not 0"),
-        (OK - 0.5, OK, "target: values in .* wanted, not -0"),
+        (OK, OK + 0.5, "prediction: values in .* expected, found 0"),
+        (OK - 0.5, OK, "target: values in .* expected, found -0"),
         (OK, OK.where(OK < 0.9, torch.nan), "prediction: values in .* nan"),
     ],
 )
 @pytest.mark.parametrize("metric", METRICS)
-def test_what_cannot_be_compared_is_refused(metric, target, prediction, message):
+def test_wrong_shapes_types_and_values_are_refused(metric, target, prediction, message):
     with pytest.raises(InputError, match=message):
         metric(target, prediction)
 
@@ -284,6 +284,6 @@ def test_what_cannot_be_compared_is_refused(metric, target, prediction, message)
 @pytest.mark.parametrize(("metric", "window"), [(ssim, 11), (ssim_uniform, 7)])
 def test_frames_smaller_than_the_window_are_refused(metric, window):
     for height, width in ((window - 1, 48), (48, window - 1)):
-        with pytest.raises(InputError, match=f"at least {window}x{window} wanted"):
+        with pytest.raises(InputError, match=f"at least {window}x{window} expected"):
             metric(torch.rand(1, 1, height, width), torch.rand(1, 1, height, width))
     assert metric(torch.rand(1, 1, window, window), torch.rand(1, 1, window, window)).shape == (1,)

@@ -1,4 +1,4 @@
-"""What the shipped reader reads, that it is the right one, and how it was trained."""
+"""What the package's reader reads, the check of its weights, and its training."""
 
 import itertools
 from importlib import resources
@@ -44,17 +44,17 @@ def test_faint_and_slightly_averaged_frames_are_read_too_and_wrong_ones_are_not(
     assert digit_accuracy(label, torch.zeros_like(frames)).mean() < 0.3
 
 
-def test_it_is_1_where_the_class_read_is_the_clips_own():
+def test_the_score_is_1_where_the_class_read_is_the_clips_own():
     frames, label = clips(Spec(frames=4), 6)
     samples = torch.cat([frames, frames.roll(1, 0), torch.rand_like(frames)], 1)
-    found = digit_accuracy(label.to(torch.uint8), samples)
-    assert found.shape == (6, 3, 4)
-    assert found.dtype == torch.float64
+    result = digit_accuracy(label.to(torch.uint8), samples)
+    assert result.shape == (6, 3, 4)
+    assert result.dtype == torch.float64
     for b, k, t in itertools.product(range(6), range(3), range(4)):
-        assert found[b, k, t].item() == (read_digits(samples[b, k, t][None]).item() == label[b].item())
+        assert result[b, k, t].item() == (read_digits(samples[b, k, t][None]).item() == label[b].item())
 
 
-def test_what_is_read_does_not_depend_on_what_is_read_beside_it():
+def test_the_class_read_does_not_depend_on_the_frames_beside_it():
     frames = torch.rand(75, 1, 48, 48, generator=torch.Generator().manual_seed(0))
     whole = read_digits(frames)
     assert whole.dtype == torch.int64
@@ -67,11 +67,11 @@ def test_colour_is_read_by_its_mean_over_channels():
     assert torch.equal(read_digits(colour), read_digits(colour.mean(1, keepdim=True)))
 
 
-def test_training_precision_does_not_reach_what_is_read():
+def test_autocast_does_not_change_the_classes_read():
     frames = torch.rand(64, 1, 48, 48)
-    wanted = read_digits(frames)
+    expected = read_digits(frames)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(wanted, read_digits(frames))
+        assert torch.equal(expected, read_digits(frames))
 
 
 def test_the_weights_are_small_and_other_weights_are_refused(monkeypatch):
@@ -79,7 +79,7 @@ def test_the_weights_are_small_and_other_weights_are_refused(monkeypatch):
     reader._reader.cache_clear()
     with monkeypatch.context() as other:
         other.setattr(reader, "WEIGHTS_SHA256", "0" * 64)
-        with pytest.raises(InputError, match="not the right one"):
+        with pytest.raises(InputError, match="not the package's own"):
             read_digits(torch.zeros(1, 1, 48, 48))
     read_digits(torch.zeros(1, 1, 48, 48))
 
@@ -87,17 +87,17 @@ def test_the_weights_are_small_and_other_weights_are_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("label", "prediction", "message"),
     [
-        (torch.tensor([1]), torch.zeros(1, 2, 1, 48, 48), "labels .B,. and frames"),
-        (torch.tensor([1, 2]), torch.zeros(1, 1, 2, 1, 48, 48), "labels .B,. and frames"),
-        (torch.tensor([1.0]), torch.zeros(1, 1, 2, 1, 48, 48), "labels must be whole"),
-        (torch.tensor([10]), torch.zeros(1, 1, 2, 1, 48, 48), "labels must be whole"),
+        (torch.tensor([1]), torch.zeros(1, 2, 1, 48, 48), "float frames .B, K, T, C, H, W. expected"),
+        (torch.tensor([1, 2]), torch.zeros(1, 1, 2, 1, 48, 48), "labels .B,. for a prediction"),
+        (torch.tensor([1.0]), torch.zeros(1, 1, 2, 1, 48, 48), "labels: whole numbers"),
+        (torch.tensor([10]), torch.zeros(1, 1, 2, 1, 48, 48), "labels: whole numbers"),
         (torch.tensor([1]), torch.zeros(1, 1, 2, 1, 48, 48).byte(), "float frames"),
-        (torch.tensor([1]), torch.zeros(1, 0, 2, 1, 48, 48), "float frames"),
+        (torch.tensor([1]), torch.zeros(1, 0, 2, 1, 48, 48), "no frames"),
         (torch.tensor([1]), torch.full((1, 1, 2, 1, 48, 48), torch.nan), "values in"),
         (torch.tensor([1]), torch.full((1, 1, 2, 1, 48, 48), 1.5), "values in"),
     ],
 )
-def test_what_cannot_be_read_is_refused(label, prediction, message):
+def test_wrong_labels_shapes_types_and_values_are_refused(label, prediction, message):
     with pytest.raises(InputError, match=message):
         digit_accuracy(label, prediction)
 
@@ -120,12 +120,12 @@ def test_training_frames_are_labelled_as_drawn_and_disturbed_within_bounds():
     frames, labels = train_reader.frames_and_labels("embedded", digits, 0)
     assert len(frames) == len(labels) == 2 * train_reader.CLIPS["embedded"]
     assert (read_digits(frames) == labels).float().mean() > 0.9
-    found = train_reader.disturbed(frames, torch.Generator().manual_seed(0))
-    assert found.shape == frames.shape
-    assert 0 <= found.min() <= found.max() <= 1 + 1e-6
-    assert not torch.equal(found, frames)
+    result = train_reader.disturbed(frames, torch.Generator().manual_seed(0))
+    assert result.shape == frames.shape
+    assert 0 <= result.min() <= result.max() <= 1 + 1e-6
+    assert not torch.equal(result, frames)
     again = train_reader.disturbed(frames, torch.Generator().manual_seed(0))
-    assert torch.equal(found, again)
+    assert torch.equal(result, again)
 
 
 def test_training_is_the_same_twice():

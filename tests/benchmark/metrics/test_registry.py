@@ -1,66 +1,132 @@
-"""What the registry says of metrics holds; those with a truth of their own kind have tests of their own."""
+"""Every row of the catalogue's metrics: its function loads, takes what the row says, and stays in the row's range."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
+from torchvision.models import alexnet, inception_v3
 
-from benchmark.metrics import METRICS, choose, find
-from benchmark.metrics.resources import Setting, Unavailable
-from benchmark.protocols import PROTOCOLS
-from benchmark.scoring.ground_truth import TARGETS
-from mmnist_av.system.errors import InputError
+from baselines.predictor import ClipShape, Prediction
+from benchmark.catalogue import METRICS
+from benchmark.metrics import fooling, frechet, load
+from benchmark.metrics.frechet import frechet_distance
+from benchmark.metrics.resources import Resources, TrainingSamples, Unavailable
+from benchmark.networks import weights
+from benchmark.networks.i3d import i3d
+from benchmark.scoring.ground_truth import TargetClip
 
-SETTING = Setting(torch.device("cpu"), 16, 1)
-COMPARED = [metric for metric in METRICS.values() if metric.name in ("psnr", "ssim", "ssim_uniform", "position_error")]
+SEEN, LENGTH, SAMPLES, SIDE = 5, 15, 3, 48
+PREDICTED = LENGTH - SEEN
+CPU = torch.device("cpu")
+WEIGHTS = {"lpips": "alexnet", "fid": "inception", "fvd": "i3d"}
+KINDS = ["random", "black", "perfect"]
 
 
-def test_every_metric_has_a_target_and_is_in_a_protocol():
-    for metric in METRICS.values():
-        assert metric.target in TARGETS
-        assert any(metric.name in protocol.metrics for protocol in PROTOCOLS.values())
-        assert metric.source
+def annotate(seed, name):
+    rng = np.random.default_rng(seed)
+    return {
+        "block": np.array([16, 16]),
+        "block_mask": rng.random((LENGTH, SIDE, SIDE)) < 0.1,
+        "label": np.int64(seed % 10),
+        "events": np.arange(LENGTH) % 4 == seed % 4,
+        "flow": rng.standard_normal((LENGTH, 2, SIDE, SIDE)).astype(np.float32),
+    }[name]
 
 
-@pytest.mark.parametrize("metric", [*COMPARED, METRICS["block_iou"]], ids=lambda metric: metric.name)
-def test_the_facts_of_every_metric_hold(metric):
-    target = torch.zeros(2, 1, 4, 1, 48, 48)
-    target[..., 16:32, 16:32] = 1
-    prediction = torch.rand(2, 3, 4, 1, 48, 48, generator=torch.Generator().manual_seed(0))
-    truth = torch.tensor([[16, 16]] * 2) if metric.target == "block" else target
-    measure = metric.get(SETTING)
-    perfect, worse = measure(truth, target.expand_as(prediction)), measure(truth, prediction)
-    assert worse.shape == (2, 3, 4 if metric.frames == "all" else 1)
-    low, high = metric.range
-    best = high if metric.better == "higher" else low
+def random_clip(seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    frames, audio = torch.rand(1, LENGTH, 1, SIDE, SIDE, generator=rng), torch.rand(1, LENGTH, 11, 11, generator=rng)
+    return TargetClip(index=seed, frames=frames, audio=audio, seen=SEEN, annotate=partial(annotate, seed))
+
+
+def predict(clip, kind):
+    rng = torch.Generator().manual_seed(clip.index + 100)
+    shape = (1, SAMPLES, PREDICTED, 1, SIDE, SIDE)
+    frames = {"random": torch.rand(shape, generator=rng), "black": torch.zeros(shape)}.get(kind)
+    frames = clip.unseen.expand(shape) if frames is None else frames
+    flow = torch.randn(*shape[:3], 2, SIDE, SIDE, generator=rng)
+    return Prediction(frames, flow=flow, variance=torch.rand(shape[:3], generator=rng))
+
+
+def draw(indices):
+    clips = [random_clip(index) for index in indices]
+    frames, audio = (torch.cat([getattr(clip, name) for clip in clips]) for name in ("frames", "audio"))
+    return frames, audio, torch.rand_like(frames[:, SEEN:])
+
+
+@pytest.fixture(scope="module")
+def random_weights():
+    """Return state dicts like those that are published."""
+    torch.manual_seed(0)
+    inception = inception_v3(num_classes=1008, aux_logits=False, init_weights=False)
+    return {"alexnet": alexnet().state_dict(), "inception": inception.state_dict(), "i3d": i3d().state_dict()}
+
+
+@pytest.fixture
+def resources(monkeypatch, tmp_path, random_weights):
+    monkeypatch.setattr(fooling, "STEPS", 2)
+    monkeypatch.setattr(weights, "read", lambda name, source: random_weights[name])
+    shape = ClipShape(frame=(1, SIDE, SIDE), audio=(11, 11), seen=SEEN, train_frames=LENGTH, fps=10)
+    samples = TrainingSamples(clips=4, shape=shape, draw=draw)
+    return Resources(device=CPU, clips=frechet.LEAST, weights=tmp_path, training_samples=samples)
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_every_metric_loads_and_its_values_are_in_its_range(metric, resources):
+    measure, clip = load(metric, resources), random_clip()
+    for kind in KINDS:
+        prediction = predict(clip, kind)
+        if metric.of == "set":
+            features = measure(clip, prediction)
+            assert features.shape == ((PREDICTED, 2048) if metric.name == "fid" else (1, 400))
+            assert torch.equal(features, measure(clip, Prediction(prediction.frames[:, :1])))
+            assert features.isfinite().all()
+            continue
+        scores = measure(clip, prediction)
+        rows, columns = (1 if metric.of == "pairs" else SAMPLES), (PREDICTED if metric.frames == "all" else 1)
+        assert scores.shape == (1, rows, columns)
+        assert scores.dtype == torch.float64
+        scored = scores[..., 1:] if metric.name == "self_similarity_flow" else scores
+        assert ((scored >= metric.lowest) & (scored <= metric.highest)).all()
+
+
+@pytest.mark.parametrize("name", ["psnr", "ssim", "ssim_uniform", "lpips", "position_error"])
+def test_a_perfect_prediction_has_the_best_value_and_a_random_one_has_not(name, resources):
+    metric, clip = METRICS[name], random_clip()
+    measure = load(metric, resources)
+    best = metric.highest if metric.better == "higher" else metric.lowest
+    perfect, worse = (measure(clip, predict(clip, kind)) for kind in ("perfect", "random"))
     torch.testing.assert_close(perfect, torch.full_like(perfect, best))
-    assert ((worse >= low) & (worse <= high) & (worse != best)).all()
-    assert find(metric.name) is metric
+    assert (worse != best).all()
 
 
-@pytest.mark.parametrize("name", ["lpips", "fid", "fvd"])
+def test_of_sets_a_perfect_prediction_has_distance_0():
+    clips = [random_clip(seed) for seed in range(frechet.LEAST)]
+    rows = torch.cat([clip.unseen[:, 0, 0].flatten(1)[:, :50] for clip in clips])
+    assert frechet_distance(rows, rows) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
 def test_metrics_without_their_weights_say_how_to_get_them(name, tmp_path):
-    with pytest.raises(Unavailable, match="give their folder with --weights DIR, or --weights download"):
-        METRICS[name].get(SETTING)
+    with pytest.raises(Unavailable, match="name their folder with --weights DIR, or use --weights download"):
+        load(METRICS[name], Resources(device=CPU, clips=16))
     with pytest.raises(Unavailable, match=f"{name} needs .* it is not in {tmp_path}: download https://"):
-        METRICS[name].get(Setting(torch.device("cpu"), 16, 1, weights=tmp_path))
+        load(METRICS[name], Resources(device=CPU, clips=16, weights=tmp_path))
 
 
-@pytest.mark.parametrize("name", ["bounce_f1", "sync_lag", "digit_accuracy"])
-def test_metrics_of_one_digit_are_not_had_of_several(name):
-    with pytest.raises(Unavailable, match="only for clips of one digit, these have 2"):
-        METRICS[name].get(Setting(torch.device("cpu"), 16, 2))
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_weights_that_a_metric_needs_are_published(name):
+    assert METRICS[name].needs == {f"weights:{WEIGHTS[name]}"}
+    assert weights.PUBLISHED[WEIGHTS[name]].metric == name
 
 
-def test_metrics_are_chosen_by_name_or_as_a_set():
-    offered = PROTOCOLS["m3so-nb"].metrics
-    assert choose("all", offered) == list(offered)
-    assert set(choose("all", offered)) - set(choose("standard", offered)) == {"fooling_rate", "self_similarity_flow"}
-    assert choose("ssim, psnr", offered) == ["psnr", "ssim"]
-    with pytest.raises(InputError, match="unknown metric 'sim': did you mean ssim"):
-        choose("psnr,sim", offered)
-    with pytest.raises(InputError, match="--metrics block_iou: this protocol has psnr, ssim"):
-        choose("block_iou", offered)
-
-
-def test_an_unknown_metric_is_told_the_nearest_name():
-    with pytest.raises(InputError, match="unknown metric 'sim': did you mean ssim"):
-        find("sim")
+@pytest.mark.parametrize("name", ["fid", "fvd"])
+def test_distances_of_sets_need_clips_enough(name, resources, monkeypatch, caplog):
+    load(METRICS[name], resources)
+    frechet._warn_of_few.cache_clear()
+    load(METRICS[name], resources)
+    assert "fid and fvd of only 16 clips are too large" in caplog.text
+    few = Resources(device=CPU, clips=frechet.LEAST - 1, weights=resources.weights)
+    with pytest.raises(Unavailable, match="needs 16 clips or more, 15 are scored"):
+        load(METRICS[name], few)

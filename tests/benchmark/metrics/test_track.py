@@ -1,11 +1,11 @@
-"""Where the digit is believed to be, against plain loops."""
+"""The predicted digit's position, compared with plain loops."""
 
 import math
 
 import pytest
 import torch
 
-from benchmark.metrics import METRICS
+from benchmark.catalogue import METRICS
 from benchmark.metrics.track import position_error
 from mmnist_av.system.errors import InputError
 
@@ -28,18 +28,18 @@ def plain_centre(frame, true):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_it_is_the_distance_of_the_centroids(channels):
+def test_position_error_is_the_distance_of_the_centroids(channels):
     target, prediction = frames(2, 1, 3, channels, 7, 9), frames(2, 4, 3, channels, 7, 9, seed=1)
     target[1, 0, 2, :, 1:4, 2:6] = math.nan
-    found = position_error(target, prediction)
-    assert found.shape == (2, 4, 3)
+    result = position_error(target, prediction)
+    assert result.shape == (2, 4, 3)
     for b in range(2):
         for k in range(4):
             for t in range(3):
                 true = target[b, 0, t]
                 x, y = plain_centre(prediction[b, k, t], true)
                 u, v = plain_centre(true, true)
-                assert found[b, k, t].item() == pytest.approx(math.hypot(x - u, y - v), abs=1e-9)
+                assert result[b, k, t].item() == pytest.approx(math.hypot(x - u, y - v), abs=1e-9)
 
 
 def test_a_frame_moved_by_three_and_four_px_is_five_px_off():
@@ -49,13 +49,13 @@ def test_a_frame_moved_by_three_and_four_px_is_five_px_off():
     assert position_error(target, target).item() == 0
 
 
-def test_black_is_taken_for_the_middle():
+def test_a_black_frame_has_its_centre_in_the_middle():
     target = torch.zeros(1, 1, 1, 1, 20, 20)
     target[..., 0:4, 0:4] = 1
     assert position_error(target, torch.zeros_like(target)).item() == pytest.approx(math.hypot(8, 8))
 
 
-def test_what_is_drawn_in_the_blocks_place_does_not_count():
+def test_pixels_of_the_block_do_not_count():
     target = torch.zeros(1, 1, 1, 1, 20, 20)
     target[..., 2:5, 2:5] = 1
     prediction = target.clone()
@@ -64,10 +64,10 @@ def test_what_is_drawn_in_the_blocks_place_does_not_count():
     assert position_error(target, prediction).item() == 0
 
 
-def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(InputError, match="predicted frames wanted"):
+def test_wrong_shapes_and_values_are_refused():
+    with pytest.raises(InputError, match="target .* and prediction .* expected"):
         position_error(frames(1, 1, 3, 1, 8, 8), frames(1, 2, 4, 1, 8, 8))
-    with pytest.raises(InputError, match="finite values wanted"):
+    with pytest.raises(InputError, match="prediction: finite floats expected"):
         position_error(frames(1, 1, 3, 1, 8, 8), frames(1, 2, 3, 1, 8, 8) * math.nan)
 
 

@@ -1,4 +1,4 @@
-"""I3D against the paper's table and a second writing of it, on weights of seeded noise."""
+"""I3D compared with the paper's table and a second implementation, on random weights."""
 
 import pytest
 import torch
@@ -40,24 +40,24 @@ def convolutions():
 
 def shapes():
     """Every tensor of the published files, as a table: TensorFlow counts no batches."""
-    found = {"logits.conv3d.weight": (400, 1024, 1, 1, 1), "logits.conv3d.bias": (400,)}
+    result = {"logits.conv3d.weight": (400, 1024, 1, 1, 1), "logits.conv3d.bias": (400,)}
     for name, inputs, outputs, side in convolutions():
-        found[f"{name}.conv3d.weight"] = (outputs, inputs, side, side, side)
+        result[f"{name}.conv3d.weight"] = (outputs, inputs, side, side, side)
         for statistic in ("weight", "bias", "running_mean", "running_var"):
-            found[f"{name}.bn.{statistic}"] = (outputs,)
-    return found
+            result[f"{name}.bn.{statistic}"] = (outputs,)
+    return result
 
 
 @pytest.fixture(scope="module")
 def state():
     rng = torch.Generator().manual_seed(0)
-    found = {}
+    result = {}
     for name, shape in shapes().items():
         scale = (2 / torch.Size(shape)[1:].numel()) ** 0.5 if len(shape) == 5 else 0.1
-        found[name] = torch.randn(shape, generator=rng) * scale
+        result[name] = torch.randn(shape, generator=rng) * scale
         if name.endswith(("bn.weight", "running_var")):
-            found[name] = 1 + found[name].abs()
-    return found
+            result[name] = 1 + result[name].abs()
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -97,26 +97,26 @@ def plain_logits(state, x):
 
 
 def test_its_tensors_are_the_tables_and_the_published_files():
-    found = {name: tuple(value.shape) for name, value in i3d().state_dict().items()}
-    assert {name: shape for name, shape in found.items() if not name.endswith("num_batches_tracked")} == shapes()
+    result = {name: tuple(value.shape) for name, value in i3d().state_dict().items()}
+    assert {name: shape for name, shape in result.items() if not name.endswith("num_batches_tracked")} == shapes()
 
 
 def test_it_has_as_many_parameters_as_the_table_gives():
     kernels = sum(inputs * outputs * side**3 for _, inputs, outputs, side in convolutions())
     normalised = sum(outputs for _, _, outputs, _ in convolutions())
-    wanted = kernels + 2 * normalised + 1024 * 400 + 400
-    assert wanted == 12_697_264
-    assert sum(parameter.numel() for parameter in i3d().parameters()) == wanted
+    expected = kernels + 2 * normalised + 1024 * 400 + 400
+    assert expected == 12_697_264
+    assert sum(parameter.numel() for parameter in i3d().parameters()) == expected
 
 
-def test_its_logits_are_those_of_a_second_writing(state, logits):
+def test_its_logits_equal_a_second_implementations(state, logits):
     clips = torch.randint(256, (2, 9, 1, 48, 48), generator=torch.Generator().manual_seed(0)).float() / 255
-    found = logits(clips)
+    result = logits(clips)
     frames = F.interpolate(clips[:, :, 0], (224, 224), mode="bilinear", align_corners=False) * 2 - 1
-    wanted = plain_logits(state, frames[:, None].expand(-1, 3, -1, -1, -1))
-    assert wanted.std() > 0.1
-    assert (wanted[0] - wanted[1]).abs().max() > 0.01
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    expected = plain_logits(state, frames[:, None].expand(-1, 3, -1, -1, -1))
+    assert expected.std() > 0.1
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -136,19 +136,19 @@ def test_same_padding_gives_the_size_divided_and_rounded_up_with_the_odd_one_beh
 @pytest.mark.parametrize("frames", [9, 10, 17])
 def test_clips_of_any_length_have_400_logits_and_batches_change_nothing(logits, monkeypatch, frames):
     clips = torch.rand(2, frames, 3, 40, 56, generator=torch.Generator().manual_seed(1))
-    wanted = logits(clips)
-    assert wanted.shape == (2, 400)
+    expected = logits(clips)
+    assert expected.shape == (2, 400)
     monkeypatch.setattr(module, "FRAMES_AT_ONCE", frames)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(logits(clips), wanted, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(logits(clips), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("clips", "message"),
     [
-        (torch.rand(1, 8, 1, 48, 48), r"fvd needs clips .* of at least 9 frames, not \(1, 8, 1, 48, 48\)"),
+        (torch.rand(1, 8, 1, 48, 48), r"fvd needs clips .* of at least 9 frames, found \(1, 8, 1, 48, 48\)"),
         (torch.rand(9, 1, 48, 48), "fvd needs clips"),
-        (torch.rand(1, 9, 2, 48, 48), "clips: .* wanted"),
+        (torch.rand(1, 9, 2, 48, 48), "clips: .* expected"),
         (torch.rand(1, 9, 1, 48, 48) * 255, "clips: values in"),
     ],
 )
@@ -157,13 +157,13 @@ def test_other_clips_are_refused(logits, clips, message):
         logits(clips)
 
 
-def test_loading_draws_no_random_number_of_others(state):
+def test_loading_leaves_the_random_state_as_it_was(state):
     before = torch.get_rng_state()
     load_i3d(state, CPU)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_other_weights_are_not_taken(state):
+def test_other_weights_are_refused(state):
     with pytest.raises(RuntimeError, match="size mismatch"):
         load_i3d({**state, "logits.conv3d.bias": torch.zeros(600)}, CPU)
     with pytest.raises(RuntimeError, match="Missing key"):

@@ -1,4 +1,4 @@
-"""Inception's features against torch-fidelity's own way from files of pictures, on weights of seeded noise."""
+"""Inception's features compared with torch-fidelity's, on random weights."""
 
 import pytest
 import torch
@@ -37,13 +37,13 @@ def pictures(*shape, seed=0):
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 48, 48), (2, 3, 64, 96)], ids=str)
-def test_they_are_torch_fidelitys(features, fidelity, shape):
+def test_features_equal_torch_fidelitys(features, fidelity, shape):
     levels = pictures(*shape)
-    (wanted,) = fidelity(levels.expand(-1, 3, -1, -1))
-    assert wanted.std(0).max() > 0.01  # of the frames, not of the weights alone
-    found = features(levels.float() / 255)
-    assert found.shape == (shape[0], 2048)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    (expected,) = fidelity(levels.expand(-1, 3, -1, -1))
+    assert expected.std(0).max() > 0.01  # of the frames, not of the weights alone
+    result = features(levels.float() / 255)
+    assert result.shape == (shape[0], 2048)
+    torch.testing.assert_close(result, expected, rtol=0, atol=0)
 
 
 def test_frames_are_rounded_to_the_nearest_level(features):
@@ -54,13 +54,13 @@ def test_frames_are_rounded_to_the_nearest_level(features):
 
 def test_batches_of_bounded_size_change_nothing_and_training_leaves_no_trace(features, monkeypatch):
     frames = pictures(5, 1, 48, 48).float() / 255
-    wanted = features(frames)
+    expected = features(frames)
     monkeypatch.setattr(inception, "FRAMES_AT_ONCE", 2)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(features(frames), wanted, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(features(frames), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_loading_draws_no_random_number_of_others(state):
+def test_loading_leaves_the_random_state_as_it_was(state):
     before = torch.get_rng_state()
     load_inception(state, CPU)
     assert torch.equal(torch.get_rng_state(), before)
@@ -69,8 +69,8 @@ def test_loading_draws_no_random_number_of_others(state):
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        (torch.rand(3, 48, 48), "frames .N, C, H, W. wanted"),
-        (torch.rand(1, 2, 48, 48), "frames: .* wanted"),
+        (torch.rand(3, 48, 48), "frames .N, C, H, W. expected"),
+        (torch.rand(1, 2, 48, 48), "frames: .* expected"),
         (torch.rand(1, 1, 48, 48) + 0.5, "frames: values in"),
     ],
 )

@@ -11,7 +11,7 @@ def test_grey_is_repeated_and_colour_is_kept():
     assert torch.equal(rgb(colour, "frames"), colour)
 
 
-def test_levels_are_those_that_the_frames_were_made_of():
+def test_levels_of_8_bit_frames_are_their_own():
     every = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(levels(every.float() / 255), every)
 

@@ -1,4 +1,4 @@
-"""Published weights: found, fetched, and refused where they are not what was published."""
+"""Published weights: read from a folder, downloaded, and refused where they are not the published ones."""
 
 import hashlib
 import pickle
@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmark.metrics.resources import DOWNLOAD
+from benchmark.metrics.resources import Download, Unavailable
 from benchmark.networks import weights
-from benchmark.networks.weights import PUBLISHED, Unavailable, locate, read
+from benchmark.networks.weights import PUBLISHED, locate, read
 from mmnist_av.system.errors import InputError
 
 STATE = {"layer.weight": torch.arange(6.0).view(2, 3), "layer.bias": torch.ones(2)}
@@ -18,7 +18,7 @@ STATE = {"layer.weight": torch.arange(6.0).view(2, 3), "layer.bias": torch.ones(
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """A small file in the place of the published one: its path, at its home."""
+    """Return the path of a small file that stands for the published one, where it is published."""
     home = tmp_path / "home" / "tiny.pth"
     home.parent.mkdir()
     torch.save(STATE, home)
@@ -38,13 +38,13 @@ def cache(tmp_path):
 
 
 @pytest.mark.parametrize("entry", PUBLISHED.values(), ids=PUBLISHED)
-def test_every_entry_has_a_whole_hash_and_the_one_that_its_name_tells(entry):
+def test_every_entry_has_a_whole_hash_that_agrees_with_its_name(entry):
     assert len(entry.sha256) == 64
     int(entry.sha256, 16)
     assert entry.url.startswith("https://")
     assert entry.url.endswith(f"/{entry.file}")
-    told = entry.file.removesuffix(".pth").rsplit("-", 1)[-1]
-    assert not entry.file.endswith(".pth") or entry.sha256.startswith(told)
+    beginning = entry.file.removesuffix(".pth").rsplit("-", 1)[-1]
+    assert not entry.file.endswith(".pth") or entry.sha256.startswith(beginning)
 
 
 def test_the_hash_of_alexnet_is_torchvisions():
@@ -59,22 +59,27 @@ def test_the_home_of_inception_is_torch_fidelitys():
     assert PUBLISHED["inception"].url == URL_INCEPTION_V3
 
 
-def test_a_folder_gives_the_file_that_lies_there(published):
+def test_weights_are_read_from_a_folder(published):
     assert locate("i3d", published.parent) == published
-    found = read("i3d", published.parent)
-    assert found.keys() == STATE.keys()
-    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+    result = read("i3d", published.parent)
+    assert result.keys() == STATE.keys()
+    assert all(torch.equal(result[name], STATE[name]) for name in STATE)
 
 
 def test_a_download_goes_to_the_cache_once(published, tmp_path):
-    path = locate("i3d", DOWNLOAD)
+    path = locate("i3d", Download())
     assert path == cache(tmp_path) / "tiny.pth"
     assert path.read_bytes() == published.read_bytes()
     published.unlink()
-    assert locate("i3d", DOWNLOAD) == path
+    assert locate("i3d", Download()) == path
 
 
-def test_weights_that_are_not_in_the_folder_are_said_to_be_absent_in_one_line(published, tmp_path):
+def test_without_a_source_weights_are_unavailable():
+    with pytest.raises(Unavailable, match="name their folder with --weights DIR, or use --weights download"):
+        read("i3d", None)
+
+
+def test_weights_that_are_not_in_the_folder_are_unavailable_with_one_line(published, tmp_path):
     with pytest.raises(Unavailable) as caught:
         locate("i3d", tmp_path / "elsewhere")
     message = str(caught.value)
@@ -84,9 +89,7 @@ def test_weights_that_are_not_in_the_folder_are_said_to_be_absent_in_one_line(pu
 
 
 @pytest.mark.parametrize("fault", ["unreachable", "silent", "another file", "no room for the cache"])
-def test_weights_that_cannot_be_fetched_are_said_to_be_absent_and_nothing_is_left(
-    published, tmp_path, monkeypatch, fault
-):
+def test_weights_that_cannot_be_downloaded_are_unavailable_and_no_file_is_left(published, tmp_path, monkeypatch, fault):
     if fault == "unreachable":
         published.unlink()
     elif fault == "another file":
@@ -97,8 +100,10 @@ def test_weights_that_cannot_be_fetched_are_said_to_be_absent_and_nothing_is_lef
         if fault == "silent":
             monkeypatch.setattr(weights, "TIMEOUT", 0.2)
             publish(monkeypatch, published, url=f"http://127.0.0.1:{server.getsockname()[1]}/tiny.pth")
-        with pytest.raises(Unavailable, match=r"fvd needs tiny.pth \(.*tiny.pth could not be had .*--weights DIR"):
-            locate("i3d", DOWNLOAD)
+        with pytest.raises(
+            Unavailable, match=r"fvd needs tiny.pth \(.*tiny.pth could not be downloaded .*--weights DIR"
+        ):
+            locate("i3d", Download())
     assert fault == "no room for the cache" or not list(cache(tmp_path).iterdir())
     assert socket.getdefaulttimeout() is None
 
@@ -106,13 +111,15 @@ def test_weights_that_cannot_be_fetched_are_said_to_be_absent_and_nothing_is_lef
 @pytest.mark.parametrize("fault", ["truncated", "changed", "empty"])
 @pytest.mark.parametrize("source", ["folder", "download"])
 def test_a_file_with_another_hash_is_refused_by_name_with_both_hashes(published, tmp_path, source, fault):
-    wanted = PUBLISHED["i3d"].sha256
-    path = published if source == "folder" else locate("i3d", DOWNLOAD)
+    expected = PUBLISHED["i3d"].sha256
+    path = published if source == "folder" else locate("i3d", Download())
     content = path.read_bytes()
     path.write_bytes({"truncated": content[:-9], "changed": content[:-1] + b"?", "empty": b""}[fault])
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(InputError, match=f"{path} is not the published file .*{found}, not {wanted}") as caught:
-        read("i3d", published.parent if source == "folder" else DOWNLOAD)
+    result = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(
+        InputError, match=f"{path} is not the published file .*{expected} expected, found {result}"
+    ) as caught:
+        read("i3d", published.parent if source == "folder" else Download())
     assert not isinstance(caught.value, Unavailable)
 
 
@@ -141,8 +148,10 @@ def test_pickled_code_is_refused_even_under_the_right_hash_and_never_runs(publis
 @pytest.mark.parametrize(
     "content", [[STATE["layer.bias"]], {"epoch": 3}, STATE["layer.bias"]], ids=["list", "int", "bare"]
 )
-def test_what_is_not_named_tensors_is_refused(published, monkeypatch, content):
+def test_other_content_than_named_tensors_is_refused(published, monkeypatch, content):
     torch.save(content, published)
     publish(monkeypatch, published)
-    with pytest.raises(InputError, match=r"tiny\.pth holds something other than named tensors"):
+    with pytest.raises(
+        InputError, match=r"tiny\.pth is not a file of weights: it contains something other than named tensors"
+    ):
         read("i3d", published.parent)

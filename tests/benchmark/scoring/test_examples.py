@@ -1,42 +1,45 @@
-"""What is kept of a run for its report is what was drawn, and reads back by the report's own rules."""
+"""The examples of a run are the samples that were drawn, and the report reads them back."""
 
 import numpy as np
 import pytest
 import torch
 
 from baselines.predictor import Prediction
-from benchmark.protocols import PROTOCOLS
+from benchmark.catalogue import METRICS, PROTOCOLS
+from benchmark.metrics.resources import Resources
 from benchmark.report.examples import read_examples
-from benchmark.scoring.examples import write_examples
-from benchmark.scoring.ground_truth import TrueClips
-from benchmark.scoring.scores import Contender
+from benchmark.scoring.examples import ExampleClips
+from benchmark.scoring.ground_truth import TargetClips
+from benchmark.scoring.scores import Entry, score_all
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 
 SAMPLES = 5
 
 
-def futures(index, predicted):
+def predicted(index, predicted):
     generator = torch.Generator().manual_seed(index)
     drawn = torch.rand(1, SAMPLES, predicted, 1, 48, 48, generator=generator)
     return Prediction(drawn, variance=torch.rand(1, SAMPLES, predicted, generator=generator))
 
 
 @pytest.mark.parametrize(("name", "clips"), [("m3so-nb", 3), ("m3so", 8)])
-def test_examples_are_what_was_drawn(tmp_path, name, clips):
+def test_examples_are_the_drawn_samples(tmp_path, name, clips):
     protocol = PROTOCOLS[name]
-    dataset = generate(tmp_path / "data", Spec(obstacle=protocol.obstacle), {"test": clips}, seed=3)
-    true = TrueClips(dataset, "test", protocol, clips, torch.device("cpu"))
-    contender = Contender("theirs", lambda index: futures(index, protocol.test_predicted))
-    write_examples(contender, true, tmp_path / "examples.npz")
+    dataset = generate(tmp_path / "data", Spec(**protocol.world), {"test": clips}, seed=3)
+    targets = TargetClips(dataset, "test", protocol, clips, torch.device("cpu"))
+    entry = Entry("theirs", lambda clip: [predicted(clip.index, protocol.test_predicted)])
+    examples = ExampleClips(targets, tmp_path / "examples.npz", tmp_path / "scores")
+    resources = Resources(device=targets.device, clips=clips)
+    score_all([entry], [METRICS["psnr"]], targets, resources, tmp_path, examples)
     found = read_examples(tmp_path / "examples.npz", protocol)
     kept, split = min(clips, 6), dataset.split("test")
     assert found.clips.tolist() == list(range(kept))
-    np.testing.assert_array_equal(found.truth[:, :, 0], split.frames[:kept, : protocol.test_frames])
+    np.testing.assert_array_equal(found.target[:, :, 0], split.frames[:kept, : protocol.test_frames])
     np.testing.assert_array_equal(found.audio, split.audio[:kept, : protocol.test_frames * 800])
     for index in range(kept):
-        drawn = futures(index, protocol.test_predicted)
-        errors = ((drawn.frames[0] - true(index).unseen[0]) ** 2).mean((2, 3, 4)).log().mean(1)
+        drawn = predicted(index, protocol.test_predicted)
+        errors = ((drawn.frames[0] - targets(index).unseen[0]) ** 2).mean((2, 3, 4)).log().mean(1)
         for array, expected in (
             (found.mean, drawn.frames[0].mean(0)),
             (found.best, drawn.frames[0, errors.argmin()]),

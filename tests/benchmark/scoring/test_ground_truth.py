@@ -1,70 +1,76 @@
-"""What the scores compare with."""
+"""What predictions are compared with."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from benchmark.protocols import PROTOCOLS
-from benchmark.scoring.ground_truth import TARGETS, TrueClips
+from benchmark.catalogue import PROTOCOLS
+from benchmark.scoring.ground_truth import TargetClips
 from mmnist_av.m3so.generate import generate
-from mmnist_av.m3so.picture import block_mask
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
 
 CLIPS = 4
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     """Some test clips of M3SO under its protocol."""
     dataset = generate(tmp_path_factory.mktemp("data") / "m3so", Spec(obstacle=True), {"test": CLIPS}, seed=3)
-    return TrueClips(dataset, "test", PROTOCOLS["m3so"], CLIPS, torch.device("cpu"))
+    return TargetClips(dataset, "test", PROTOCOLS["m3so"], CLIPS, CPU)
 
 
-def test_images_are_compared_with_the_unseen_frames(clips):
+def test_the_frames_to_be_predicted_are_the_stored_ones(clips):
     for index in range(CLIPS):
         stored = clips.dataset.split("test").frames[index, 30:70] / np.float32(255)
-        np.testing.assert_array_equal(TARGETS["frames"](clips(index))[0, 0, :, 0], stored)
+        np.testing.assert_array_equal(clips(index).unseen[0, 0, :, 0], stored)
 
 
-def test_the_digit_is_looked_for_outside_the_shown_block(clips):
+def test_annotations_are_those_of_the_clips_frames(clips):
     for index in range(CLIPS):
         clip = clips(index)
-        target = TARGETS["digit"](clip)
-        shown = block_mask(clips.dataset.split("test").truth_of(slice(index, index + 1)), clips.dataset.spec)
-        np.testing.assert_array_equal(target.isnan()[0, 0, :, 0].numpy(), shown[0, 30:70])
-        kept = ~target.isnan()
-        assert torch.equal(target[kept], clip.unseen[kept])
+        assert clip.annotation("block_mask").shape == (1, 70, 48, 48)
+        assert clip.annotation("events").shape == (1, 70)
+        assert clip.annotation("flow").shape == (1, 70, 2, 48, 48)
+        assert clip.annotation("label").shape == (1,)
+        assert clip.annotation("block").shape == (1, 2)
 
 
-def test_a_clip_has_a_block_only_where_a_predicted_frame_shows_it(clips):
+def test_a_window_of_a_clip_has_its_own_frames_and_annotations(clips):
+    clip = clips(1)
+    window = clip.window(10, 5)
+    assert window.seen == 40
+    assert torch.equal(window.unseen, clip.unseen[:, :, 10:15])
+    assert torch.equal(window.annotation("events"), clip.annotation("events")[:, :45])
+    assert torch.equal(window.annotation("label"), clip.annotation("label"))
+    assert clip.window(0, 40) is clip
+
+
+def test_a_model_is_given_a_copy_of_the_seen_frames_and_the_clips_own_sound(clips):
+    clip = clips(2)
+    context = clips.context(clip, flow=False)
+    assert torch.equal(context.frames, clip.frames[:, :30])
+    assert context.frames.untyped_storage().nbytes() == context.frames.nbytes  # no view of a future frame
+    assert torch.equal(context.audio, clip.audio)
+    assert context.flow is None
+    flow = clips.context(clip, flow=True).flow
+    assert torch.equal(flow, clip.annotation("flow")[:, :30])
+    assert flow.untyped_storage().nbytes() == flow.nbytes
+
+
+def test_mismatched_sound_is_that_of_the_next_clip_and_of_the_first_for_the_last(clips):
+    mismatched = replace(clips, protocol=replace(clips.protocol, mismatched=True))
     for index in range(CLIPS):
-        clip, place = clips(index), clips.dataset.split("test").truth["block_place"][index]
-        for first, expected in ((41, place), (69, place), (70, [-1, -1]), (-1, [-1, -1])):
-            clip.truth.block_first_frame[:] = first
-            assert TARGETS["block"](clip).tolist() == [list(expected)]
+        context = mismatched.context(mismatched(index), flow=False)
+        assert torch.equal(context.audio, clips((index + 1) % CLIPS).audio)
+        assert torch.equal(context.frames, clips(index).frames[:, :30])
 
 
-def test_the_label_and_the_bounces_are_the_truths(clips):
-    for index in range(CLIPS):
-        clip, truth = clips(index), clips.dataset.split("test").truth
-        assert TARGETS["label"](clip).tolist() == truth["label"][index].tolist()
-        found = TARGETS["bounces"](clip)
-        np.testing.assert_array_equal(found.events[0].numpy(), truth["event"][index, 30:70, 0] != 0)
-        assert found.frames.shape == (1, 1, 42, 1, 48, 48)
-        np.testing.assert_array_equal(found.frames[0, 0, 2:], TARGETS["digit"](clip)[0, 0])
-        np.testing.assert_array_equal(found.frames[0, 0, :2], clip.frames[0, 28:30])
-
-
-def test_the_flow_of_a_frame_points_to_the_frame_before(clips):
-    clip = clips(0)
-    flow = TARGETS["flow"](clip)
-    assert flow.shape == (1, 1, 40, 2, 48, 48)
-    for t in range(40):
-        position = clip.truth.position[0, [29 + t, 30 + t], 0] // clip.spec.subpixels
-        moved = position[0] - position[1]
-        step = flow[0, 0, t].flatten(1)
-        moving = step[:, (step != 0).any(0)]
-        if moved.any():
-            assert {tuple(each) for each in moving.T.tolist()} == {(float(moved[0]), float(-moved[1]))}
-        else:
-            assert not moving.numel()
+def test_sound_cannot_be_mismatched_in_a_split_of_one_clip(tmp_path):
+    one = generate(tmp_path / "one", Spec(), {"test": 1}, seed=3)
+    clips = TargetClips(one, "test", PROTOCOLS["m3so-nb-av-mismatch"], 1, CPU)
+    with pytest.raises(InputError, match="takes the sound of another clip, and there is only one"):
+        clips.context(clips(0), flow=False)

@@ -1,11 +1,11 @@
-"""Records are appended as they come, and what was torn or changed is measured again."""
+"""Records are appended one by one, and what was torn or changed is measured again."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.scoring.records import record_all
+from benchmark.scoring.records import Recorder
 
 CLIPS = 5
 
@@ -16,10 +16,14 @@ def measure(index):
 
 
 def recorded(path, measure=measure, about=("psnr", "lag")):
-    return record_all(measure, CLIPS, path, list(about), "score")
+    """Record what is missing, as a pass over the clips does."""
+    with Recorder(path, list(about), CLIPS) as recorder:
+        for index in range(recorder.done, CLIPS):
+            recorder.append(measure(index))
+        return recorder.records()
 
 
-def test_records_hold_what_was_measured(tmp_path):
+def test_records_hold_the_measured_arrays(tmp_path):
     records = recorded(tmp_path / "model")
     assert records.shape == (CLIPS,)
     for index in range(CLIPS):
@@ -54,7 +58,7 @@ def test_a_cut_or_changed_file_ends_with_the_same_bytes(tmp_path_factory, cut, f
 
 
 def test_whole_records_are_not_measured_again(tmp_path):
-    asked = []
+    measured = []
 
     def dying(index):
         if index == 3:
@@ -63,12 +67,12 @@ def test_whole_records_are_not_measured_again(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         recorded(tmp_path / "model", dying)
-    records = recorded(tmp_path / "model", lambda index: asked.append(index) or measure(index))
-    assert asked == [3, 4]
+    records = recorded(tmp_path / "model", lambda index: measured.append(index) or measure(index))
+    assert measured == [3, 4]
     np.testing.assert_array_equal(records["lag"], np.arange(CLIPS))
 
 
-def test_records_of_other_metrics_are_not_taken(tmp_path):
+def test_records_of_other_metrics_are_discarded(tmp_path):
     recorded(tmp_path / "model", lambda index: {"psnr": np.zeros(2)}, about=("psnr",))
     assert set(recorded(tmp_path / "model").dtype.names) == {"psnr", "psnr/mean_frame", "lag", "checksum"}
 

@@ -1,17 +1,16 @@
-import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
-from benchmark.scoring.rows import COLUMNS, PLAIN_WIDTH, make_rows, print_table, read_rows, write_rows
+from benchmark.catalogue import PROTOCOLS
+from benchmark.scoring.rows import COLUMNS, Result, make_rows, read_rows, write_rows
 from benchmark.scoring.statistics import bootstrap_interval, by_sampling
 from mmnist_av.system.errors import InputError
 
 RNG = np.random.default_rng(0)
-FRAMES = range(31, 71)
 ABOUT = {"seed": 0, "dataset": "M3SO", "fingerprint": "1e5", "machine": 'a "fast", one', "precision": "bfloat16"}
 
 
@@ -26,9 +25,9 @@ def scores_of(samples, level=0.5, clips=12):
 
 
 def rows_of(model="s2s", samples=7, level=0.5, scores=None, about=ABOUT, **names):
-    names = {"protocol": "m3so", "preset": "demo", "frames": FRAMES, "clips": 9, "report": (31, 42, 70, "mean")} | names
+    facts = {"protocol": PROTOCOLS["m3so"], "preset": "demo", "clips": 9} | names
     scores = scores or scores_of(samples, level)
-    return make_rows(scores, model=model, samples=samples, provenance=about, **names)
+    return make_rows(scores, Result(model=model, samples=samples, provenance=about, **facts))
 
 
 def test_a_row_says_all_that_decides_its_number():
@@ -59,7 +58,7 @@ def test_figures_are_the_mean_over_clips_and_its_interval():
 
 def test_a_metric_of_the_last_frame_has_one_row_under_that_frames_number():
     assert set(rows_of().query("metric == 'block_iou'")["frame"]) == {"70"}
-    nearer = rows_of(frames=range(1, 41), report=(3, "mean"))
+    nearer = rows_of(protocol=replace(PROTOCOLS["m3so"], seen=0, reported=(3,)))
     assert set(nearer.query("metric == 'block_iou'")["frame"]) == {"40"}
 
 
@@ -73,12 +72,14 @@ def test_a_metric_without_any_value_has_nan_and_no_clips(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"scores": {"ssim": {"mean": np.zeros((5, 39))}}}, ValueError, r"ssim: scores \(clips, 40\) wanted"),
-        ({"scores": {"block_iou": {"mean": np.zeros((5, 40))}}}, ValueError, r"block_iou: scores \(clips, 1\) wanted"),
+        ({"scores": {"ssim": {"mean": np.zeros((5, 39))}}}, ValueError, r"ssim: scores \(clips, 40\) expected"),
+        (
+            {"scores": {"block_iou": {"mean": np.zeros((5, 40))}}},
+            ValueError,
+            r"block_iou: scores \(clips, 1\) expected",
+        ),
         ({"scores": {"sim": {"mean": np.zeros((5, 40))}}}, InputError, "unknown metric 'sim': did you mean ssim"),
         ({"scores": {"ssim": {"best": np.zeros((5, 40))}}}, InputError, "unknown sampling 'best': did you mean best_"),
-        ({"report": (30, "mean")}, ValueError, "must be predicted, each once"),
-        ({"report": (31, 31)}, ValueError, "must be predicted, each once"),
         ({"about": {"frame": 3}}, ValueError, "own names: .'frame'"),
     ],
 )
@@ -129,21 +130,34 @@ HEADER = ",".join((*COLUMNS, "seed"))
         ([], "line 1: column 1 must be 'model', not ''"),
         ([HEADER.replace("sampling,k", "k,sampling")], "line 1: column 5 must be 'sampling', not 'k'"),
         ([HEADER + ",seed"], "line 1: a column appears twice"),
-        ([HEADER, LINE, LINE + ",1"], "line 3: 12 fields wanted, 13 found"),
-        ([HEADER, LINE[:-2]], "line 2: 12 fields wanted, 11 found"),
-        ([HEADER, LINE.replace("s2s", "")], "line 2: model is empty"),
-        ([HEADER, LINE.replace("psnr", "pnsr")], "line 2: unknown metric 'pnsr': did you mean psnr"),
-        ([HEADER, LINE.replace("mean", "best_seq")], "line 2: unknown sampling 'best_seq': did you mean best_sequence"),
-        ([HEADER, LINE.replace(",31,", ",last,")], "line 2: frame must be a whole number from 1, not 'last'"),
+        ([HEADER, LINE, LINE + ",1"], "line 3: 12 fields expected, 13 found"),
+        ([HEADER, LINE[:-2]], "line 2: 12 fields expected, 11 found"),
+        ([HEADER, LINE.replace("s2s", "")], "line 2: model must be a name, not empty, not ''"),
+        ([HEADER, LINE.replace("psnr", "pnsr")], "line 2: metric must be a known metric (psnr, ssim, "),
+        (
+            [HEADER, LINE.replace("mean", "best_seq")],
+            "line 2: sampling must be a known sampling (mean, best_sequence, ",
+        ),
+        ([HEADER, LINE.replace(",31,", ",last,")], "line 2: frame must be 'mean' or a whole number from 1, not 'last'"),
         ([HEADER, LINE.replace(",100,", ",0,")], "line 2: k must be a whole number from 1, not '0'"),
         ([HEADER, LINE.replace(",100,", ",1e2,")], "line 2: k must be a whole number from 1, not '1e2'"),
         ([HEADER, LINE.replace(",50,", ",-5,")], "line 2: clips must be a whole number from 0, not '-5'"),
-        ([HEADER, LINE.replace("20.5", "20,5")], "line 2: 12 fields wanted, 13 found"),
+        ([HEADER, LINE.replace("20.5", "20,5")], "line 2: 12 fields expected, 13 found"),
         ([HEADER, LINE.replace("20.5", "high")], "line 2: value must be a number, not 'high'"),
-        ([HEADER, LINE.replace("20.5", "inf")], "line 2: value must be finite, not 'inf'"),
-        ([HEADER, LINE, LINE.replace(",31,", ",42,").replace(",50,", ",0,")], "line 3: value must be nan where clips"),
-        ([HEADER, LINE, LINE.replace("s2s", "b"), LINE.replace("20.5", "20.6")], "line 4: same name as line 2, other"),
-        ([HEADER, LINE, '"s2s"x'], "after line 2: not CSV in UTF-8"),
+        ([HEADER, LINE.replace("20.5", "61")], "line 2: value must be finite and possible for its metric"),
+        (
+            [HEADER, LINE.replace("20.5", "inf")],
+            "line 2: value must be finite and possible for its metric, or nan where clips is 0, not 'inf'",
+        ),
+        (
+            [HEADER, LINE, LINE.replace(",31,", ",42,").replace(",50,", ",0,")],
+            "line 3: value must be finite and possible for its metric, or nan where clips is 0",
+        ),
+        (
+            [HEADER, LINE, LINE.replace("s2s", "b"), LINE.replace("20.5", "20.6")],
+            "line 4: the same name as line 2, but other figures",
+        ),
+        ([HEADER, LINE, '"s2s"x'], "line 3: not CSV in UTF-8"),
     ],
 )
 def test_a_bad_csv_is_refused_with_file_line_and_reason(lines, message, tmp_path):
@@ -159,79 +173,3 @@ def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path):
     (tmp_path / "rows.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="not CSV in UTF-8"):
         read_rows(tmp_path / "rows.csv")
-
-
-def board(*models):
-    return pd.concat([rows_of(name, samples, level) for name, samples, level in models], ignore_index=True)
-
-
-def printed(rows, capsys):
-    print_table(rows)
-    return capsys.readouterr().out
-
-
-def test_tables_are_plain_and_fit_their_width(capsys):
-    text = printed(board(("a-model-with-a-long-name", 7, 0.5), ("black", 1, 0.1)), capsys)
-    assert "\x1b" not in text
-    assert max(map(len, text.splitlines())) <= PLAIN_WIDTH
-    assert "…" not in text
-    for name in (
-        "psnr, dB, higher is better; m3so, demo, dataset 1e5; 12 clips",
-        "ssim, higher",
-        "block_iou",
-        "frame 42",
-    ):
-        assert name in text
-
-
-def test_a_narrow_table_loses_no_figure(capsys):
-    rows = board(("a-model-with-a-long-name", 7, 0.5)).query("metric == 'ssim'")
-    screen = io.StringIO()
-    print_table(rows, Console(file=screen, width=100, force_terminal=False))
-    assert max(map(len, screen.getvalue().splitlines())) <= 100
-    for value in (*rows["value"], *rows["low"], *rows["high"]):
-        assert f"{value:.4f}" in screen.getvalue()
-
-
-def test_pixels_are_printed_to_the_hundredth_and_in_one_line(capsys):
-    values = 10 + RNG.random((30, 40))
-    rows = rows_of(scores={"position_error": {"best_sequence": values}}, samples=100)
-    text = printed(rows, capsys)
-    for _, row in rows.iterrows():
-        assert f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" in text
-
-
-def test_every_figure_is_printed_with_its_interval(capsys):
-    rows = rows_of(scores={"block_iou": {"single": RNG.random((30, 1))}}, samples=1)
-    row = rows.iloc[0]
-    assert f"{row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]" in printed(rows, capsys)
-
-
-def test_every_model_and_sampling_has_one_line_a_metric(capsys):
-    rows = board(("learned", 7, 0.7), ("floor", 1, 0.4)).query("metric == 'ssim'")
-    lines = [[field.strip() for field in line.split("|")] for line in printed(rows, capsys).splitlines()]
-    named = [(line[0], line[1]) for line in lines if line[0] in ("learned", "floor")]
-    samplings = ("mean", "best_sequence", "best_frame", "mean_frame")
-    assert named == [*(("learned", f"{sampling} of 7") for sampling in samplings), ("floor", "single")]
-
-
-def test_lines_of_one_model_are_told_apart_by_what_differs(capsys):
-    rows = pd.concat([rows_of("s2s", 1, about=ABOUT | {"seed": seed}) for seed in (0, 1)], ignore_index=True)
-    text = printed(rows, capsys)
-    assert "s2s (seed 0)" in text
-    assert "s2s (seed 1)" in text
-
-
-def test_datasets_and_protocols_are_never_in_one_table(capsys):
-    two = pd.concat([rows_of("a", 1), rows_of("b", 1, about=ABOUT | {"fingerprint": "2f6"})], ignore_index=True)
-    text = printed(two.query("metric == 'psnr'"), capsys)
-    assert text.count("psnr, dB") == 2
-    assert "dataset 1e5" in text
-    assert "dataset 2f6" in text
-
-
-def test_a_terminal_gets_one_line_a_figure_where_there_is_room():
-    screen = io.StringIO()
-    print_table(rows_of("s2s", 1), Console(file=screen, width=160, force_terminal=True))
-    assert re.search(r"s2s.*\d\.\d\d \[\d+\.\d\d, \d+\.\d\d\]", screen.getvalue())
-    assert "\x1b" in screen.getvalue()

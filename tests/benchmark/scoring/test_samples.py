@@ -1,20 +1,16 @@
-"""What the harness hands to a model, and what it may not."""
-
-from dataclasses import replace
+"""What the harness gives to a model, and what it accepts from it."""
 
 import pytest
 import torch
 
 from baselines import registry
-from baselines.predictor import ClipShape, Prediction, Predictor
+from baselines.predictor import ClipShape, Context, Prediction, Predictor
 from benchmark.compute import Compute
-from benchmark.inputs import load_clips
-from benchmark.protocols import PROTOCOLS
-from benchmark.scoring.samples import draw_futures, seen_and_heard
-from mmnist_av.clips import StoredClips
+from benchmark.scoring.samples import draw_samples
+from benchmark.scoring.scores import joined
 from mmnist_av.system.errors import InputError
 
-PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, test_predicted=4)
+SEEN = 3
 CPU = Compute(torch.device("cpu"), bfloat16=False)
 SHAPE = ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10)
 TRAINED = [
@@ -29,6 +25,12 @@ def clips(seed=0, count=3):
     )
 
 
+def draw(model, frames, audio, samples, seed, indices):
+    """Draw samples of clips whose first SEEN frames are given."""
+    context = Context(frames[:, :SEEN].clone(), audio)
+    return joined(draw_samples(model, context, indices, samples, seed, CPU))
+
+
 def network(name):
     torch.manual_seed(0)
     return registry.build(name, SHAPE, registry.configure(name, {})).eval()
@@ -40,69 +42,79 @@ def test_changing_future_frames_changes_no_prediction_and_the_last_seen_frame_do
     future, last = frames.clone(), frames.clone()
     future[:, 3:] = torch.rand_like(future[:, 3:])
     last[:, 2] = 1 - last[:, 2]
-    drawn = [
-        draw_futures(model, given, audio, PROTOCOL, 2, 0, [0, 1, 2], CPU).frames for given in (frames, future, last)
-    ]
+    drawn = [draw(model, given, audio, 2, 0, [0, 1, 2]).frames for given in (frames, future, last)]
     assert drawn[0].shape == (3, 2, 4, *SHAPE.frame)
     assert torch.equal(drawn[0], drawn[1])
     assert torch.equal(drawn[0], drawn[2]) == (name in ("black", "audio-only"))
 
 
-def test_a_model_is_handed_the_seen_frames_and_the_sound_and_nothing_else():
-    class Spy(Predictor):
-        def predict(self, context, samples, noise):
-            self.handed = (context.frames, context.audio)
-            seen = context.frames
-            return Prediction(seen.new_zeros(len(seen), samples, context.predicted, *seen.shape[2:]))
-
-    model, (frames, audio) = Spy(), clips()
-    draw_futures(model, frames, audio, PROTOCOL, 2, 0, [0, 1, 2], CPU)
-    seen, heard = model.handed
-    assert torch.equal(seen, frames[:, :3])
-    assert torch.equal(heard, audio)
-    assert seen.untyped_storage().nbytes() == seen.nbytes  # no view through which the future could be read
-
-
-@pytest.mark.parametrize("made", [(3, 1, 4, 1, 48, 48), (3, 2, 3, 1, 48, 48), (2, 3, 4, 1, 48, 48), (3, 2, 4, 48, 48)])
-def test_futures_of_another_shape_are_refused(made):
+@pytest.mark.parametrize("shape", [(3, 1, 4, 1, 48, 48), (2, 3, 4, 1, 48, 48), (3, 2, 4, 48, 48), (3, 2, 5, 1, 48, 48)])
+def test_frames_of_another_shape_are_refused(shape):
     class Careless(Predictor):
         def predict(self, context, samples, noise):
-            return Prediction(context.frames.new_zeros(made))
+            return Prediction(context.frames.new_zeros(shape))
 
-    with pytest.raises(InputError, match=r"Careless.predict must return futures of the shape \(3, 2, 4, 1, 48, 48\)"):
-        draw_futures(Careless(), *clips(), PROTOCOL, 2, 0, [0, 1, 2], CPU)
+    with pytest.raises(InputError, match=r"Careless.predict must return frames of the shape \(3, 2, 4, 1, 48, 48\)"):
+        draw(Careless(), *clips(), 2, 0, [0, 1, 2])
+
+
+def test_too_few_frames_are_refused():
+    class Short(Predictor):
+        def predict(self, context, samples, noise):
+            return Prediction(context.frames.new_zeros(3, 2, 3, 1, 48, 48))
+
+    with pytest.raises(InputError, match="Short predicted 3 frames, 4 are requested"):
+        draw(Short(), *clips(), 2, 0, [0, 1, 2])
+
+
+@pytest.mark.parametrize("value", [1.01, -0.01, float("nan")])
+def test_values_outside_the_unit_range_are_refused(value):
+    class Bright(Predictor):
+        def predict(self, context, samples, noise):
+            return Prediction(context.frames.new_full((3, 2, 4, 1, 48, 48), value))
+
+    with pytest.raises(InputError, match=r"Bright's predicted frames from 1 on: values in \[0, 1\] expected"):
+        draw(Bright(), *clips(), 2, 0, [0, 1, 2])
+
+
+def test_a_model_predicts_what_it_declares():
+    class Silent(Predictor):
+        predicts = frozenset({"flow"})
+
+        def predict(self, context, samples, noise):
+            return Prediction(context.frames.new_zeros(3, 2, 4, 1, 48, 48))
+
+    with pytest.raises(InputError, match="Silent declares that it predicts flow, but its prediction has none"):
+        draw(Silent(), *clips(), 2, 0, [0, 1, 2])
+
+
+def test_a_prediction_in_windows_is_the_same_as_in_one():
+    class Windowed(Predictor):
+        def predict_windows(self, context, samples, noise):
+            whole = noise.normal(context.predicted, *context.frames.shape[2:]).sigmoid()
+            for first in range(0, context.predicted, 3):
+                yield Prediction(whole[:, :, first : first + 3])
+
+    frames, audio = clips()
+    windows = list(draw_samples(Windowed(), Context(frames[:, :SEEN], audio), [0, 1, 2], 2, 0, CPU))
+    assert [window.frames.shape[2] for window in windows] == [3, 1]
+    assert torch.equal(joined(windows).frames, draw(Windowed(), frames, audio, 2, 0, [0, 1, 2]).frames)
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_futures_of_a_clip_do_not_depend_on_its_neighbours_or_their_order(name, lively):
+def test_samples_of_a_clip_do_not_depend_on_its_neighbours_or_their_order(name, lively):
     model, (frames, audio) = lively(network(name)), clips()
-    together = draw_futures(model, frames, audio, PROTOCOL, 2, 0, [5, 6, 7], CPU).frames
-    shuffled = draw_futures(model, frames[[2, 0]], audio[[2, 0]], PROTOCOL, 2, 0, [7, 5], CPU).frames
+    together = draw(model, frames, audio, 2, 0, [5, 6, 7]).frames
+    shuffled = draw(model, frames[[2, 0]], audio[[2, 0]], 2, 0, [7, 5]).frames
     spread = (together[:, 0] - together[:, 1]).abs().mean()
     assert spread > 1e-4
     assert (together[[2, 0]] - shuffled).abs().mean() < 1e-2 * spread
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_futures_repeat_with_the_seed_and_differ_without(name):
+def test_samples_repeat_with_the_seed_and_differ_without(name):
     model, (frames, audio) = network(name), clips(count=1)
-    first, again, other = (draw_futures(model, frames, audio, PROTOCOL, 2, seed, [0], CPU).frames for seed in (0, 0, 1))
+    first, again, other = (draw(model, frames, audio, 2, seed, [0]).frames for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert not torch.equal(first[:, 0], first[:, 1])
-
-
-def test_mismatched_sound_is_the_next_clips_and_the_last_clips_is_the_firsts(small_dataset):
-    clips = StoredClips(small_dataset.split("test"), 7)
-    mismatch = replace(PROTOCOL, mismatched=True)
-    frames, sound = load_clips(clips, [0, 1, 2], PROTOCOL, CPU.device)
-    seen, heard = seen_and_heard(clips, [0, 1, 2], mismatch, CPU.device)
-    assert torch.equal(seen, frames)
-    assert torch.equal(heard, sound[[1, 2, 0]])
-    assert torch.equal(seen_and_heard(clips, [0, 1, 2], PROTOCOL, CPU.device)[1], sound)
-
-
-def test_sound_cannot_be_mismatched_where_there_is_one_clip():
-    one = [{"frames": torch.zeros(7, 1, 48, 48, dtype=torch.uint8), "audio": torch.zeros(7, 800)}]
-    with pytest.raises(InputError, match="takes the sound of another clip, and there is only one"):
-        seen_and_heard(one, [0], replace(PROTOCOL, mismatched=True), CPU.device)

@@ -1,181 +1,253 @@
 """Scores of every kind come from one pass, are kept, and are not computed twice."""
 
+import sys
+from dataclasses import replace
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 
 from baselines.predictor import Prediction
-from benchmark.metrics import METRICS, Metric
+from benchmark import metrics as metrics_package
+from benchmark.catalogue import METRICS, PROTOCOLS
+from benchmark.metrics import load
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.image import psnr, ssim
-from benchmark.metrics.resources import Setting, Unavailable
-from benchmark.protocols import PROTOCOLS
-from benchmark.scoring.ground_truth import TrueClips
-from benchmark.scoring.rows import make_rows
-from benchmark.scoring.scores import Contender, read_all, samplings, score_all, score_clip
+from benchmark.metrics.resources import Resources, Unavailable
+from benchmark.scoring import scores as scores_module
+from benchmark.scoring.examples import ExampleClips
+from benchmark.scoring.ground_truth import TargetClips
+from benchmark.scoring.rows import Result, make_rows
+from benchmark.scoring.scores import Entry, read_scores, samplings, score_all, score_clip
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
 
 CLIPS, SAMPLES = 17, 3
 CPU = torch.device("cpu")
-SETTING = Setting(CPU, CLIPS, 1)
+RESOURCES = Resources(device=CPU, clips=CLIPS)
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     dataset = generate(tmp_path_factory.mktemp("data") / "nb", Spec(), {"test": CLIPS}, seed=3)
-    return TrueClips(dataset, "test", PROTOCOLS["m3so-nb"], CLIPS, CPU)
+    return TargetClips(dataset, "test", PROTOCOLS["m3so-nb"], CLIPS, CPU)
 
 
-def futures(index):
+def predicted(index):
     return Prediction(torch.rand(1, SAMPLES, 20, 1, 48, 48, generator=torch.Generator().manual_seed(index)))
 
 
-def counted(asked):
-    return Contender("theirs", lambda index: asked.append(index) or futures(index))
+def entry(name="theirs", predict=predicted, **facts):
+    return Entry(name, lambda clip: [predict(clip.index)], **facts)
 
 
-def test_every_future_and_their_mean_are_scored(clips, tmp_path):
-    scores = score_all([Contender("theirs", futures)], ["psnr"], clips, SETTING, tmp_path)["theirs"]
+def counted(drawn):
+    return entry(predict=lambda index: drawn.append(index) or predicted(index))
+
+
+def metrics(*names):
+    return [METRICS[name] for name in names]
+
+
+def test_every_sample_and_their_mean_are_scored(clips, tmp_path):
+    scores = score_all([entry()], metrics("psnr"), clips, RESOURCES, tmp_path)["theirs"]
     assert scores["psnr"].shape == (CLIPS, SAMPLES, 20)
     for index in range(CLIPS):
-        drawn, truth = futures(index).frames, clips(index).unseen
+        drawn, truth = predicted(index).frames, clips(index).unseen
         np.testing.assert_array_equal(scores["psnr"][index], psnr(truth, drawn)[0].float())
         expected = psnr(truth, drawn.mean(1, keepdim=True))[0, 0].float()
         np.testing.assert_array_equal(scores["psnr/mean_frame"][index], expected)
 
 
-def test_metrics_that_are_there_are_not_computed_again_and_others_are_added(clips, tmp_path):
-    asked = []
-    first = score_all([counted(asked)], ["psnr"], clips, SETTING, tmp_path)
-    assert asked == list(range(CLIPS))
-    again = score_all([counted(asked)], ["psnr"], clips, SETTING, tmp_path)
-    assert len(asked) == CLIPS
-    more = score_all([counted(asked)], ["psnr", "ssim"], clips, SETTING, tmp_path)
-    assert len(asked) == 2 * CLIPS
+def test_existing_metrics_are_not_computed_again_and_others_are_added(clips, tmp_path):
+    drawn = []
+    first = score_all([counted(drawn)], metrics("psnr"), clips, RESOURCES, tmp_path)
+    assert drawn == list(range(CLIPS))
+    again = score_all([counted(drawn)], metrics("psnr"), clips, RESOURCES, tmp_path)
+    assert len(drawn) == CLIPS
+    more = score_all([counted(drawn)], metrics("psnr", "ssim"), clips, RESOURCES, tmp_path)
+    assert len(drawn) == 2 * CLIPS
     np.testing.assert_array_equal(first["theirs"]["psnr"], again["theirs"]["psnr"])
     np.testing.assert_array_equal(first["theirs"]["psnr"], more["theirs"]["psnr"])
-    alone = score_all([Contender("theirs", futures)], ["ssim"], clips, SETTING, tmp_path / "..")
+    alone = score_all([entry()], metrics("ssim"), clips, RESOURCES, tmp_path / "..")
     np.testing.assert_array_equal(more["theirs"]["ssim"], alone["theirs"]["ssim"])
-    assert set(read_all(tmp_path / "scores.npz")["theirs"]) == {"psnr", "psnr/mean_frame", "ssim", "ssim/mean_frame"}
+    assert set(read_scores(tmp_path / "scores.npz")["theirs"]) == {"psnr", "psnr/mean_frame", "ssim", "ssim/mean_frame"}
 
 
-def test_a_killed_scoring_goes_on_and_ends_with_the_same_file(clips, tmp_path):
+def test_a_killed_scoring_continues_and_ends_with_the_same_file(clips, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
-    contender = Contender("theirs", futures)
-    score_all([contender], ["psnr", "bounce_f1"], clips, SETTING, whole)
+    score_all([entry()], metrics("psnr", "bounce_f1"), clips, RESOURCES, whole)
 
     def dying(index):
         if index == 9:
             raise KeyboardInterrupt
-        return futures(index)
+        return predicted(index)
 
     with pytest.raises(KeyboardInterrupt):
-        score_all([Contender("theirs", dying)], ["psnr", "bounce_f1"], clips, SETTING, broken)
-    asked = []
-    score_all([counted(asked)], ["psnr", "bounce_f1"], clips, SETTING, broken)
-    assert asked == list(range(9, CLIPS))
+        score_all([entry(predict=dying)], metrics("psnr", "bounce_f1"), clips, RESOURCES, broken)
+    drawn = []
+    score_all([counted(drawn)], metrics("psnr", "bounce_f1"), clips, RESOURCES, broken)
+    assert drawn == list(range(9, CLIPS))
     assert (broken / "scores.npz").read_bytes() == (whole / "scores.npz").read_bytes()
     assert [path.name for path in broken.iterdir()] == ["scores.npz"]
 
 
-def test_pairs_have_one_score_a_clip_and_none_where_there_is_one_future(clips, tmp_path):
-    found = score_all([Contender("theirs", futures)], ["self_similarity"], clips, SETTING, tmp_path)["theirs"]
+def test_pairs_have_one_score_a_clip_and_none_for_one_sample(clips, tmp_path):
+    found = score_all([entry()], metrics("self_similarity"), clips, RESOURCES, tmp_path)["theirs"]
     assert found["self_similarity"].shape == (CLIPS, 1, 20)
-    drawn = futures(0).frames[0]
+    drawn = predicted(0).frames[0]
     pairs = [ssim(drawn[one][None], drawn[other][None])[0] for one, other in ((0, 1), (0, 2), (1, 2))]
     mean = torch.stack(pairs).mean(0)
     np.testing.assert_allclose(samplings(found, "self_similarity")["pairs"][0], mean, atol=1e-6)
-    alone = Contender("one", lambda index: Prediction(futures(index).frames[:, :1]))
-    found = score_all([alone], ["self_similarity"], clips, SETTING, tmp_path)["one"]
+    alone = entry("one", lambda index: Prediction(predicted(index).frames[:, :1]))
+    found = score_all([alone], metrics("self_similarity"), clips, RESOURCES, tmp_path)["one"]
     assert samplings(found, "self_similarity") == {}
 
 
 def test_flow_is_scored_where_a_model_predicts_it(clips, tmp_path):
     def still(index):
-        return Prediction(futures(index).frames, flow=torch.zeros(1, SAMPLES, 20, 2, 48, 48))
+        return Prediction(predicted(index).frames, flow=torch.zeros(1, SAMPLES, 20, 2, 48, 48))
 
-    contenders = [Contender("flowing", still), Contender("theirs", futures)]
-    found = score_all(contenders, ["aepe"], clips, SETTING, tmp_path)
+    entries = [entry("flowing", still, predicts=frozenset({"flow"})), entry()]
+    found = score_all(entries, metrics("aepe"), clips, RESOURCES, tmp_path)
     assert set(found["theirs"]) == set()
-    from benchmark.scoring.ground_truth import flow
-
-    expected = np.stack([flow(clips(index))[0, 0].norm(dim=1).mean((1, 2)) for index in range(CLIPS)])
+    flows = [clips(index).annotation("flow")[0, 5:25] for index in range(CLIPS)]
+    expected = np.stack([flow.norm(dim=1).mean((1, 2)) for flow in flows])
     np.testing.assert_allclose(found["flowing"]["aepe"][:, 1], expected, rtol=1e-5)
 
 
 def test_expected_errors_are_ranked_where_a_model_has_them(clips, tmp_path):
     def growing(index):
-        return Prediction(futures(index).frames, variance=torch.arange(1.0, 21).expand(1, SAMPLES, 20))
+        return Prediction(predicted(index).frames, variance=torch.arange(1.0, 21).expand(1, SAMPLES, 20))
 
-    contenders = [Contender("knowing", growing), Contender("theirs", futures)]
-    found = score_all(contenders, ["uncertainty_rank"], clips, SETTING, tmp_path)
+    entries = [entry("knowing", growing, predicts=frozenset({"variance"})), entry()]
+    found = score_all(entries, metrics("uncertainty_rank"), clips, RESOURCES, tmp_path)
     assert set(found["theirs"]) == set()
     assert set(found["knowing"]) == {"uncertainty_rank", "uncertainty_rank/mean_frame"}
     for index in range(CLIPS):
-        made = (futures(index).frames[0] - clips(index).unseen[0]).double().square().mean((2, 3, 4))
-        expected = [spearmanr(range(20), each.tolist()).statistic for each in made]
+        errors = (predicted(index).frames[0] - clips(index).unseen[0]).double().square().mean((2, 3, 4))
+        expected = [spearmanr(range(20), each.tolist()).statistic for each in errors]
         np.testing.assert_allclose(found["knowing"]["uncertainty_rank"][index, :, 0], expected, atol=1e-6)
 
 
-def test_distances_are_between_the_true_clips_and_the_first_futures(clips, tmp_path, monkeypatch):
-    def features(truth, prediction):
-        return prediction[:, :, :, 0, 20:24, 20:24].mean((3, 4)).flatten(0, 1)  # (1, T)
+def corner_features(clip, prediction):
+    return prediction.frames[:, 0, :, 0, 20:24, 20:24].mean((2, 3))  # (1, T)
 
-    metric = Metric("fvd", lambda setting: features, "lower", (0, 1), "", "clip", "frames", "", of="set")
-    monkeypatch.setitem(METRICS, "fvd", metric)
-    found = score_all([Contender("theirs", futures)], ["fvd"], clips, SETTING, tmp_path)["theirs"]
-    true = np.concatenate([features(None, clips(index).unseen) for index in range(CLIPS)])
-    drawn = np.concatenate([features(None, futures(index).frames[:, :1]) for index in range(CLIPS)])
-    assert found["fvd"] == pytest.approx(frechet_distance(true, drawn))
+
+def load_corner_features(resources):
+    return corner_features
+
+
+def test_distances_are_between_the_target_clips_and_the_first_samples(clips, tmp_path, monkeypatch):
+    monkeypatch.setitem(METRICS, "fvd", replace(METRICS["fvd"], function=f"{__name__}:load_corner_features"))
+    monkeypatch.setattr(metrics_package, "import_module", lambda name: sys.modules[__name__])
+    found = score_all([entry()], metrics("fvd"), clips, RESOURCES, tmp_path)["theirs"]
+    target = np.concatenate([corner_features(None, Prediction(clips(index).unseen)) for index in range(CLIPS)])
+    first = np.concatenate([corner_features(None, predicted(index)) for index in range(CLIPS)])
+    assert found["fvd"] == pytest.approx(frechet_distance(target, first))
     assert found["fvd"].shape == ()
 
 
-def test_what_cannot_be_had_is_left_out_with_a_word(clips, tmp_path, monkeypatch, caplog):
-    def absent(setting):
-        raise Unavailable("its weights are absent")
+def test_a_metric_that_cannot_be_computed_is_left_out_with_a_note(clips, tmp_path, monkeypatch, caplog):
+    def unavailable(metric, resources):
+        if metric.name == "ssim":
+            raise Unavailable("its weights are absent")
+        return load(metric, resources)
 
-    monkeypatch.setitem(METRICS, "ssim", Metric("ssim", absent, "lower", (0, 1), "", "all", "frames", ""))
-    found = score_all([Contender("theirs", futures)], ["psnr", "ssim"], clips, SETTING, tmp_path)["theirs"]
+    monkeypatch.setattr(scores_module, "load", unavailable)
+    found = score_all([entry()], metrics("psnr", "ssim"), clips, RESOURCES, tmp_path)["theirs"]
     assert set(found) == {"psnr", "psnr/mean_frame"}
     assert caplog.messages == ["ssim left out for theirs: its weights are absent"]
 
 
+class Counting(TargetClips):
+    """Target clips that note which of them are loaded."""
+
+    loaded: ClassVar[list[int]] = []
+
+    def __call__(self, index):
+        self.loaded.append(index)
+        return super().__call__(index)
+
+
+def test_each_clip_is_loaded_once_and_each_sample_drawn_once(clips, tmp_path):
+    counting = Counting(clips.dataset, clips.split, clips.protocol, clips.count, clips.device)
+    Counting.loaded.clear()
+    drawn = {"theirs": [], "other": []}
+
+    def draw(name):
+        return lambda index: (
+            drawn[name].append(index)
+            or Prediction(predicted(index).frames, flow=torch.zeros(1, SAMPLES, 20, 2, 48, 48))
+        )
+
+    entries = [entry(name, draw(name), predicts=frozenset({"flow"})) for name in drawn]
+    examples = ExampleClips(counting, tmp_path / "examples.npz", tmp_path / "scores")
+    chosen = metrics("psnr", "ssim", "aepe", "self_similarity", "bounce_f1")
+    score_all(entries, chosen, counting, RESOURCES, tmp_path, examples)
+    assert Counting.loaded == list(range(CLIPS))
+    assert drawn == {"theirs": list(range(CLIPS)), "other": list(range(CLIPS))}
+    assert (tmp_path / "examples.npz").exists()
+
+
+def test_windows_of_a_prediction_score_as_the_whole_where_frames_have_scores_of_their_own(clips):
+    measures = {name: load(METRICS[name], RESOURCES) for name in ("psnr", "aepe", "position_error", "bounce_f1")}
+    whole = Prediction(predicted(0).frames, flow=torch.rand(1, SAMPLES, 20, 2, 48, 48))
+    windows = [Prediction(whole.frames[:, :, a:b], whole.flow[:, :, a:b]) for a, b in ((0, 3), (3, 10), (10, 20))]
+    first, second = (score_clip(measures, clips(0), each) for each in ([whole], windows))
+    for name in ("psnr", "psnr/mean_frame", "aepe", "position_error"):
+        np.testing.assert_array_equal(first[name], second[name])
+    assert np.isnan(second["bounce_f1"]).all()  # a score of the whole clip has no value in windows
+    assert first["bounce_f1"].shape == second["bounce_f1"].shape
+
+
+def test_a_model_that_carries_state_draws_every_clip_from_the_first_on(clips, tmp_path):
+    drawn = []
+    score_all([counted([])], metrics("psnr"), clips, RESOURCES, tmp_path)
+    ordered = replace(counted(drawn), in_order=True)
+    score_all([ordered], metrics("psnr", "ssim"), clips, RESOURCES, tmp_path)
+    assert drawn == list(range(CLIPS))
+    drawn.clear()
+
+    def dying(index):
+        if index == 9:
+            raise KeyboardInterrupt
+        return predicted(index)
+
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        score_all([entry(predict=dying, in_order=True)], metrics("psnr"), clips, RESOURCES, folder)
+    score_all([ordered], metrics("psnr"), clips, RESOURCES, folder)
+    assert drawn == list(range(CLIPS))
+
+
 def test_a_damaged_file_of_scores_is_named(clips, tmp_path):
-    score_all([Contender("theirs", futures)], ["psnr"], clips, SETTING, tmp_path)
+    score_all([entry()], metrics("psnr"), clips, RESOURCES, tmp_path)
     path = tmp_path / "scores.npz"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"scores\.npz is damaged"):
-        read_all(path)
+        read_scores(path)
 
 
-def test_a_metric_of_the_first_futures_gets_no_others_and_its_rows_say_how_many(small_dataset):
-    clip = TrueClips(small_dataset, "test", PROTOCOLS["m3so"], 1, torch.device("cpu"))(0)
-    futures = torch.rand(1, 12, *clip.unseen.shape[2:])
-    handed = []
+def test_a_metric_of_the_first_samples_gets_no_others_and_its_rows_say_how_many(small_dataset):
+    clip = TargetClips(small_dataset, "test", PROTOCOLS["m3so"], 1, torch.device("cpu"))(0)
+    samples = torch.rand(1, 12, *clip.unseen.shape[2:])
+    given = []
 
-    def measure(target, what):
-        handed.append(what)
-        return torch.zeros(what.shape[:3], dtype=torch.float64)
+    def measure(clip, prediction):
+        given.append(prediction.frames)
+        return torch.zeros(prediction.frames.shape[:3], dtype=torch.float64)
 
-    scores = score_clip({"digit_accuracy": measure}, clip, Prediction(futures))
-    assert torch.equal(handed[0], futures[:, :10])
+    scores = score_clip({"digit_accuracy": measure}, clip, [Prediction(samples)])
+    assert torch.equal(given[0], samples[:, :10])
     assert scores["digit_accuracy"].shape == (10, 40)
-    rows = make_rows(
-        {"digit_accuracy": {"mean": np.zeros((1, 40))}},
-        model="a",
-        protocol="m3so",
-        preset="small",
-        samples=100,
-        clips=1,
-        frames=range(31, 71),
-        report=(31,),
-        provenance={},
-    )
-    assert set(rows["k"]) == {10}
+    result = Result(model="a", protocol=PROTOCOLS["m3so"], preset="small", samples=100, clips=1, provenance={})
+    assert set(make_rows({"digit_accuracy": {"mean": np.zeros((1, 40))}}, result)["k"]) == {10}

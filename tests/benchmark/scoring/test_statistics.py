@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.metrics import METRICS
+from benchmark.catalogue import METRICS, SAMPLINGS
 from benchmark.scoring.statistics import (
     RULES,
-    SAMPLINGS,
     best_frame,
     best_of_k,
     best_sequence,
@@ -87,7 +86,7 @@ def test_all_rules_agree_on_one_sample():
     for rule in (*RULES.values(), single):
         np.testing.assert_array_equal(rule(scores, "higher"), scores[:, 0])
     assert list(by_sampling(scores, "higher", scores[:, 0])) == ["single"]
-    with pytest.raises(ValueError, match="one sample a clip, not 2"):
+    with pytest.raises(ValueError, match="one sample per clip, not 2"):
         single(np.zeros((4, 2, 3)), "higher")
 
 

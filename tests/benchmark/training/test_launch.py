@@ -1,4 +1,4 @@
-"""Training by two processes: what one process learns, as far as that can be."""
+"""Training by two processes gives what one process gives, as far as that is possible."""
 
 from dataclasses import replace
 
@@ -8,13 +8,13 @@ import safetensors.torch
 import torch
 
 from baselines.predictor import Batch, Progress
-from benchmark.protocols import PROTOCOLS
+from benchmark.catalogue import PROTOCOLS
 from benchmark.training.launch import launch
 from benchmark.training.loop import TrainingPlan
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
-from twins import built, find_what_rank_0_made, learn
+from twins import build, cooperate, learn, train_two_stages
 
 pytest.importorskip("lightning_fabric")
 PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2)
@@ -25,21 +25,21 @@ def dataset(tmp_path_factory):
     return generate(tmp_path_factory.mktemp("data") / "nb", Spec(), {"train": 8, "test": 1}, seed=1)
 
 
-def learnt(dataset, tmp_path, name, plan):
-    """Weights, and log, by one process and by two."""
-    found = []
+def train_by_one_and_two(dataset, tmp_path, name, plan):
+    """The weights and the log by one process and by two."""
+    results = []
     for ranks in (1, 2):
         folder = tmp_path / f"{name}{ranks}"
         folder.mkdir()
         job = (name, dataset.path, folder, PROTOCOL, plan)
         learn(job) if ranks == 1 else launch(learn, job, "cpu", ranks, 1)
         weights = safetensors.torch.load_file(folder / "checkpoint.safetensors")
-        found.append((weights, pd.read_csv(folder / "training.csv")))
-    return found
+        results.append((weights, pd.read_csv(folder / "training.csv")))
+    return results
 
 
-def test_two_processes_learn_what_one_learns_and_draw_noise_of_their_own(dataset, tmp_path):
-    (one, log), (two, other) = learnt(dataset, tmp_path, "rivals", TrainingPlan(steps=6, batch=8, seed=3))
+def test_two_processes_learn_what_one_learns_and_draw_their_own_noise(dataset, tmp_path):
+    (one, log), (two, other) = train_by_one_and_two(dataset, tmp_path, "rivals", TrainingPlan(6, batch=8, seed=3))
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
@@ -48,16 +48,20 @@ def test_two_processes_learn_what_one_learns_and_draw_noise_of_their_own(dataset
     assert (other["maker/noise"] - log["maker/noise"]).abs().min() > 1e-4  # the mean of rank 0's own and another
 
 
+def test_two_processes_keep_a_frozen_module_as_the_first_stage_left_it(dataset, tmp_path):
+    launch(train_two_stages, (dataset.path, tmp_path, PROTOCOL, TrainingPlan(4, batch=8, seed=3)), "cpu", 2, 1)
+    assert [(tmp_path / f"rank {rank}").read_text() for rank in (0, 1)] == ["encoder kept", "encoder kept"]
+
+
 @pytest.mark.parametrize("name", ["sound2sight", "puq"])
 def test_a_batchs_losses_are_the_means_of_its_halves_losses(name, monkeypatch):
-    for drawn in ("randn_like", "rand_like"):
-        monkeypatch.setattr(torch, drawn, lambda like, **_: torch.full_like(like, 0.5))
+    for draw in ("randn_like", "rand_like"):
+        monkeypatch.setattr(torch, draw, lambda like, **_: torch.full_like(like, 0.5))
     monkeypatch.setattr(torch, "randint", lambda low, high, size, **_: torch.full(size, low))
-    model = built(name).eval()  # batch norm's statistics, and dropout, are of no half
-    given = torch.rand(4, 5, 1, 48, 48), torch.rand(4, 5, 41, 21)
+    model = build(name).eval()  # batch norm's statistics and dropout would differ between halves
+    frames, audio = torch.rand(4, 5, 1, 48, 48), torch.rand(4, 5, 41, 21)
     whole, *halves = (
-        model.losses(Batch(*(each[part] for each in given), 3), Progress(9, 2))
-        for part in (slice(4), slice(2), slice(2, 4))
+        model.losses(Batch(frames[part], audio[part], 3), Progress(9, 2)) for part in (slice(4), slice(2), slice(2, 4))
     )
     for player, loss in whole.items():
         torch.testing.assert_close(loss.total, sum(half[player].total for half in halves) / 2)
@@ -66,20 +70,28 @@ def test_a_batchs_losses_are_the_means_of_its_halves_losses(name, monkeypatch):
 
 
 def test_sound2sights_losses_are_those_of_the_whole_batch_up_to_noise_and_batch_norm(dataset, tmp_path):
-    (_, log), (weights, other) = learnt(dataset, tmp_path, "sound2sight", TrainingPlan(steps=1, batch=8, seed=3))
+    plan = TrainingPlan(steps=1, batch=8, seed=3)
+    (_, log), (weights, other) = train_by_one_and_two(dataset, tmp_path, "sound2sight", plan)
     for column in ("generator", "discriminator", "generator/mse"):
         assert other[column][0] == pytest.approx(log[column][0], rel=0.05)
     assert all(value.isfinite().all() for value in weights.values())
 
 
-def test_what_stops_rank_0_stops_all_and_is_told_as_by_one_process(tmp_path):
+def test_ranks_share_values_refuse_to_do_different_runs_and_stop_at_an_error_of_rank_0(tmp_path):
     with pytest.raises(InputError, match=r"^the disk is not there$"):
-        launch(find_what_rank_0_made, tmp_path, "cpu", 2, 1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "stopped by 0", "told 0", "told 1"]
-    assert (tmp_path / "told 1").read_text() == "the disk is not there"
+        launch(cooperate, tmp_path, "cpu", 2, 1)
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert written.pop("failed in 0") == ""  # and rank 1 did not act
+    assert written.pop("written") == "1"
+    for rank in (0, 1):
+        assert written.pop(f"rank {rank}") == "7 both"
+        difference = written.pop(f"difference in {rank}")
+        assert difference == "process 1 was started for another run than process 0: run 0 found, run 1 requested"
+        assert written.pop(f"error in {rank}") == "the disk is not there"
+    assert not written
 
 
-def test_devices_that_are_not_there_and_nodes_that_nobody_started_are_refused(monkeypatch):
+def test_missing_devices_and_nodes_that_were_not_started_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(InputError, match="--devices 2: torch sees 1 CUDA devices here"):
         launch(learn, None, "cuda", 2, 1)

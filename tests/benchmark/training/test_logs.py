@@ -1,4 +1,4 @@
-"""Logs for TensorBoard: the numbers of the CSV files, on the axis of steps taken, no step twice."""
+"""TensorBoard shows the numbers of the CSV files over the number of steps taken, no step twice."""
 
 import sys
 
@@ -21,12 +21,12 @@ def write(folder, first, last, scale):
     for step in range(first, last):
         logs.write(step, 0, {"generator": Loss(torch.tensor(scale * step), {"kl": torch.tensor(0.5)})})
         if step % 2:
-            logs.validated(step + 1, rows(step + 1))
+            logs.write_validation(step + 1, rows(step + 1))
     logs.sync()
     logs.close()
 
 
-def test_losses_terms_and_validations_are_there_and_a_resumed_run_takes_its_later_steps_back(tmp_path):
+def test_losses_terms_and_validations_are_logged_and_a_resumed_run_replaces_its_later_steps(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -41,7 +41,7 @@ def test_losses_terms_and_validations_are_there_and_a_resumed_run_takes_its_late
     assert list(pd.read_csv(tmp_path / "validation.csv")["step"]) == [2, 4]
 
 
-def test_a_package_that_is_not_there_is_named(tmp_path, monkeypatch):
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="pip install tensorboard"):
         Logs(tmp_path, 0, None, tensorboard=True)

@@ -1,4 +1,4 @@
-"""Validation: what it computes, that it changes no weight, and that a resumed run's rows are an unbroken one's."""
+"""Validation: what it computes, that it changes nothing in the model, and that a resumed run has the same rows."""
 
 from dataclasses import replace
 
@@ -8,22 +8,24 @@ import pytest
 import torch
 
 from baselines.floors import CopyLast
-from baselines.predictor import ClipShape
+from baselines.predictor import ClipShape, EarlyStop
 from baselines.puq import PUQ, PUQConfig
+from benchmark.catalogue import PROTOCOLS
 from benchmark.compute import Compute
-from benchmark.protocols import PROTOCOLS
-from benchmark.scoring.ground_truth import TrueClips
+from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.rows import read_rows
 from benchmark.training import loop as training
-from benchmark.training.loop import StoredBatches, TrainingPlan, train
+from benchmark.training.batches import choose_batches
+from benchmark.training.loop import Training, TrainingPlan, train
 from benchmark.training.validation import Validation
-from mmnist_av.clips import StoredClips
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
+from toys import Critic, FlowUser, Recurrent, TwoStage
 
 CPU = Compute(torch.device("cpu"), bfloat16=False)
 PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2, test_predicted=4, reported=(4, 7))
+SHAPE = ClipShape((1, 48, 48), (41, 21), seen=3, train_frames=5, fps=10)
 PLAN = TrainingPlan(steps=5, batch=4, seed=3, eval_every=2)
 
 
@@ -39,16 +41,16 @@ def puq():
 
 
 def validation_of(model, dataset, split="val"):
-    clips = TrueClips(dataset, split, PROTOCOL, len(dataset.split(split)), CPU.device)
+    clips = TargetClips(dataset, split, PROTOCOL, len(dataset.split(split)), CPU.device)
     return Validation(model, "puq", clips, "demo", 3, CPU, {"seed": 3})
 
 
 def train_on(dataset, folder, plan=PLAN, model=None):
     folder.mkdir(exist_ok=True)
     model = model or puq()
-    batches = StoredBatches(StoredClips(dataset.split("train"), PROTOCOL.train_frames), plan)
+    batches = choose_batches(model, dataset, PROTOCOL.train_frames, plan)
     validate = validation_of(model, dataset) if plan.eval_every else None
-    train(model, batches, PROTOCOL, plan, CPU, folder, "run", validate)
+    return train(Training(model, batches, PROTOCOL, plan, CPU, folder, run="run", validate=validate))
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +64,9 @@ def whole(dataset, tmp_path_factory):
 
 
 def test_a_deterministic_models_rows_are_its_errors_on_the_val_clips(dataset):
-    rows = validation_of(CopyLast(ClipShape((0, 0, 0), (0, 0), seen=5, train_frames=20, fps=10)), dataset)(
-        steps=10, epoch=2
-    )
-    true = dataset.split("val").frames[:, :7].astype(np.float64) / 255
-    psnr = 10 * np.log10(1 / np.maximum(((true[:, 3:] - true[:, 2:3]) ** 2).mean((2, 3)), 1e-6))
+    rows = validation_of(CopyLast(SHAPE), dataset)(steps=10, epoch=2)
+    target = dataset.split("val").frames[:, :7].astype(np.float64) / 255
+    psnr = 10 * np.log10(1 / np.maximum(((target[:, 3:] - target[:, 2:3]) ** 2).mean((2, 3)), 1e-6))
     found = rows[rows["metric"] == "psnr"].set_index("frame")["value"]
     assert found["4"] == pytest.approx(psnr[:, 0].mean(), rel=1e-5)
     assert found["mean"] == pytest.approx(psnr.mean(), rel=1e-5)
@@ -105,7 +105,7 @@ def test_weights_are_those_of_a_training_without_validation(whole, dataset, tmp_
     assert (tmp_path / "without" / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_a_resumed_training_has_the_rows_of_an_unbroken_one(whole, dataset, tmp_path, monkeypatch):
+def test_a_killed_and_resumed_training_has_the_rows_of_one_in_a_single_go(whole, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 3)
     model = puq()
     losses = model.losses
@@ -125,7 +125,7 @@ def test_a_resumed_training_has_the_rows_of_an_unbroken_one(whole, dataset, tmp_
 
 
 @pytest.mark.parametrize("lost", ["all", "a validation", "a row"])
-def test_rows_that_are_missing_are_not_passed_over(whole, dataset, tmp_path, lost):
+def test_missing_rows_are_refused(whole, dataset, tmp_path, lost):
     for name in ("checkpoint.safetensors", "training.csv"):
         (tmp_path / name).write_bytes((whole / name).read_bytes())
     lines = (whole / "validation.csv").read_text().splitlines(keepends=True)
@@ -134,3 +134,47 @@ def test_rows_that_are_missing_are_not_passed_over(whole, dataset, tmp_path, los
         (tmp_path / "validation.csv").write_text("".join(kept))
     with pytest.raises(InputError, match=r"validation\.csv lacks validations before step 5"):
         train_on(dataset, tmp_path)
+
+
+class Stopping(TwoStage):
+    """The two-stage toy, which stops its first stage when it predicts the block no better."""
+
+    metric = "block_iou"
+
+    def stages(self):
+        first, second = super().stages()
+        return replace(first, stop=EarlyStop(self.metric, patience=1)), second
+
+
+def test_the_metric_that_stops_a_stage_is_validated_and_stops_it(tmp_path):
+    dataset = generate(tmp_path / "blocks", Spec(obstacle=True, block_frame=3), {"train": 4, "val": 2}, seed=1)
+    model = Stopping(SHAPE)
+    assert [metric.name for metric in validation_of(model, dataset).metrics][-1] == "block_iou"
+    taken = train_on(dataset, tmp_path / "run", TrainingPlan(40, 4, 0, eval_every=2), model)
+    rows = pd.read_csv(tmp_path / "run/validation.csv")
+    assert "block_iou" in set(rows["metric"])
+    stage_ends = 1 + np.flatnonzero(np.diff(pd.read_csv(tmp_path / "run/training.csv")["head"].notna()))
+    assert stage_ends < 20
+    assert taken == stage_ends + 20
+
+
+def test_a_metric_that_the_dataset_cannot_serve_is_refused(dataset):
+    with pytest.raises(InputError, match="block_iou: it needs block of the dataset"):
+        validation_of(Stopping(SHAPE), dataset)(1, 0)
+
+
+@pytest.mark.parametrize("toy", [Critic, FlowUser, Recurrent, TwoStage])
+def test_any_model_is_validated_and_left_in_its_state_and_modes(dataset, toy):
+    torch.manual_seed(0)
+    model = toy(SHAPE).train()
+    if toy is Recurrent:
+        model.state = torch.rand(4, 1)
+    if toy is TwoStage:
+        model.encoder.eval()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    rows = validation_of(model, dataset)(1, 0)
+    assert rows["value"].between(-1, 60).all()
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    pd.testing.assert_frame_equal(validation_of(model, dataset)(1, 0), rows)

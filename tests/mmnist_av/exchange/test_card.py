@@ -29,9 +29,9 @@ def test_the_reference_validator_takes_the_croissant(small_dataset):
 def test_the_validators_command_line_takes_it(small_dataset):
     path = small_dataset.path / CROISSANT
     line = [sys.executable, "-m", "mlcroissant.scripts.validate", "--jsonld", str(path)]
-    told = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    assert "Error" not in told.stderr
+    message = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert message.returncode == 0, message.stderr
+    assert "Error" not in message.stderr
 
 
 def test_the_card_says_what_the_dataset_is(tmp_path):

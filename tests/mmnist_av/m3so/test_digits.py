@@ -1,4 +1,4 @@
-"""Digit pools: where the embedded digits come from, what MNIST is taken, and what is refused."""
+"""Digit pools: the source of the embedded digits, the images of MNIST that are used, and wrong files."""
 
 import gzip
 import shutil
@@ -42,7 +42,7 @@ def test_the_embedded_digits_are_scikit_learns_enlarged():
         np.testing.assert_array_equal(ours["images"], np.stack([enlarged(image) for image in theirs.images]))
 
 
-def test_the_embedded_splits_are_the_pages():
+def test_the_embedded_splits_have_the_documented_sizes():
     pool = load_pool("embedded")
     assert {split: len(some) for split, some in pool.items()} == {"train": 1437, "val": 180, "test": 180}
     for some in pool.values():
@@ -89,7 +89,7 @@ def zipped(change):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (lambda file: file.unlink(), "has no t10k-labels-idx1-ubyte"),
         (lambda file: file.write_bytes(b"<html>"), "cannot be read"),
@@ -100,15 +100,15 @@ def zipped(change):
         (zipped(lambda bytes_: bytes_[:-1] + b"\0"), "are not the right ones"),
     ],
 )
-def test_wrong_mnist_files_are_told_by_name(mnist_root, tmp_path, damage, told):
+def test_wrong_mnist_files_are_named_in_the_error(mnist_root, tmp_path, damage, message):
     for file in mnist_root.glob("*.gz"):
         shutil.copyfile(file, tmp_path / file.name)
     damage(tmp_path / TEST_LABELS)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         load_pool("mnist", tmp_path)
 
 
-def test_what_cannot_be_loaded_is_told(tmp_path):
+def test_errors_say_why_digits_cannot_be_loaded(tmp_path):
     with pytest.raises(InputError, match="unknown digit source 'mnst': did you mean mnist"):
         load_pool("mnst")
     with pytest.raises(InputError, match="need --mnist-root DIR"):
@@ -119,7 +119,7 @@ def test_what_cannot_be_loaded_is_told(tmp_path):
         load_pool("embedded", download=True)
 
 
-def test_a_failed_download_is_told(tmp_path, monkeypatch):
+def test_a_failed_download_is_an_input_error(tmp_path, monkeypatch):
     def refuse(root, download):
         raise RuntimeError("Error downloading\ntrain-images-idx3-ubyte.gz")
 
@@ -128,7 +128,7 @@ def test_a_failed_download_is_told(tmp_path, monkeypatch):
         load_pool("mnist", tmp_path, download=True)
 
 
-def test_a_download_is_read_like_any_folder(mnist_root, tmp_path, monkeypatch):
+def test_downloaded_files_are_read_like_any_folder(mnist_root, tmp_path, monkeypatch):
     def fetch(root, download):
         shutil.copytree(mnist_root, tmp_path / "cache" / "mmnist-av" / "MNIST" / "raw")
 
@@ -137,7 +137,7 @@ def test_a_download_is_read_like_any_folder(mnist_root, tmp_path, monkeypatch):
     assert len(load_pool("mnist", download=True)["test"]) == 10000
 
 
-def test_a_changed_data_file_is_noticed(monkeypatch):
+def test_a_changed_embedded_pool_is_refused(monkeypatch):
     monkeypatch.setitem(digits.POOL_SHA256, "embedded", "0" * 64)
     with pytest.raises(InputError, match="are not the right ones"):
         load_pool("embedded")

@@ -1,4 +1,4 @@
-"""The default dataset at full size: 3.9 GB, the same fingerprint however it is made. Run with `pytest -m slow`."""
+"""The default dataset at full size: 3.9 GB, the same fingerprint however it is generated. Run with `pytest -m slow`."""
 
 import random
 import re
@@ -13,8 +13,8 @@ import pytest
 
 from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.generate import generate
-from mmnist_av.m3so.merge import merge
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.merge import merge
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +31,8 @@ def out(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_documented_fingerprint_comes_out_with_any_number_of_workers(out, workers):
-    made = generate(out, Spec(), SIZES, seed=0, workers=workers)
-    assert made.fingerprint == DOCUMENTED["mmnist-av generate"]
+    dataset = generate(out, Spec(), SIZES, seed=0, workers=workers)
+    assert dataset.fingerprint == DOCUMENTED["mmnist-av generate"]
 
 
 def test_the_documented_fingerprint_comes_out_of_shards(out):
@@ -42,8 +42,8 @@ def test_the_documented_fingerprint_comes_out_of_shards(out):
 
 def test_the_documented_fingerprint_comes_out_of_ray(out):
     pytest.importorskip("ray", reason="needs Ray: pip install mmnist-av[ray]")
-    made = generate(out, Spec(), SIZES, seed=0, engine="ray", workers=2)
-    assert made.fingerprint == DOCUMENTED["mmnist-av generate"]
+    dataset = generate(out, Spec(), SIZES, seed=0, engine="ray", workers=2)
+    assert dataset.fingerprint == DOCUMENTED["mmnist-av generate"]
 
 
 def test_the_documented_fingerprint_comes_out_after_kills(out):
@@ -59,12 +59,12 @@ def test_the_documented_fingerprint_comes_out_after_kills(out):
 
 
 def test_the_documented_fingerprint_comes_out_with_the_block(out):
-    made = generate(out, Spec(obstacle=True), SIZES, seed=0)
-    assert made.fingerprint == DOCUMENTED["mmnist-av generate --obstacle"]
+    dataset = generate(out, Spec(obstacle=True), SIZES, seed=0)
+    assert dataset.fingerprint == DOCUMENTED["mmnist-av generate --obstacle"]
 
 
 @pytest.mark.parametrize("obstacle", [False, True])
 def test_the_documented_fingerprint_comes_out_of_mnist(out, mnist_root, obstacle):
-    made = generate(out, Spec(obstacle=obstacle), SIZES, seed=0, digits="mnist", mnist_root=mnist_root)
+    dataset = generate(out, Spec(obstacle=obstacle), SIZES, seed=0, digits="mnist", mnist_root=mnist_root)
     flag = "--obstacle " if obstacle else ""
-    assert made.fingerprint == DOCUMENTED[f"mmnist-av generate {flag}--digits mnist"]
+    assert dataset.fingerprint == DOCUMENTED[f"mmnist-av generate {flag}--digits mnist"]

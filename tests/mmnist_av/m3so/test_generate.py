@@ -1,4 +1,4 @@
-"""Splits and shards: the same bytes whatever happens on the way, and nothing unfinished taken for whole."""
+"""Generation gives the same bytes whatever interrupts it, and an unfinished dataset cannot be opened."""
 
 import contextlib
 import errno
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmnist_av import writing
 from mmnist_av.dataset import MANIFEST, open_dataset
 from mmnist_av.exchange.card import CARD, CROISSANT
 from mmnist_av.journal import JOURNAL, Journal
@@ -37,7 +38,7 @@ def contents(out: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(module, "SHARD", 3 * SPEC.clip_bytes)
+    monkeypatch.setattr(writing, "SHARD", 3 * SPEC.format.clip_bytes)
 
 
 @pytest.fixture
@@ -57,29 +58,29 @@ def test_the_files_hold_what_was_rendered(tmp_path):
         np.testing.assert_array_equal(stored.frames, render_frames(truth, pool, SPEC))
         np.testing.assert_array_equal(stored.audio, render_audio(truth, SPEC))
         for name, array in truth.arrays().items():
-            np.testing.assert_array_equal(stored.truth[name], array)
+            np.testing.assert_array_equal(stored.record("truth")[name], array)
     assert not len(dataset.split("val"))
 
 
 FILES = "frames.npy", "audio.npy", "truth.npz"
 
 
-def test_the_size_of_shards_does_not_show(tmp_path, unbroken, monkeypatch):
-    monkeypatch.setattr(module, "SHARD", 128 * SPEC.clip_bytes)
+def test_the_size_of_shards_changes_no_byte(tmp_path, unbroken, monkeypatch):
+    monkeypatch.setattr(writing, "SHARD", 128 * SPEC.format.clip_bytes)
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5).path) == unbroken
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_the_number_of_workers_does_not_show(tmp_path, unbroken, workers):
+def test_the_number_of_workers_changes_no_byte(tmp_path, unbroken, workers):
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5, workers=workers).path) == unbroken
 
 
-def test_a_ray_cluster_makes_the_same_bytes(tmp_path, unbroken):
+def test_a_ray_cluster_gives_the_same_bytes(tmp_path, unbroken):
     pytest.importorskip("ray", reason="needs Ray: pip install mmnist-av[ray]")
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5, engine="ray", workers=2).path) == unbroken
 
 
-def test_a_finished_dataset_is_left_alone(tmp_path, monkeypatch):
+def test_a_finished_dataset_is_not_written_again(tmp_path, monkeypatch):
     out = tmp_path / "new"
     generate(out, SPEC, SIZES, seed=5)
     (out / JOURNAL).write_text("left by a process killed at its very end")
@@ -94,18 +95,18 @@ def test_a_finished_dataset_is_left_alone(tmp_path, monkeypatch):
         (GrowingArray, "append"),
         (GrowingArray, "finish"),
         (Journal, "add"),
-        (module, "write_truth"),
-        (module, "remove_leftovers"),
-        (module, "write_manifest"),
+        (writing, "write_record"),
+        (writing, "remove_leftovers"),
+        (writing, "write_manifest"),
     ],
 )
-def test_what_was_broken_off_at_any_step_is_gone_on_with(tmp_path, unbroken, monkeypatch, owner, name):
+def test_a_run_interrupted_at_any_step_is_resumed(tmp_path, unbroken, monkeypatch, owner, name):
     out, whole, calls = tmp_path / "new", getattr(owner, name), []
 
     def breaking(*arguments):
         calls.append(name)
         if len(calls) in (1, 3, 6, 10, 15, 21):
-            raise OSError(errno.EIO, "broken off")
+            raise OSError(errno.EIO, "interrupted")
         return whole(*arguments)
 
     monkeypatch.setattr(owner, name, breaking)
@@ -120,7 +121,7 @@ def test_what_was_broken_off_at_any_step_is_gone_on_with(tmp_path, unbroken, mon
     assert contents(out) == unbroken
 
 
-def broken_off(out, monkeypatch, after=3):
+def interrupted(out, monkeypatch, after=3):
     with monkeypatch.context() as patch:
         add = Journal.add
         shards = iter(range(after))
@@ -137,9 +138,9 @@ def broken_off(out, monkeypatch, after=3):
 
 @pytest.mark.parametrize("at", [3, 200, 4 * 230400, 8 * 230400])
 @pytest.mark.parametrize("name", ["frames.npy.part", "audio.npy.part"])
-def test_only_bytes_that_were_read_again_are_trusted(tmp_path, unbroken, monkeypatch, at, name):
+def test_changed_bytes_of_an_interrupted_run_are_written_again(tmp_path, unbroken, monkeypatch, at, name):
     out = tmp_path / "new"
-    broken_off(out, monkeypatch)
+    interrupted(out, monkeypatch)
     with (out / "train" / name).open("rb+") as file:
         file.seek(at)
         file.write(b"\x55\xaa")
@@ -147,21 +148,21 @@ def test_only_bytes_that_were_read_again_are_trusted(tmp_path, unbroken, monkeyp
 
 
 @pytest.mark.parametrize("torn", [b'{"split": "train", "cli', b"\0\0\0\0\n", b""])
-def test_a_torn_journal_is_read_up_to_the_tear(tmp_path, unbroken, monkeypatch, torn):
+def test_an_incomplete_line_of_the_journal_is_dropped(tmp_path, unbroken, monkeypatch, torn):
     out = tmp_path / "new"
-    broken_off(out, monkeypatch)
+    interrupted(out, monkeypatch)
     with (out / JOURNAL).open("ab") as file:
         file.write(torn)
     assert contents(generate(out, SPEC, SIZES, seed=5).path) == unbroken
 
 
-def test_whole_shards_are_not_made_again(tmp_path, monkeypatch):
-    out, made = tmp_path / "new", []
-    broken_off(out, monkeypatch, after=2)
+def test_complete_shards_are_not_rendered_again(tmp_path, monkeypatch):
+    out, rendered = tmp_path / "new", []
+    interrupted(out, monkeypatch, after=2)
     render = module._render
-    monkeypatch.setattr(module, "_render", lambda shard, *rest: made.append(len(shard)) or render(shard, *rest))
+    monkeypatch.setattr(module, "_render", lambda shard, *rest: rendered.append(len(shard)) or render(shard, *rest))
     generate(out, SPEC, SIZES, seed=5)
-    assert sorted(made) == [1, 2, 3, 3], "train clips 6 to 10, then test"
+    assert sorted(rendered) == [1, 2, 3, 3], "train clips 6 to 10, then test"
 
 
 def command(out: Path) -> list[str]:
@@ -175,7 +176,7 @@ def shards_noted(out: Path) -> int:
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
-    """25 kills, from the start of the process to its end; a dataset that is finished makes room for the next."""
+    """25 kills between start and end of the process; after a finished dataset, a new one is started."""
     start = time.monotonic()
     subprocess.run(command(tmp_path / "unbroken"), check=True, stdout=subprocess.DEVNULL)
     whole_time, expected = time.monotonic() - start, contents(tmp_path / "unbroken")
@@ -208,15 +209,15 @@ def test_generators_that_start_together_do_not_disturb_each_other(tmp_path):
     subprocess.run(command(tmp_path / "unbroken"), check=True, stdout=subprocess.DEVNULL)
     lines = [command(tmp_path / "new")] * 3
     together = [subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for line in lines]
-    told = [process.communicate()[1] for process in together]
+    message = [process.communicate()[1] for process in together]
     assert {process.returncode for process in together} <= {0, 2}
     assert any(process.returncode == 0 for process in together)
-    for process, line in zip(together, told, strict=True):
+    for process, line in zip(together, message, strict=True):
         assert (line == "") if process.returncode == 0 else ("is being written by another process: wait" in line)
     assert contents(tmp_path / "new") == contents(tmp_path / "unbroken")
 
 
-def test_a_full_disk_is_told_in_one_line_and_room_lets_it_go_on(tmp_path, unbroken, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line_and_the_run_resumes(tmp_path, unbroken, monkeypatch):
     pwrite, calls = os.pwrite, []
 
     def full_at_the_fifth(*arguments):
@@ -226,20 +227,20 @@ def test_a_full_disk_is_told_in_one_line_and_room_lets_it_go_on(tmp_path, unbrok
         return pwrite(*arguments)
 
     monkeypatch.setattr(os, "pwrite", full_at_the_fifth)
-    with pytest.raises(InputError, match=r"no room in .* \(No space left on device\).* the same command goes on"):
+    with pytest.raises(InputError, match=r"no room in .* \(No space left on device\).* start the same command again"):
         generate(tmp_path / "new", SPEC, SIZES, seed=5)
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5).path) == unbroken
 
 
-def test_what_another_version_left_unfinished_is_not_gone_on_with(tmp_path, monkeypatch):
-    broken_off(tmp_path / "new", monkeypatch)
+def test_an_unfinished_dataset_of_another_version_is_not_resumed(tmp_path, monkeypatch):
+    interrupted(tmp_path / "new", monkeypatch)
     monkeypatch.setattr(module, "__version__", "9.9")
-    with pytest.raises(InputError, match=r"origin is mmnist-av .*, not mmnist-av 9\.9; choose another --out"):
+    with pytest.raises(InputError, match=r"provenance is mmnist-av .*, not mmnist-av 9\.9; choose another --out"):
         generate(tmp_path / "new", SPEC, SIZES, seed=5)
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"seed": 6}, "seed is 5, not 6"),
         ({"spec": Spec(obstacle=False)}, "dataset is m3so, not m3so-nb"),
@@ -248,21 +249,21 @@ def test_what_another_version_left_unfinished_is_not_gone_on_with(tmp_path, monk
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
-def test_another_dataset_is_not_overwritten(tmp_path, monkeypatch, changed, told, finished):
-    out, asked = tmp_path / "new", {"spec": SPEC, "sizes": SIZES, "seed": 5}
+def test_another_dataset_is_not_overwritten(tmp_path, monkeypatch, changed, message, finished):
+    out, requested = tmp_path / "new", {"spec": SPEC, "sizes": SIZES, "seed": 5}
     if finished:
-        generate(out, **asked)
+        generate(out, **requested)
     else:
-        broken_off(out, monkeypatch)
+        interrupted(out, monkeypatch)
     before = contents(out)
-    with pytest.raises(InputError, match=told):
-        generate(out, **{**asked, **changed})
+    with pytest.raises(InputError, match=message):
+        generate(out, **{**requested, **changed})
     assert contents(out) == before
 
 
-def test_a_folder_or_file_of_something_else_is_not_touched(tmp_path):
+def test_a_folder_or_file_of_something_else_is_not_changed(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="not empty and holds no dataset of ours"):
+    with pytest.raises(InputError, match="not empty and holds no dataset"):
         generate(tmp_path, SPEC, SIZES, seed=5)
     with pytest.raises(InputError, match="is a file"):
         generate(tmp_path / "notes.txt", SPEC, SIZES, seed=5)
@@ -270,14 +271,14 @@ def test_a_folder_or_file_of_something_else_is_not_touched(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
-        ({"sizes": {"train": -1}}, "0 to 4294967296 clips, not -1"),
-        ({"sizes": {"train": 2**32 + 1}}, "clips, not 4294967297"),
-        ({"sizes": {"train": 0}}, "needs a clip"),
+        ({"sizes": {"train": -1}}, "sizes.train must be at least 0, not -1"),
+        ({"sizes": {"train": 2**32 + 1}}, "sizes.train must be at most 4294967296, not 4294967297"),
+        ({"sizes": {"train": 0}}, "needs at least one clip"),
         ({"sizes": {"trian": 3}}, "unknown split 'trian': did you mean train"),
-        ({"seed": -1}, "the seed must be 0 to"),
-        ({"seed": 2**63}, "the seed must be 0 to"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+        ({"seed": 2**63}, "seed must be less than 9223372036854775808"),
         ({"shard": (0, 3)}, "there is no shard 0 of 3"),
         ({"shard": (4, 3)}, "there is no shard 4 of 3"),
         ({"workers": 0}, "--workers 0: at least one is needed"),
@@ -286,18 +287,18 @@ def test_a_folder_or_file_of_something_else_is_not_touched(tmp_path):
         ({"digits": "mnist"}, "need --mnist-root"),
     ],
 )
-def test_bad_requests_are_refused_before_anything_is_made(tmp_path, changed, told):
-    with pytest.raises(InputError, match=told):
+def test_bad_requests_are_refused_before_anything_is_written(tmp_path, changed, message):
+    with pytest.raises(InputError, match=message):
         generate(tmp_path / "new", **{"spec": SPEC, "sizes": SIZES, "seed": 5, **changed})
     assert not (tmp_path / "new").exists()
 
 
-def test_a_disk_without_room_is_told_before_it_is_filled(tmp_path):
+def test_a_disk_without_room_is_reported_before_it_is_filled(tmp_path):
     with pytest.raises(InputError, match=r"no room in .*: the dataset needs 1676755\.232 GB, of which 0\.000 GB are"):
         generate(tmp_path / "new", SPEC, {"train": 2**32}, seed=5)
 
 
-def test_a_disk_that_turns_out_full_is_told_and_room_lets_it_go_on(tmp_path, unbroken):
+def test_a_disk_that_fills_up_is_reported_and_the_run_resumes(tmp_path, unbroken):
     sizes = [word for split, clips in SIZES.items() for word in (f"--{split}", str(clips))]
     line = [sys.executable, "-m", "mmnist_av.cli", "generate", "--obstacle", "--seed", "5", *sizes]
     out = tmp_path / "new"
@@ -308,9 +309,7 @@ def test_a_disk_that_turns_out_full_is_told_and_room_lets_it_go_on(tmp_path, unb
 
     full = subprocess.run([*line, "--out", out], preexec_fn=limited, capture_output=True, text=True)
     assert full.returncode == 2
-    assert full.stderr.startswith(
-        f"Error: no room in {out} (File too large): the dataset needs 0.006 GB; files may not be"
-    )
+    assert full.stderr.startswith(f"Error: no room in {out} (File too large): the dataset needs 0.006 GB; the shell or")
     assert full.stderr.count("\n") == 1
     assert not (out / MANIFEST).exists()
     assert contents(generate(out, SPEC, SIZES, seed=5).path) == unbroken
@@ -318,19 +317,19 @@ def test_a_disk_that_turns_out_full_is_told_and_room_lets_it_go_on(tmp_path, unb
 
 def test_two_processes_do_not_write_one_dataset(tmp_path, monkeypatch):
     out = tmp_path / "new"
-    broken_off(out, monkeypatch)
+    interrupted(out, monkeypatch)
     before = contents(out)
     with sole_writer(out), pytest.raises(InputError, match="being written by another process"):
         generate(out, SPEC, SIZES, seed=5)
     assert contents(out) == before
 
 
-def test_one_seed_is_one_dataset(tmp_path):
+def test_another_seed_gives_another_dataset(tmp_path):
     fingerprints = {generate(tmp_path / str(seed), SPEC, {"test": 2}, seed).fingerprint for seed in (0, 1, 2**63 - 1)}
     assert len(fingerprints) == 3
 
 
-def test_the_manifest_says_what_was_asked(tmp_path):
+def test_the_manifest_says_what_was_requested(tmp_path):
     out = generate(tmp_path / "new", SPEC, SIZES, seed=5).path
     manifest = json.loads((out / MANIFEST).read_text())
     assert manifest["seed"] == 5
@@ -350,6 +349,6 @@ def test_the_manifest_says_what_was_asked(tmp_path):
     ],
 )
 def test_the_bytes_of_a_dataset_are_the_same_everywhere(tmp_path, obstacle, fingerprint):
-    """Headers and truth.npz included; needs no MNIST."""
+    """Includes headers and truth.npz; needs no MNIST."""
     dataset = generate(tmp_path / "new", Spec(obstacle), {"train": 2, "val": 1, "test": 2}, seed=0)
     assert dataset.fingerprint == fingerprint

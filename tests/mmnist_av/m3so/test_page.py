@@ -1,4 +1,4 @@
-"""The generator against test vectors, and against the same world written down once more as plain loops."""
+"""The generator against test vectors, and against the same world written as plain loops."""
 
 import functools
 import hashlib
@@ -156,7 +156,7 @@ def plain_clip(pool, spec, seed, split, index):
     split=st.sampled_from(sorted(SPLIT_IDS)),
     index=st.integers(0, 2**32 - 1),
 )
-def test_every_clip_is_the_plain_reading_of_the_page(spec, seed, split, index):
+def test_every_clip_equals_the_plain_loops(spec, seed, split, index):
     pool = load_pool("embedded")[split]
     frames, audio, expected = plain_clip(pool, spec, seed, split, index)
     truth = simulate(pool, spec, seed, split, np.array([index], np.uint64))
@@ -167,7 +167,7 @@ def test_every_clip_is_the_plain_reading_of_the_page(spec, seed, split, index):
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_the_late_blocks_are_placed_as_the_page_says(count):
+def test_late_blocks_are_placed_as_the_plain_loops_place_them(count):
     pool, spec = load_pool("embedded")["train"], Spec(True, count)
     truth = simulate(pool, spec, 0, "train", np.arange(3000))
     late = np.flatnonzero(truth.block_first_frame != 41)
@@ -180,7 +180,7 @@ def test_the_late_blocks_are_placed_as_the_page_says(count):
 
 
 @pytest.mark.parametrize(("obstacle", "count"), [(True, 1), (False, 1), (True, 3)])
-def test_a_clip_does_not_depend_on_which_others_are_made(obstacle, count):
+def test_a_clip_does_not_depend_on_the_clips_rendered_with_it(obstacle, count):
     pool, spec = load_pool("embedded")["val"], Spec(obstacle, count)
     order = np.random.default_rng(0).permutation(40)
     together = simulate(pool, spec, 9, "val", np.arange(40))
@@ -208,7 +208,7 @@ def test_vectors(mnist_root, obstacle, count, index, frames, audio):
     assert hashlib.sha256(render_audio(truth, spec)[index]).hexdigest()[:16] == audio
 
 
-def test_the_mnist_statistics_are_those_of_the_page(mnist_root):
+def test_the_statistics_of_mnist_clips_are_the_documented_ones(mnist_root):
     pool = load_pool("mnist", mnist_root)["test"]
     without = simulate(pool, Spec(False), 0, "test", np.arange(200))
     with_block = simulate(pool, Spec(True), 0, "test", np.arange(200))

@@ -1,4 +1,4 @@
-"""Our Philox is numpy's."""
+"""The vectorised Philox equals numpy's."""
 
 import numpy as np
 from hypothesis import given
@@ -10,7 +10,7 @@ words = st.integers(0, 2**64 - 1)
 
 
 @given(seed=words, streams=st.lists(words, min_size=1, max_size=5), count=st.integers(1, 70))
-def test_every_stream_is_numpys(seed, streams, count):
+def test_every_stream_equals_numpys(seed, streams, count):
     ours = raw_numbers(seed, np.array(streams, np.uint64), count)
     for column, stream in zip(ours.T, streams, strict=True):
         numpys = np.random.Philox(key=np.array([seed, stream], np.uint64)).random_raw(count)

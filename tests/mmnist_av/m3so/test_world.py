@@ -99,9 +99,9 @@ def test_an_event_sounds_its_key_in_its_frame_and_nowhere_else(spec, seed):
             n = np.arange(each * t, each * (t + 1))
             tones = np.stack([sum(np.sin(2 * np.pi * hz * n / 8000) for hz in ROW_COLUMN[key]) for key in keys])
             match = tones @ sound[clip, t] / np.linalg.norm(tones, axis=1)
-            heard = keys[int(np.argmax(match))]
+            found = keys[int(np.argmax(match))]
             event = truth.event[clip, t, 0]
-            assert heard == {NONE: str(truth.label[clip, 0]), WALL: "*", BLOCK: "#"}[int(event)]
+            assert found == {NONE: str(truth.label[clip, 0]), WALL: "*", BLOCK: "#"}[int(event)]
 
 
 @some

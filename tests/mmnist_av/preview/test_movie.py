@@ -1,9 +1,11 @@
-"""Movies keep their colours."""
+"""Movies keep their colours, and lossless ones every byte."""
 
 import imageio_ffmpeg
 import numpy as np
+import pytest
 
-from mmnist_av.preview.movie import write_movie
+from mmnist_av.exchange.formats import LOSSLESS
+from mmnist_av.preview.movie import read_movie, write_movie
 
 
 def test_a_colour_movie_shows_its_colours(tmp_path):
@@ -14,3 +16,13 @@ def test_a_colour_movie_shows_its_colours(tmp_path):
     assert next(reader)["size"] == (48, 32)
     shown = np.stack([np.frombuffer(frame, np.uint8).reshape(32, 48, 3) for frame in reader])
     np.testing.assert_array_equal(shown, frames)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_lossless_movie_is_read_back(tmp_path, channels):
+    shape = (4, 17, 23) if channels == 1 else (4, 17, 23, 3)
+    frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    write_movie(tmp_path / "x.mp4", frames, 30, LOSSLESS[channels])
+    np.testing.assert_array_equal(read_movie(tmp_path / "x.mp4", 17, 23, channels), frames)
+    with pytest.raises(OSError, match="has no frames of 40x40 px"):
+        read_movie(tmp_path / "x.mp4", 40, 40, channels)

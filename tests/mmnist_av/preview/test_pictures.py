@@ -1,4 +1,4 @@
-"""Pictures and movies hold the clip."""
+"""Previews show the clip: movies, GIFs, figures, sheets."""
 
 import subprocess
 
@@ -7,32 +7,35 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from mmnist_av.m3so.family import spec_of, truth_of
+from mmnist_av.m3so.figure import explain
 from mmnist_av.m3so.sound import keys_pressed
 from mmnist_av.preview.movie import write_movie
-from mmnist_av.preview.pictures import explain, preview, sheet
+from mmnist_av.preview.pictures import preview, sheet
 from mmnist_av.system.errors import InputError
+from plain_clips import make_plain
 
 
 @pytest.fixture(scope="module")
-def made(small_dataset, tmp_path_factory):
+def written(small_dataset, tmp_path_factory):
     out = tmp_path_factory.mktemp("preview")
     return {path.name: path for path in preview(small_dataset, "test", [2], out)}
 
 
-def test_all_four_are_made(made):
-    assert sorted(made) == ["test-000002.gif", "test-000002.mp4", "test-000002.png", "test-sheet.png"]
-    assert all(path.is_file() for path in made.values())
+def test_a_preview_writes_four_files(written):
+    assert sorted(written) == ["test-000002.gif", "test-000002.mp4", "test-000002.png", "test-sheet.png"]
+    assert all(path.is_file() for path in written.values())
 
 
-def test_the_gif_shows_the_frames(made, small_dataset):
-    gif = imageio.imread(made["test-000002.gif"])[..., 0].astype(int)
+def test_the_gif_shows_the_frames(written, small_dataset):
+    gif = imageio.imread(written["test-000002.gif"])[..., 0].astype(int)
     frames = small_dataset.split("test").frames[2]
     assert gif.shape == (100, 192, 192)
     assert np.abs(gif[:, ::4, ::4] - frames).max() <= 2  # a palette's rounding
 
 
-def test_the_movie_shows_the_frames_and_sounds_the_sound(made, small_dataset):
-    path, split = str(made["test-000002.mp4"]), small_dataset.split("test")
+def test_the_movie_has_the_frames_and_the_sound(written, small_dataset):
+    path, split = str(written["test-000002.mp4"]), small_dataset.split("test")
     reader = imageio_ffmpeg.read_frames(path, pix_fmt="gray", bits_per_pixel=8)
     facts = next(reader)
     assert facts["fps"] == 10
@@ -43,8 +46,8 @@ def test_the_movie_shows_the_frames_and_sounds_the_sound(made, small_dataset):
     assert np.abs(error).mean() < 3
 
     line = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", path, "-f", "s16le", "-ac", "1", "-ar", "8000", "-"]
-    heard = np.frombuffer(subprocess.run(line, capture_output=True, check=True).stdout, np.int16)[: 100 * 800]
-    loudness = np.sqrt((heard.astype(float).reshape(-1, 800) ** 2).mean(axis=1))
+    found = np.frombuffer(subprocess.run(line, capture_output=True, check=True).stdout, np.int16)[: 100 * 800]
+    loudness = np.sqrt((found.astype(float).reshape(-1, 800) ** 2).mean(axis=1))
     stored = np.sqrt((split.audio[2].astype(float).reshape(100, 800) ** 2).mean(axis=1))[: len(loudness)]
     assert np.corrcoef(loudness, stored)[0, 1] > 0.97
 
@@ -52,8 +55,8 @@ def test_the_movie_shows_the_frames_and_sounds_the_sound(made, small_dataset):
 def test_the_figure_draws_the_truth(small_dataset):
     figure = explain(small_dataset, "test", 1)
     strip, frequency, amplitude = figure.axes
-    spec, split = small_dataset.spec, small_dataset.split("test")
-    truth = split.truth_of(slice(1, 2))
+    spec, split = spec_of(small_dataset), small_dataset.split("test")
+    truth = truth_of(split, slice(1, 2))
     assert len(strip.images) == 20
     np.testing.assert_array_equal(strip.images[0].get_array(), split.frames[1, 2])
     high = frequency.lines[1].get_ydata()
@@ -65,11 +68,11 @@ def test_the_figure_draws_the_truth(small_dataset):
     assert amplitude.lines[1].get_ydata().max() <= 1
 
 
-def test_the_sheet_has_a_row_a_clip(small_dataset):
+def test_the_sheet_has_one_row_per_clip(small_dataset):
     assert len(sheet(small_dataset, "test").axes) == 3
 
 
-def test_a_clip_that_is_not_there_is_told(small_dataset, tmp_path):
+def test_a_clip_that_does_not_exist_is_refused(small_dataset, tmp_path):
     with pytest.raises(InputError, match="has clips 0 to 2, not 3"):
         preview(small_dataset, "test", [3], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -77,6 +80,14 @@ def test_a_clip_that_is_not_there_is_told(small_dataset, tmp_path):
         preview(small_dataset, "val", [0], tmp_path / "out")
 
 
-def test_a_movie_that_ffmpeg_could_not_write_is_told(tmp_path):
+def test_a_failure_of_ffmpeg_is_reported(tmp_path):
     with pytest.raises(OSError, match="ffmpeg failed on"):
         write_movie(tmp_path / "x.mp4", np.zeros((2, 8, 8), np.uint8), 10, ["-c:v", "nonsense"])
+
+
+def test_a_colour_clip_without_an_explanation_is_shown_in_its_colours(tmp_path):
+    dataset = make_plain(tmp_path / "data", {"test": 2})
+    paths = preview(dataset, "test", [1], tmp_path / "out")
+    assert [path.name for path in paths] == ["test-000001.mp4", "test-000001.gif", "test-sheet.png"]
+    gif = imageio.imread(paths[1])[..., :3].astype(int)
+    assert np.abs(gif[:, 2::4, 2::4] - dataset.split("test").frames[1]).max() <= 4  # a palette's rounding

@@ -1,4 +1,4 @@
-"""Where work runs: results in order, no more ahead than said, errors told."""
+"""Engines: results in order, a bounded number of tasks ahead, exceptions raised again."""
 
 import threading
 import time
@@ -19,8 +19,8 @@ def test_results_come_in_order_whatever_finishes_first():
         assert list(in_order(engine, late, ((n,) for n in range(20)))) == list(range(20))
 
 
-def test_no_task_is_taken_before_its_turn():
-    """A buffer is used again `ahead + 1` tasks later: by then its result must have been used up."""
+def test_tasks_are_fetched_no_earlier_than_needed():
+    """A buffer is reused `ahead + 1` tasks later; its result must have been used by then."""
     taken = []
 
     def tasks():
@@ -39,12 +39,12 @@ def test_work_runs_at_the_same_time():
         assert len(list(in_order(engine, together.wait, [()] * 3))) == 3
 
 
-def test_what_work_raises_is_raised():
+def test_an_exception_of_a_call_is_raised_again():
     with open_engine("local", 2) as engine, pytest.raises(ZeroDivisionError):
         list(in_order(engine, divmod, [(1, 1), (1, 0)]))
 
 
-def test_ray_without_ray_is_told(monkeypatch):
+def test_the_ray_engine_without_ray_is_refused(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(InputError, match="pip install"), open_engine("ray"):
         pass

@@ -1,13 +1,13 @@
-"""Shards put together are the dataset, byte for byte, or are refused."""
+"""Merged shards are the dataset, byte for byte; shards that do not belong together are refused."""
 
 import numpy as np
 import pytest
 
+from mmnist_av import writing
 from mmnist_av.dataset import open_dataset
-from mmnist_av.m3so import generate as generate_module
 from mmnist_av.m3so.generate import generate
-from mmnist_av.m3so.merge import merge
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.merge import merge
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256
 
@@ -20,7 +20,7 @@ def contents(out):
 
 @pytest.fixture(autouse=True)
 def few_clips_at_once(monkeypatch):
-    monkeypatch.setattr(generate_module, "SHARD", 2 * SPEC.clip_bytes)
+    monkeypatch.setattr(writing, "SHARD", 2 * SPEC.format.clip_bytes)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def shards(tmp_path, of=3):
     return [generate(tmp_path / f"shard {n}", SPEC, SIZES, seed=5, shard=(n, of)).path for n in range(1, of + 1)]
 
 
-def test_shards_put_together_in_any_order_are_the_dataset(tmp_path, unbroken):
+def test_shards_merged_in_any_order_are_the_dataset(tmp_path, unbroken):
     second, *others = shards(tmp_path)
     assert contents(merge(tmp_path / "new", [*others, second]).path) == unbroken
 
@@ -50,10 +50,10 @@ def test_a_shard_holds_its_own_clips_and_says_so(tmp_path):
         generate(part.path, SPEC, SIZES, seed=5)
 
 
-def test_a_merge_that_was_broken_off_is_gone_on_with(tmp_path, unbroken, monkeypatch):
+def test_an_interrupted_merge_is_resumed(tmp_path, unbroken, monkeypatch):
     parts, out = shards(tmp_path), tmp_path / "new"
     with monkeypatch.context() as patch:
-        patch.setattr(generate_module, "write_truth", None)
+        patch.setattr(writing, "write_record", None)
         with pytest.raises(TypeError):
             merge(out, parts)
     with pytest.raises(InputError):
@@ -61,7 +61,7 @@ def test_a_merge_that_was_broken_off_is_gone_on_with(tmp_path, unbroken, monkeyp
     assert contents(merge(out, parts).path) == unbroken
 
 
-def test_shards_that_do_not_make_a_dataset_are_refused(tmp_path):
+def test_shards_that_do_not_form_a_dataset_are_refused(tmp_path):
     one, two, three = shards(tmp_path)
     whole = generate(tmp_path / "whole", SPEC, SIZES, seed=5).path
     other = generate(tmp_path / "other", SPEC, SIZES, seed=6, shard=(3, 3)).path
@@ -69,16 +69,16 @@ def test_shards_that_do_not_make_a_dataset_are_refused(tmp_path):
     with (two / "train" / "frames.npy").open("rb+") as file:
         file.seek(1000)
         file.write(b"\x55")
-    for parts, told in [
+    for parts, message in [
         ([one, three], "shards are missing: 2"),
         ([], "shards are missing: none was given"),
         ([one, one, three], "are both shard 1"),
         ([one, other], "is a shard of another dataset"),
         ([one, cut], "is a shard of another dataset"),
-        ([one, whole], "is no shard: it is a whole dataset"),
+        ([one, whole], "is not a shard: it is a whole dataset"),
         ([one, two, three], r"shard 2 is damaged: train/frames\.npy has changed"),
         ([one, tmp_path / "nowhere"], "is not a dataset"),
     ]:
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             merge(tmp_path / "new", parts)
     assert not (tmp_path / "new").exists()

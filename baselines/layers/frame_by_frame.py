@@ -1,0 +1,67 @@
+"""Prediction of frames one after the other from a latent z: what Sound2Sight, PUQ and SVG-LP share."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from baselines.layers.frames import FrameDecoder, FrameEncoder
+from baselines.layers.recurrent import Recurrent
+
+
+def squared_errors(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the squared error of each frame, a mean over pixels: two of (B, n, C, H, W) -> (B, n)."""
+    return ((predicted - target) ** 2).mean((2, 3, 4))
+
+
+def sum_over_frames(values: Tensor) -> Tensor:
+    """Return the sum over frames of values (B, n), a mean over clips."""
+    return values.sum(1).mean()
+
+
+class FrameByFrame(nn.Module):
+    """A network that predicts each frame from the frame before it and a latent z. Subclasses build its four layers."""
+
+    frame_encoder: FrameEncoder
+    frame_decoder: FrameDecoder
+    predictor: Recurrent  # of the embedding of a frame and the z of the next one
+    leave_predictor: nn.Linear  # from the predictor's hidden state to the embedding that is decoded
+
+    def encode_frames(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return embeddings (B, n, embedding) of frames (B, n, C, H, W), and skips (B, n, ...) of every scale."""
+        embeddings, skips = self.frame_encoder(frames.flatten(0, 1))
+        return embeddings.unflatten(0, frames.shape[:2]), [skip.unflatten(0, frames.shape[:2]) for skip in skips]
+
+    def decode(self, hidden: Tensor, convolved_skips: list[Tensor]) -> Tensor:
+        """Return frames (N, n, C, H, W) for the predictor's hidden states (N, n, hidden)."""
+        outputs = torch.tanh(self.leave_predictor(hidden))
+        return self.frame_decoder(outputs.flatten(0, 1), convolved_skips).unflatten(0, outputs.shape[:2])
+
+    def decode_after_each(self, embeddings: Tensor, z: Tensor, first: int, convolved_skips: list[Tensor]) -> Tensor:
+        """Return the predictions of frames `first` .. n, each from the true frame before it: (B, n - first + 1, ...).
+
+        embeddings: of frames 0 .. n-1, (B, n, embedding); z: of frames 1 .. n, (B, n, latent).
+        """
+        hidden, _ = self.predictor(torch.cat([embeddings, z], -1))
+        return self.decode(hidden[:, first - 1 :], convolved_skips)
+
+    def roll_out(
+        self,
+        embeddings: Tensor,
+        z: Tensor,
+        next_z: Callable[[Tensor, int], Tensor],
+        convolved_skips: list[Tensor],
+        last: int,
+    ) -> Tensor:
+        """Return the predictions of frames F .. `last`, each from the prediction before it: (N, last - F + 1, ...).
+
+        embeddings: of the F seen frames, (N, F, embedding); z: of frames 1 .. F, (N, F, latent).
+        next_z: returns z of frame t + 1, (N, 1, latent), given the embedding (N, 1, embedding) of frame t, and t.
+        """
+        hidden, state = self.predictor(torch.cat([embeddings, z], -1))
+        predicted = [self.decode(hidden[:, -1:], convolved_skips)]
+        for t in range(embeddings.shape[1], last):
+            embedding = self.frame_encoder(predicted[-1][:, -1])[0][:, None]
+            hidden, state = self.predictor(torch.cat([embedding, next_z(embedding, t)], -1), state)
+            predicted.append(self.decode(hidden, convolved_skips))
+        return torch.cat(predicted, 1)

@@ -1,0 +1,92 @@
+"""The job of a run: what the user requests."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from baselines import registry
+from benchmark.catalogue import find_preset, find_protocol
+from benchmark.inputs import Stream
+from benchmark.metrics.resources import Download
+from benchmark.runs.folder import check_folder
+from benchmark.runs.pretrained import pretrained_config
+from benchmark.training import logs
+from benchmark.training.processes import Ranks
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.settings import checked
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+@checked
+class Job:
+    """What the user requests. None: as the preset has it."""
+
+    model: str
+    protocol: str = "m3so-nb"
+    preset: str = "demo"
+    data: Path | Stream | None = None  # a dataset's folder, or training on endless clips; None: generated under data/
+    out: Path | None = None  # the run's folder; None: named after the job, under runs/
+    samples: Positive | None = None  # K, samples per clip
+    steps: NotNegative | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of the weights, the batches and the samples, not of the dataset
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    settings: Mapping[str, str] = field(default_factory=dict)  # of the model: name -> text
+    mnist_root: Path | None = None
+    metrics: str = "standard"  # or "all", or names separated by commas
+    weights: Path | Download | None = None  # published weights; None: metrics that need them are left out
+    eval_every: NotNegative | None = None  # steps between two validations; 0: none
+    tensorboard: bool = False
+    devices: Positive = 1  # processes per machine that train together
+    nodes: Positive = 1  # machines
+    trained: Path | None = None  # a finished run whose model is scored; None: the model is trained
+
+    @property
+    def folder(self) -> Path:
+        """Return the run's folder."""
+        stream = "-stream" if self.data == Stream() else ""
+        name = f"{self.model}-{self.protocol}-{self.preset}{stream}-seed{self.seed}"
+        return Path("runs") / name if self.out is None else self.out
+
+    @property
+    def learns(self) -> bool:
+        """Return whether the run trains a model."""
+        return registry.is_trained(self.model) and self.trained is None
+
+
+def check(job: Job) -> None:
+    """Raise InputError for a job that cannot be done, as far as can be said before anything is opened or generated."""
+    find_protocol(job.protocol)
+    Ranks(count=job.devices * job.nodes).share(find_preset(job.preset).batch)
+    settings = registry.configure(job.model, job.settings)
+    if job.trained is not None:
+        check_trained(job, job.trained, as_dict(settings))
+    if job.tensorboard:
+        logs.find_tensorboard()
+    if isinstance(job.weights, Path) and not job.weights.is_dir():
+        raise InputError(f"--weights {job.weights}: there is no such folder")
+    check_folder(job.folder)
+
+
+def check_trained(job: Job, trained: Path, settings: Mapping[str, Any]) -> None:
+    """Raise InputError where --trained contradicts the rest of the job."""
+    if not registry.is_trained(job.model):
+        raise InputError(f"--trained {trained}: {job.model} needs no training")
+    if job.steps is not None or job.eval_every is not None or job.tensorboard or (job.devices, job.nodes) != (1, 1):
+        raise InputError(
+            "--trained takes a training as it was: leave out --steps, --eval-every, --devices and the like"
+        )
+    if trained.resolve() == job.folder.resolve():
+        raise InputError(f"--trained {trained} is the folder of this run: choose another --out")
+    requested = {"model": job.model, "protocol": job.protocol, "preset": job.preset, "seed": job.seed}
+    pretrained_config(trained, requested | {"settings": settings})
+
+
+def as_dict(settings: Any) -> dict[str, Any]:
+    """Return a model's settings by name; none for a model without any."""
+    return {} if settings is None else dataclasses.asdict(settings)

@@ -1,0 +1,34 @@
+"""What differs between two sets of facts, in words for error messages."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SHOWN = 3  # differences that a message names
+
+
+def differences(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
+    """Return one phrase per value that differs: "model: puq found, sound2sight requested".
+
+    A difference inside a nested mapping is named by its path: "settings.beta: 0.1 found, 1 requested".
+    """
+    return [
+        f"{name}: {'nothing' if found is None else found} found, {'nothing' if wanted is None else wanted} requested"
+        for name, found, wanted in _pairs(existing, requested)
+    ]
+
+
+def _pairs(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the name and both values of everything that differs, in the order of `requested`."""
+    for name in {**requested, **existing}:
+        found, wanted = existing.get(name), requested.get(name)
+        if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+            yield from ((f"{name}.{inner}", *values) for inner, *values in _pairs(found, wanted))
+        elif found != wanted:
+            yield name, found, wanted
+
+
+def summary(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
+    """Return the first few differences in one line, and how many more there are."""
+    found = differences(existing, requested)
+    more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    return ", ".join(found[:SHOWN] + more)

@@ -1,0 +1,165 @@
+"""The setup of a run: everything that it works with, looked up, opened and built from its job."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines import registry
+from baselines.predictor import Predictor
+from benchmark.catalogue import Metric, Preset, Protocol, choose_metrics, find_preset, find_protocol
+from benchmark.compute import Compute, choose_compute, keep_freed_memory
+from benchmark.inputs import Stream
+from benchmark.job import Job, as_dict
+from benchmark.networks import weights as published
+from benchmark.runs import environment
+from benchmark.runs.pretrained import pretrained_config
+from benchmark.scoring.samples import clip_shape
+from benchmark.training import checkpoint
+from benchmark.training.plan import TrainingPlan
+from benchmark.training.processes import Ranks
+from mmnist_av import families
+from mmnist_av.clips import StoredClips
+from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
+from mmnist_av.system.errors import InputError
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run works with."""
+
+    job: Job
+    protocol: Protocol
+    preset: Preset
+    dataset: Dataset
+    metrics: list[Metric]
+    model: Predictor
+    plan: TrainingPlan
+    compute: Compute
+    config: dict[str, Any]  # config.json: all that decides the results
+    environment: dict[str, object]  # environment.json: where they are computed
+    changed: str  # the settings that differ from the model's defaults: "beta=0.1;latent=4"
+
+
+def prepare(job: Job, ranks: Ranks) -> Setup:
+    """Look up, open and build everything that the run works with. Rank 0 alone generates and verifies the dataset."""
+    protocol, preset = find_protocol(job.protocol), find_preset(job.preset)
+    settings = registry.configure(job.model, job.settings)
+    keep_freed_memory()
+    compute = choose_compute(job.device, ranks)
+    ranks.first(lambda: prepare_dataset(job, protocol, preset))
+    dataset = open_dataset(dataset_folder(job, protocol, preset))
+    model = build(job, protocol, dataset, settings).to(compute.device)
+    plan = plan_of(job, preset, model)
+    config: dict[str, Any] = {
+        "model": job.model,
+        "settings": as_dict(settings),
+        "protocol": protocol.name,
+        "preset": preset.name,
+        **dataset_columns(job, dataset),
+        "seed": job.seed,
+        "steps": plan.steps,
+        "batch": plan.batch,
+        "annealed": plan.annealed,
+        "eval_every": plan.eval_every,
+        "ranks": compute.ranks.count,
+        "samples": preset.samples if job.samples is None else job.samples,
+        "test_clips": min(preset.test_clips, len(dataset.split("test"))),
+        "device": compute.device.type,
+        "precision": compute.precision,
+        "code_version": environment.code_version(registry.find(job.model).predictor),
+    }
+    if job.trained is not None:
+        config |= pretrained_config(job.trained, config)
+    ranks.agree(checkpoint.identity(config), checkpoint.difference)
+    defaults = as_dict(registry.configure(job.model, {}))
+    return Setup(
+        job=job,
+        protocol=protocol,
+        preset=preset,
+        dataset=dataset,
+        metrics=choose_metrics(job.metrics, families.find(dataset.family).annotations(dataset)),
+        model=model,
+        plan=plan,
+        compute=compute,
+        config=config,
+        environment=environment.describe(compute, config["code_version"]),
+        changed=";".join(f"{key}={value}" for key, value in config["settings"].items() if value != defaults[key]),
+    )
+
+
+def dataset_columns(job: Job, dataset: Dataset) -> dict[str, str]:
+    """Return what config.json and the rows say of the dataset."""
+    stream = " stream" if job.data == Stream() else ""
+    label = families.find(dataset.family).label(dataset.manifest)
+    return {"dataset": f"{label}{stream}", "fingerprint": dataset.fingerprint}
+
+
+def dataset_folder(job: Job, protocol: Protocol, preset: Preset) -> Path:
+    """Return the dataset's folder: --data, or the one under data/ that is generated for the preset."""
+    if isinstance(job.data, Path):
+        return job.data
+    name = f"{protocol.dataset}-{preset.name}"
+    return Path("data") / (f"{name}-without-train" if job.data == Stream() else name)
+
+
+def prepare_dataset(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
+    """Return the verified dataset, generated first where no --data is given.
+
+    Raises InputError where it cannot serve the protocol, has changed on disk, or lacks clips.
+    """
+    folder = dataset_folder(job, protocol, preset)
+    if isinstance(job.data, Path):
+        dataset = open_dataset(folder)
+    else:
+        sizes = preset.sizes | ({"train": 0} if job.data == Stream() else {})
+        family = families.find(protocol.family)
+        dataset = family.make(folder, protocol.world, sizes, seed=0, source=preset.source, root=job.mnist_root)
+    protocol.check(dataset)
+    refuse_damaged(dataset.path)
+    for split in ("train", "test") if job.learns and job.data != Stream() else ("test",):
+        if not len(dataset.split(split)):
+            raise InputError(f"{dataset.path}: the {split} split is empty, so there is nothing to {split} on")
+    if protocol.mismatched and len(dataset.split("test")) < 2:
+        raise InputError(f"{dataset.path}: protocol {protocol.name} takes another clip's sound, and there is one clip")
+    return dataset
+
+
+def build(job: Job, protocol: Protocol, dataset: Dataset, settings: Any) -> Predictor:
+    """Return the model for the dataset's clips, its weights initialised from the job's seed.
+
+    Raises InputError where the dataset, the protocol or the user does not provide what the model needs.
+    """
+    needs = registry.find(job.model).predictor.needs
+    if "seen" in needs and not protocol.seen:
+        raise InputError(f"{job.model} needs a seen frame, and protocol {protocol.name} shows none")
+    lacking = needs & {"flow", "centres"} - families.find(dataset.family).annotations(dataset)
+    if lacking:
+        raise InputError(f"{job.model} needs {', '.join(lacking)}: {dataset.path} has no such annotation")
+    states = {name: published_weights(job, name) for name in registry.weights_needed(job.model)}
+    torch.manual_seed(job.seed)
+    clips = StoredClips(dataset.split("test"))
+    return registry.build(job.model, clip_shape(clips, protocol), settings, states)
+
+
+def published_weights(job: Job, name: str) -> Mapping[str, Tensor]:
+    """Return published weights that the job's model needs; InputError where --weights does not say where they are."""
+    if job.weights is None:
+        raise InputError(f"{job.model} needs the published weights {name}: give --weights DIR, or --weights download")
+    return published.read(name, job.weights)
+
+
+def plan_of(job: Job, preset: Preset, model: Predictor) -> TrainingPlan:
+    """Return how long the model is trained, and on how many clips per step; no steps for a model without players."""
+    if not model.players():
+        return TrainingPlan(steps=0, batch=0, seed=job.seed)
+    return TrainingPlan(
+        steps=preset.steps if job.steps is None else job.steps,
+        batch=preset.batch,
+        seed=job.seed,
+        annealed=preset.annealed,
+        eval_every=preset.eval_every if job.eval_every is None else job.eval_every,
+    )

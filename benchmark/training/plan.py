@@ -1,0 +1,72 @@
+"""How long a model is trained: the plan, its division into stages, and where training stands in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from baselines.predictor import Stage
+from benchmark.catalogue import find_metric
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How many steps a model is trained, and on how many clips each."""
+
+    steps: int
+    batch: int  # clips per step, of all ranks together
+    seed: int
+    annealed: float = 0.0  # the last part of every stage's steps, 0 to 1, over which the learning rates fall to 0
+    eval_every: int = 0  # steps between two validations; the last step is followed by one, too; 0: no validation
+
+    def validates(self, steps: int, end: int) -> bool:
+        """Return whether the model is validated after `steps` steps of a training that has `end` steps."""
+        return self.eval_every > 0 and (steps % self.eval_every == 0 or steps == end)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands among a model's stages; kept in the checkpoint."""
+
+    stage: int = 0  # index of the stage
+    first: int = 0  # steps that were taken before the stage began
+    best: float | None = None  # the best value so far of the metric that can stop the stage
+    waited: int = 0  # validations since that value
+
+    def next_stage(self, steps: int) -> "Position":
+        """Return the beginning of the next stage, after `steps` steps in all."""
+        return Position(stage=self.stage + 1, first=steps)
+
+    def validated(self, value: float, better: str) -> "Position":
+        """Return the position after a validation that gave `value`; `better` is "higher" or "lower"."""
+        improved = self.best is None or (value > self.best if better == "higher" else value < self.best)
+        if improved and not np.isnan(value):
+            return replace(self, best=value, waited=0)
+        return replace(self, waited=self.waited + 1)
+
+
+def stage_lengths(stages: Sequence[Stage], steps: int) -> list[int]:
+    """Return the number of steps of each stage, by their shares. Raises ValueError unless the shares add up to 1."""
+    ends = np.cumsum([stage.share for stage in stages])
+    if len(ends) and not np.isclose(ends[-1], 1):
+        raise ValueError(f"the stages' shares add up to {ends[-1]}, not 1")
+    borders = [0, *(round(float(end) * steps) for end in ends)]
+    return [last - first for first, last in pairwise(borders)]
+
+
+def rate_factor(plan: TrainingPlan, stage: range, step: int) -> float:
+    """Return the factor of the learning rates at a step of `stage`: 1, then falling linearly towards 0 at its end."""
+    falling = plan.annealed * len(stage)
+    return min(1.0, (stage.stop - step) / falling) if falling else 1.0
+
+
+def metric_value(rows: pd.DataFrame, metric: str) -> float:
+    """Return a metric's mean over samples, predicted frames and clips from the rows of a validation."""
+    own = rows[(rows["metric"] == metric) & rows["sampling"].isin(("mean", "single"))]
+    if find_metric(metric).frames == "all":
+        own = own[own["frame"] == "mean"]
+    if len(own) != 1:
+        raise ValueError(f"a validation must have one mean value of {metric}, not {len(own)}")
+    return float(own["value"].iloc[0])

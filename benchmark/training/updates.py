@@ -1,0 +1,95 @@
+"""One update of a player: its optimizer, its gradients, and which modules are frozen meanwhile."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from baselines.predictor import Loss, Player
+from benchmark.training.checkpoint import Optimizers
+from benchmark.training.processes import ALONE, Ranks
+
+
+class Diverged(RuntimeError):
+    """A loss or a gradient is infinite or NaN; the message says at which step, and which checkpoint is the last."""
+
+
+def adam(player: Player) -> torch.optim.Adam:
+    """Return the optimizer of a player; each group of its parameters knows the `factor` of its learning rate."""
+    scaled = {id(parameter) for group in player.scaled.values() for parameter in group}
+    usual = [parameter for parameter in player.parameters if id(parameter) not in scaled]
+    groups = [
+        {"params": list(group), "lr": player.learning_rate * factor, "factor": factor}
+        for factor, group in [(1.0, usual), *player.scaled.items()]
+    ]
+    return torch.optim.Adam(groups, betas=player.betas, fused=True)
+
+
+def differentiate(
+    losses: Mapping[str, Loss],
+    players: Mapping[str, Player],
+    optimizers: Optimizers,
+    ranks: Ranks = ALONE,
+) -> dict[str, Tensor]:
+    """Compute every player's gradient of its own loss, and return the gradients' norms.
+
+    Gradients that are not finite are set to 0 for players that say so. The norm is that before clipping. Between
+    ranks the gradients are averaged here, not by torch's DistributedDataParallel, whose hooks expect one backward pass
+    per forward pass: here every player has its own.
+    """
+    norms = {}
+    remaining = len(losses)
+    for name, loss in losses.items():
+        remaining -= 1
+        player = players[name]
+        parameters = [parameter for parameter in player.parameters if parameter.requires_grad]  # not the frozen ones
+        optimizers[name].zero_grad()
+        loss.total.backward(inputs=parameters, retain_graph=remaining > 0)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        ranks.average(gradients)
+        if player.on_nonfinite == "zero":
+            for gradient in gradients:
+                gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+        norms[name] = nn.utils.get_total_norm(gradients)
+        if player.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, player.clip_norm, norms[name])
+    return norms
+
+
+def check_finite(values: Mapping[str, Tensor], step: int, path: Path) -> None:
+    """Raise Diverged where one of the values is infinite or NaN; they are named by their keys."""
+    for name, value in values.items():
+        if not torch.isfinite(value):
+            saved = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint was written yet"
+            remedy = "try another --seed, or --set learning_rate=... lower"
+            raise Diverged(f"training diverged at step {step}: the {name} is {value.item()}; {saved}; {remedy}")
+
+
+@contextmanager
+def frozen(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
+    """Keep the submodules called `names` as they are: without gradient and in eval mode, until the block ends."""
+    modules = [model.get_submodule(name) for name in names]
+    gradients = {parameter: parameter.requires_grad for module in modules for parameter in module.parameters()}
+    modes = {part: part.training for module in modules for part in module.modules()}
+    for module in modules:
+        module.requires_grad_(False).eval()
+    try:
+        yield
+    finally:
+        for parameter, required in gradients.items():
+            parameter.requires_grad_(required)
+        set_modes(modes)
+
+
+def set_modes(modes: Mapping[nn.Module, bool]) -> None:
+    """Put every module into training mode (True) or eval mode (False), without its submodules."""
+    for module, training in modes.items():
+        module.training = training
+
+
+def learned_buffers(model: nn.Module, frozen_names: Sequence[str]) -> Iterator[Tensor]:
+    """Yield the model's floating-point buffers, such as batch norms' statistics, except those of frozen submodules."""
+    kept = {id(buffer) for name in frozen_names for buffer in model.get_submodule(name).buffers()}
+    return (buffer for buffer in model.buffers() if buffer.is_floating_point() and id(buffer) not in kept)

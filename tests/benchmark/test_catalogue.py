@@ -1,0 +1,99 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from benchmark.catalogue import METRICS, PRESETS, PROTOCOLS, choose_metrics, find_metric, find_preset, find_protocol
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
+
+M3SO_ANNOTATIONS = {"block_mask", "centres", "label", "events", "flow"}
+
+
+def test_the_catalogue_is_read_without_torch():
+    code = "import benchmark.catalogue, benchmark.scoring.rows, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_m3so_protocols_are_the_papers():
+    nb, block = PROTOCOLS["m3so-nb"], PROTOCOLS["m3so"]
+    assert (nb.seen, nb.train_predicted, nb.test_predicted, nb.reported) == (5, 15, 20, (6, 15, 25))
+    assert (block.seen, block.train_predicted, block.test_predicted, block.reported) == (30, 30, 40, (31, 42, 70))
+    assert nb.audio.shape(800) == block.audio.shape(800) == (41, 21)
+    assert nb.predicted_frames == range(6, 26)
+    assert nb.reported_frames == (6, 15, 25, "mean")
+
+
+def test_the_long_protocols_train_as_the_short_ones_and_predict_further():
+    for name, predicted, last in (("m3so-nb", 25, 30), ("m3so", 60, 90)):
+        long, short = PROTOCOLS[f"{name}-long"], PROTOCOLS[name]
+        assert long.training == short.training
+        assert long.test_predicted == predicted
+        assert long.reported == (*short.reported, last)
+        assert long.test_frames == last
+
+
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if not name.endswith("-av-mismatch")])
+def test_every_protocol_has_a_mismatched_form_of_the_same_frames(name):
+    mismatched = PROTOCOLS[f"{name}-av-mismatch"]
+    assert mismatched.mismatched
+    assert mismatched.matched == PROTOCOLS[name]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_reported_frames_are_predicted(protocol):
+    assert all(frame in protocol.predicted_frames for frame in protocol.reported)
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(InputError, match="unknown protocol 'm3so_nb': did you mean m3so-nb"):
+        find_protocol("m3so_nb")
+    with pytest.raises(InputError, match="unknown preset 'smal': did you mean small"):
+        find_preset("smal")
+    with pytest.raises(InputError, match="unknown metric 'sim': did you mean ssim"):
+        find_metric("sim")
+
+
+def test_a_dataset_that_does_not_fit_is_refused(tmp_path):
+    nb = generate(tmp_path / "nb", Spec(obstacle=False), {"test": 1}, seed=0)
+    block = generate(tmp_path / "block", Spec(obstacle=True, block=8, block_frame=2), {"test": 1}, seed=0)
+    with pytest.raises(InputError, match=r"protocol m3so needs the dataset m3so, .* is m3so-nb: name another --data"):
+        PROTOCOLS["m3so"].check(nb)
+    with pytest.raises(InputError, match=r"needs clips of 105 frames, those of .* have 100"):
+        replace(PROTOCOLS["m3so-nb"], test_predicted=100).check(nb)
+    PROTOCOLS["m3so-nb"].check(nb)
+    with pytest.raises(InputError, match=r"protocol m3so needs block 16, .* has block 8: generate a dataset without"):
+        PROTOCOLS["m3so"].check(block)
+
+
+def test_presets_grow():
+    demo, small, paper = (PRESETS[name] for name in ("demo", "small", "paper"))
+    assert (small.steps, small.batch, small.test_clips, small.samples) == (2000, 16, 1000, 100)
+    assert demo.steps * demo.batch < small.steps * small.batch < paper.steps * paper.batch
+    assert (paper.train_clips, paper.val_clips, paper.test_clips) == (8000, 1000, 1000)
+
+
+def names(text, annotations):
+    return [metric.name for metric in choose_metrics(text, annotations)]
+
+
+def test_metrics_are_offered_where_the_dataset_has_what_they_need():
+    assert "block_iou" not in names("all", M3SO_ANNOTATIONS)
+    assert names("all", M3SO_ANNOTATIONS | {"block"}) == list(METRICS)
+    video = names("all", ())
+    assert {"psnr", "ssim", "lpips", "fvd", "fooling_rate", "self_similarity"} <= set(video)
+    assert not {"aepe", "position_error", "bounce_f1", "digit_accuracy", "block_iou"} & set(video)
+
+
+def test_standard_metrics_leave_out_the_costly_ones_and_named_ones_come_in_the_tables_order():
+    assert set(names("all", ())) - set(names("standard", ())) == {"self_similarity_flow", "fooling_rate"}
+    assert names("fooling_rate, psnr", ()) == ["psnr", "fooling_rate"]
+
+
+def test_a_named_metric_that_the_dataset_cannot_have_is_refused():
+    with pytest.raises(InputError, match="--metrics block_iou: it needs block of the dataset, which has no such"):
+        names("psnr,block_iou", M3SO_ANNOTATIONS)
+    with pytest.raises(InputError, match="unknown metric 'psnrr'"):
+        names("psnrr", ())

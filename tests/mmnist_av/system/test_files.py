@@ -1,0 +1,19 @@
+"""Files are compared with their recorded sizes and hashes."""
+
+from mmnist_av.system.files import CHANGED, MISSING, differences, sha256
+
+
+def test_differences_name_missing_cut_and_changed_files(tmp_path):
+    for name in ("whole", "cut", "changed", "unsized"):
+        (tmp_path / name).write_bytes(name.encode() * 3)
+    names = ("whole", "cut", "changed")
+    files = {name: {"bytes": 3 * len(name), "sha256": sha256(tmp_path / name)} for name in names}
+    files |= {"gone": files["whole"], "unsized": {"sha256": sha256(tmp_path / "unsized")}}
+    (tmp_path / "cut").write_bytes(b"cu")
+    (tmp_path / "changed").write_bytes(b"CHANGED" * 3)
+    (tmp_path / "unsized").write_bytes(b"more")
+    advanced = []
+    found = differences(tmp_path, files, advanced.append)
+    assert found == {"cut": "has 2 bytes, not 9", "changed": CHANGED, "gone": MISSING, "unsized": CHANGED}
+    assert sum(advanced) == 15 + 9 + 21 + 15
+    assert differences(tmp_path, {"whole": files["whole"]}) == {}

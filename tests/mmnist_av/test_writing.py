@@ -1,0 +1,140 @@
+"""Any source of clips can be written: colour or grey, at any rates, with and without annotations."""
+
+import numpy as np
+import pytest
+
+from mmnist_av.clips import StoredClips
+from mmnist_av.dataset import ClipFormat, open_dataset, verify
+from mmnist_av.families import ArrayType, Family, find
+from mmnist_av.journal import Journal
+from mmnist_av.system.errors import InputError
+from mmnist_av.writing import Clips, SingleClips, Source, request, write_once
+from plain_clips import COLOUR, make_plain
+
+SMALL = ClipFormat(frames=6, channels=3, height=16, width=24, fps=30, sample_rate=44100)
+
+
+def test_a_colour_dataset_without_annotations_is_written_in_ten_lines(tmp_path):
+    def noise(split, number):
+        rng = np.random.default_rng(number)
+        frames = rng.integers(0, 256, (1, 90, 64, 64, 3), np.uint8)
+        return Clips(frames, rng.integers(-9, 9, (1, 132300), np.int16))
+
+    requested = request("noise", COLOUR, {"train": 2, "test": 1})
+    dataset = write_once(tmp_path / "data", requested, SingleClips("noise", noise, requested))
+    assert (dataset.family, dataset.format, dataset.annotations) == ("plain", COLOUR, frozenset())
+    np.testing.assert_array_equal(dataset.split("train").frames[1], noise("train", 1).frames[0])
+    assert verify(dataset.path) == []
+
+
+def test_torch_reads_colour_clips_with_the_channels_first(tmp_path):
+    split = make_plain(tmp_path / "data").split("train")
+    clip = StoredClips(split, 20)[1]
+    assert clip["frames"].shape == (20, 3, 64, 64)
+    assert clip["audio"].shape == (20, 1470)
+    np.testing.assert_array_equal(clip["frames"].permute(0, 2, 3, 1), split.frames[1, :20])
+    assert clip["frames"].data_ptr() == split.frames[1].ctypes.data
+
+
+def test_a_stored_annotation_is_given_cut_to_the_requested_frames(tmp_path):
+    dataset = make_plain(tmp_path / "data", {"test": 2}, SMALL, flow=True)
+    family = find(dataset.family)
+    assert family.annotations(dataset) == dataset.annotations == {"flow"}
+    flow = family.annotate(dataset, "test", 1, "flow", 4)
+    assert flow.shape == (4, 2, 16, 24)
+    np.testing.assert_array_equal(flow, dataset.split("test").array("flow")[1, :4])
+    with pytest.raises(InputError, match="unknown annotation 'flwo': did you mean flow"):
+        family.annotate(dataset, "test", 1, "flwo", 4)
+
+
+def test_the_stored_flow_finds_every_pixel_one_frame_earlier(tmp_path):
+    split = make_plain(tmp_path / "data", {"test": 1}, SMALL, flow=True).split("test")
+    moved = split.frames[0].any(axis=-1)[1:]
+    t, row, column = np.nonzero(moved)
+    dx, dy = split.array("flow")[0, 1:].astype(int)[t, :, row, column].T
+    np.testing.assert_array_equal(split.frames[0][t, row + dy, column + dx], split.frames[0][t + 1, row, column])
+
+
+def test_two_writes_of_a_dataset_are_equal_and_a_second_write_changes_nothing(tmp_path):
+    first, second = (make_plain(tmp_path / name, {"train": 3}, SMALL, flow=True) for name in ("one", "two"))
+    assert first.fingerprint == second.fingerprint
+    before = (first.path / "dataset.json").stat().st_mtime_ns
+    assert make_plain(first.path, {"train": 3}, SMALL, flow=True).fingerprint == first.fingerprint
+    assert (first.path / "dataset.json").stat().st_mtime_ns == before
+
+
+def test_an_interrupted_write_resumes_with_annotations_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmnist_av.writing.SHARD", SMALL.clip_bytes)
+    whole = make_plain(tmp_path / "whole", {"train": 5}, SMALL, flow=True)
+    add, lines = Journal.add, iter(range(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", lambda *facts: add(*facts) if next(lines, None) is not None else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            make_plain(tmp_path / "again", {"train": 5}, SMALL, flow=True)
+    assert make_plain(tmp_path / "again", {"train": 5}, SMALL, flow=True).fingerprint == whole.fingerprint
+    with pytest.raises(InputError, match="holds another dataset: sizes train is 5, not 6"):
+        make_plain(tmp_path / "again", {"train": 6}, SMALL, flow=True)
+
+
+@pytest.mark.parametrize(
+    ("clips", "message"),
+    [
+        ([], "the source has 0 clips of train, not 1"),
+        ([Clips(np.zeros((1, 6, 16, 24), np.uint8), np.zeros((1, 8820), np.int16))], "clip 0 of train has frames of"),
+        ([Clips(np.zeros((1, 6, 16, 24, 3), np.uint8), np.zeros((1, 10), np.int16))], "clip 0 of train has audio of"),
+        (
+            [Clips(np.zeros((1, 6, 16, 24, 3), np.uint8), np.zeros((1, 8820), np.int16), {"flow": np.zeros(1)})],
+            "has frames, audio, flow, not frames, audio",
+        ),
+    ],
+)
+def test_a_source_that_gives_other_clips_than_requested_is_refused(tmp_path, clips, message):
+    class Wrong(Source):
+        provenance = "wrong"
+
+        def clips(self, split, first):
+            yield from clips
+
+    with pytest.raises(InputError, match=message):
+        write_once(tmp_path / "data", request("wrong", SMALL, {"train": 1}), Wrong())
+    with pytest.raises(InputError, match="is not a dataset"):
+        open_dataset(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"sizes": {"trian": 1}}, "unknown split 'trian': did you mean train"),
+        ({"sizes": {"train": -1}}, "the split 'train' cannot have -1 clips"),
+        ({"sizes": {}}, "needs at least one clip"),
+        ({"arrays": {"frames": ArrayType((1,), np.dtype(np.int8))}}, "an annotation cannot be called 'frames'"),
+        ({"arrays": {"../x": ArrayType((1,), np.dtype(np.int8))}}, "an annotation cannot be called"),
+        ({"family": "m3os"}, "unknown family of datasets 'm3os': did you mean m3so"),
+    ],
+)
+def test_bad_requests_are_refused(changed, message):
+    with pytest.raises(InputError, match=message):
+        request(**{"name": "bad", "format": SMALL, "sizes": {"train": 1}, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"channels": 2}, "channels must be 1 or 3, not 2"),
+        ({"frames": 0}, "frames must be at least 1, not 0"),
+        ({"width": 2.5}, "width must be a whole number, not 2.5"),
+        ({"fps": 32}, "fps 32 does not divide the 44100 samples"),
+    ],
+)
+def test_impossible_formats_are_refused(changed, message):
+    with pytest.raises(InputError, match=message):
+        ClipFormat(**{**SMALL.as_dict(), **changed})
+
+
+def test_a_plain_dataset_has_no_generator_and_no_stream(tmp_path):
+    dataset = make_plain(tmp_path / "data", {"train": 1}, SMALL)
+    with pytest.raises(InputError, match="no generator: name a dataset with --data"):
+        Family().make(tmp_path / "new", {}, {"train": 1}, 0, "", None)
+    with pytest.raises(InputError, match="squares has no generator, so its clips cannot be streamed"):
+        Family().stream(dataset, 1, 1, 0, 1, None)
+    assert find("plain").label(dataset.manifest) == "squares"
