@@ -23,7 +23,7 @@ from benchmark.report.curves import best_of_k_curve, frame_curves, training_curv
 from benchmark.report.runs import open_run, open_runs
 from benchmark.report.write import write_report
 from benchmark.scoring.rows import read_rows
-from benchmark.scoring.scores import read_all, samplings
+from benchmark.scoring.scores import read_scores, samplings
 from benchmark.scoring.statistics import bootstrap_interval, mean_over_clips
 from mmnist_av.system.errors import InputError
 
@@ -76,7 +76,7 @@ def scores_of(protocol, model, samples, seed, metrics):
 def write_results(folder, protocol, facts):
     """Write results.csv from scores.npz."""
     lines = []
-    for model, scores in read_all(folder / "scores.npz").items():
+    for model, scores in read_scores(folder / "scores.npz").items():
         k = facts["samples"] if model == facts["model"] else 1
         for metric, (sampling, values) in (
             (name, item) for name in scores if name in METRICS for item in samplings(scores, name).items()
@@ -430,7 +430,7 @@ def rewrite_examples(folder, **changes):
     [
         ("config.json", lambda path: path.write_text("{"), "is damaged"),
         ("config.json", lambda path: path.write_text("{}"), "names no model"),
-        ("environment.json", lambda path: path.write_text("[]"), "must hold an object"),
+        ("environment.json", lambda path: path.write_text("[]"), "an object is expected"),
         ("scores.npz", lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged"),
         (
             "scores.npz",
