@@ -39,8 +39,10 @@ def frame_curves(run: RunFolder, metric: str, model: str | None = None) -> dict[
     scores = run.scores.get(model or run.model, {})
     if metric not in scores or METRICS[metric].of == "set":
         return {}
-    drawn = run.samples or 1
-    k = scores[metric].shape[1] if METRICS[metric].of == "sample" else min(METRICS[metric].samples or drawn, drawn)
+    all_samples = run.samples or 1
+    k = min(METRICS[metric].samples or all_samples, all_samples)
+    if METRICS[metric].of == "sample":
+        k = scores[metric].shape[1]
     frames = np.array(run.protocol.predicted_frames)
     return {
         sampling_name(sampling, k): over_clips(frames[-values.shape[1] :], values)

@@ -116,8 +116,8 @@ def floor_style(floor: str) -> dict[str, Any]:
 
 def run_style(number: int) -> dict[str, Any]:
     """Return the colour and dashes of the run with this number."""
-    rounds, place = divmod(number, len(PALETTE))
-    return {"color": PALETTE[place], "linestyle": DASHES[rounds % len(DASHES)]}
+    rounds, color = divmod(number, len(PALETTE))
+    return {"color": PALETTE[color], "linestyle": DASHES[rounds % len(DASHES)]}
 
 
 def plain(name: str) -> str:
@@ -153,11 +153,11 @@ def _mark_seen(panel: Any, run: RunFolder) -> None:
 
 def _label(panels: NDArray[Any], columns: int, used: int, across: str, upward: str) -> None:
     """Name the axes of the outermost used panels, and hide the unused ones."""
-    for place, panel in enumerate(panels):
-        panel.set_visible(place < used)
-        if place % columns == 0:
+    for number, panel in enumerate(panels):
+        panel.set_visible(number < used)
+        if number % columns == 0:
             panel.set_ylabel(upward)
-        if place + columns >= used:  # no used panel below it
+        if number + columns >= used:  # no used panel below it
             panel.set_xlabel(across)
             panel.tick_params(labelbottom=True)
 
@@ -184,9 +184,9 @@ def of_one_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
     width = 2.5 + LETTER * max(len(label) for label, _, _ in points)
     figure = Figure(figsize=(width, 0.6 + 0.2 * len(points)), layout="constrained")
     panel = figure.subplots()
-    for place, (_, curve, color) in enumerate(points):
-        panel.plot([curve.low[0], curve.high[0]], [place, place], color=color, linewidth=1.4)
-        panel.plot(curve.value, [place], color=color, marker="o", markersize=4)
+    for y, (_, curve, color) in enumerate(points):
+        panel.plot([curve.low[0], curve.high[0]], [y, y], color=color, linewidth=1.4)
+        panel.plot(curve.value, [y], color=color, marker="o", markersize=4)
     panel.set_yticks(range(len(points)), [plain(label) for label, _, _ in points])
     panel.set_ylim(len(points) - 0.5, -0.5)
     panel.set_xlabel(f"{metric_title(metric)}, at frame {runs[0].protocol.test_frames}")

@@ -25,8 +25,8 @@ def shown_frames(frames: int, reported: Sequence[int]) -> list[int]:
     """Return at most COLUMNS frame numbers, evenly from 1 to `frames`; the nearest ones are moved to `reported`."""
     shown = np.unique(np.linspace(1, frames, min(COLUMNS, frames)).round().astype(int))
     for frame in reported:
-        free = [place for place, number in enumerate(shown) if number == frame or number not in reported]
-        shown[min(free, key=lambda place: (abs(shown[place] - frame), -shown[place]))] = frame
+        free = [column for column, number in enumerate(shown) if number == frame or number not in reported]
+        shown[min(free, key=lambda column: (abs(shown[column] - frame), -shown[column]))] = frame
     return sorted(set(shown.tolist()))
 
 

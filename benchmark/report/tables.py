@@ -63,10 +63,9 @@ def _metric_table(rows: "pd.DataFrame") -> Table:
     frames = frames_in_order(rows["frame"])
     lines = []
     for (name, sampling, k), own in rows.assign(line=_line_names(rows)).groupby(["line", "sampling", "k"], sort=False):
+        names = Cell(str(name)), Cell(sampling_name(str(sampling), k))
         figures = {row["frame"]: figure(row) for row in own.to_dict("records")}
-        lines.append(
-            (Cell(str(name)), Cell(sampling_name(str(sampling), k)), *(figures.get(f, Cell()) for f in frames))
-        )
+        lines.append((*names, *(figures.get(frame, Cell()) for frame in frames)))
     return Table(
         header=("model", "samples", *map(_column_name, frames)),
         lines=tuple(lines),
@@ -140,7 +139,7 @@ def print_comparison(comparison: "pd.DataFrame", console: "Console | None" = Non
 def print_sweep(summed: "pd.DataFrame", console: "Console | None" = None) -> None:
     """Print figures over seeds, as `benchmark.sweep.over_seeds` returns them: one table per protocol and metric."""
     board = ["protocol", "preset", "fingerprint", "metric"]
-    print_tables([_sweep_table(own) for _, own in summed.groupby(board, sort=False)], console)
+    print_tables([_sweep_table(own) for _, own in summed.groupby(board, sort=False, dropna=False)], console)
 
 
 def _sweep_table(summed: "pd.DataFrame") -> Table:

@@ -161,10 +161,10 @@ def draw_examples(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
         section = Section(f"Examples of {run.label}", text, [])
         caption = "The true block, and the brightest window of each sample."
         _add(section, folder, f"{name}-block", strips.block(run, run.examples), caption, "png")
-        for place, clip in enumerate(run.examples.clips):
+        for example, clip in enumerate(run.examples.clips):
             files = f"{name}-clip-{clip:06d}"
-            figure = strips.strip(run, run.examples, place)
+            figure = strips.strip(run, run.examples, example)
             _add(section, folder, f"{files}-strip", figure, f"Test clip {clip}.", "png")
-            movies.write_example(folder / f"{files}.mp4", run.examples, place, strips.mean_name(run))
+            movies.write_example(folder / f"{files}.mp4", run.examples, example, strips.mean_name(run))
             section.items.append(Item(files, f"Test clip {clip}, with sound.", movie=True))
         yield section
