@@ -159,7 +159,7 @@ def score_predictions(
     protocol.check(dataset)
     refuse_damaged(dataset.path)
     family = families.find(dataset.family)
-    chosen = choose_metrics(metrics, family.annotations(dataset))
+    chosen = choose_metrics(metrics, family.annotations(dataset), protocol.seen)
     predictions = open_predictions(folder, dataset, protocol, compute.device)
     clips = TargetClips(dataset, "test", protocol, len(predictions.frames), compute.device)
     config = {

@@ -81,7 +81,7 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
         protocol=protocol,
         preset=preset,
         dataset=dataset,
-        metrics=choose_metrics(job.metrics, families.find(dataset.family).annotations(dataset)),
+        metrics=choose_metrics(job.metrics, families.find(dataset.family).annotations(dataset), protocol.seen),
         model=model,
         plan=plan,
         compute=compute,

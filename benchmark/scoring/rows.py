@@ -6,7 +6,6 @@ The first columns are COLUMNS, in this order; those after them are the provenanc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,7 +142,6 @@ def read_rows(path: Path) -> pd.DataFrame:
     return rows
 
 
-@lru_cache
 def rows_schema() -> "DataFrameSchema":
     """Return the schema of results.csv as text: pandera checks, whose errors are "column: what is expected"."""
     import pandera.pandas as pa  # here, because it takes half a second

@@ -19,6 +19,7 @@ from benchmark.catalogue import METRICS, Metric
 from benchmark.metrics import load
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.resources import Measure, Resources, TrainingSamples, Unavailable
+from benchmark.metrics.uncertainty import mean_variance
 from benchmark.scoring.examples import ExampleClips
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.records import CHECKSUM, Recorder
@@ -208,17 +209,18 @@ def _over_windows(metric: Metric, values: Sequence[NDArray[np.float32]]) -> NDAr
 
 def first_samples(prediction: Prediction, count: int | None) -> Prediction:
     """Return the prediction's first `count` samples (None: all)."""
-    return _of_samples(prediction, lambda values: values[:, :count])
+    flow, variance = (None if each is None else each[:, :count] for each in (prediction.flow, prediction.variance))
+    return Prediction(prediction.frames[:, :count], flow, variance)
 
 
 def averaged(prediction: Prediction) -> Prediction:
     """Return the K samples averaged pixel by pixel, as one sample."""
-    return _of_samples(prediction, lambda values: values.mean(1, keepdim=True))
-
-
-def _of_samples(prediction: Prediction, change: Callable[[Tensor], Tensor]) -> Prediction:
-    flow, variance = (None if each is None else change(each) for each in (prediction.flow, prediction.variance))
-    return Prediction(change(prediction.frames), flow, variance)
+    flow, variance = prediction.flow, prediction.variance
+    return Prediction(
+        prediction.frames.mean(1, keepdim=True),
+        None if flow is None else flow.mean(1, keepdim=True),
+        None if variance is None else mean_variance(variance),
+    )
 
 
 def joined(windows: Iterable[Prediction]) -> Prediction:

@@ -77,7 +77,7 @@ class Validation:
         stops = [stage.stop.metric for stage in self.model.stages() if stage.stop is not None]
         dataset = self.clips.dataset
         annotations = families.find(dataset.family).annotations(dataset)
-        return choose_metrics(",".join((*METRICS, *stops)), annotations)
+        return choose_metrics(",".join((*METRICS, *stops)), annotations, self.protocol.seen)
 
     def score(self) -> dict[str, NDArray[np.floating]]:
         """Return every metric of every clip, sample and frame, and of the clips' samples averaged pixel by pixel."""

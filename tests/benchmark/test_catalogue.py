@@ -75,8 +75,8 @@ def test_presets_grow():
     assert (paper.train_clips, paper.val_clips, paper.test_clips) == (8000, 1000, 1000)
 
 
-def names(text, annotations):
-    return [metric.name for metric in choose_metrics(text, annotations)]
+def names(text, annotations, seen=5):
+    return [metric.name for metric in choose_metrics(text, annotations, seen)]
 
 
 def test_metrics_are_offered_where_the_dataset_has_what_they_need():
@@ -97,3 +97,10 @@ def test_a_named_metric_that_the_dataset_cannot_have_is_refused():
         names("psnr,block_iou", M3SO_ANNOTATIONS)
     with pytest.raises(InputError, match="unknown metric 'psnrr'"):
         names("psnrr", ())
+
+
+def test_metrics_that_look_at_seen_frames_need_as_many():
+    left_out = set(names("all", M3SO_ANNOTATIONS)) - set(names("all", M3SO_ANNOTATIONS, seen=1))
+    assert left_out == {"bounce_f1", "sync_lag", "fooling_rate"}
+    with pytest.raises(InputError, match="--metrics sync_lag: it needs 2 seen frames, the protocol shows 0"):
+        names("sync_lag", M3SO_ANNOTATIONS, seen=0)

@@ -257,14 +257,14 @@ def test_rows_of_another_world_say_so(tmp_path):
     spec = Spec(bounce="specular", frames=40)
     dataset = generate(tmp_path / "data", spec, {"train": 1, "test": 1}, seed=0)
     rows, _ = run(job(dataset, tmp_path / "run", model="black", settings={}))
-    assert set(rows["dataset"]) == {"M3SO-NB embedded frames=40 bounce=specular"}
+    assert set(rows["dataset"]) == {"M3SO-NB digits=embedded frames=40 bounce=specular"}
 
 
 def test_a_stream_takes_the_place_of_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(PRESETS, "demo", replace(PRESETS["demo"], train_clips=16, val_clips=0, test_clips=2))
     rows, folder = run(Job("puq", data=Stream(), samples=2, steps=2, device="cpu", settings=THIN))
-    assert set(rows["dataset"]) == {"M3SO-NB embedded stream"}
+    assert set(rows["dataset"]) == {"M3SO-NB digits=embedded stream"}
     assert [path.name for path in Path("data").iterdir()] == ["m3so-nb-demo-without-train"]
     stored = generate(tmp_path / "all", Spec(), {"train": 32, "test": 2}, seed=0)
     test = open_dataset(Path("data") / "m3so-nb-demo-without-train").split("test")
@@ -440,7 +440,7 @@ def test_a_model_that_a_stream_trained_is_scored_under_another_protocol(tmp_path
     streamed = Job("puq", data=Stream(), samples=2, steps=1, device="cpu", settings=THIN)
     _, trained = run(streamed)
     rows, _ = run(replace(streamed, protocol="m3so-nb-av-mismatch", trained=trained.resolve(), steps=None))
-    assert set(rows["dataset"]) == {"M3SO-NB embedded stream"}
+    assert set(rows["dataset"]) == {"M3SO-NB digits=embedded stream"}
 
 
 def test_the_metric_that_is_scored_first_does_not_decide_how_many_samples_there_were(finished, nb_dataset, tmp_path):
