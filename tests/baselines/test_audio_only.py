@@ -24,7 +24,7 @@ def batch(clips=2):
     return Batch(frames, torch.rand(clips, TOTAL, *SMALL.audio, generator=generator), 2)
 
 
-def test_frames_are_drawn_one_after_the_other_from_the_state_in_which_the_sound_ended():
+def test_frames_are_generated_one_by_one_from_the_audio_encoders_last_state():
     network, given = model().eval(), batch()
     with torch.no_grad():
         state = None
@@ -42,8 +42,8 @@ def test_frames_are_drawn_one_after_the_other_from_the_state_in_which_the_sound_
     torch.testing.assert_close(loss, by_hand / 2, rtol=1e-4, atol=1e-5)
 
 
-def test_the_last_sound_reaches_the_first_frame(lively):
-    """A sequence-to-sequence model hears all before it draws."""
+def test_the_first_frame_depends_on_the_last_audio(lively):
+    """A sequence-to-sequence model encodes all audio before it generates the first frame."""
     network, given = lively(model()).eval(), batch()
     audio = given.audio.clone()
     audio[:, -1] += 3
@@ -51,6 +51,6 @@ def test_the_last_sound_reaches_the_first_frame(lively):
 
 
 @pytest.mark.parametrize("settings", [{"layers": 0}, {"learning_rate": -1.0}])
-def test_settings_that_make_no_sense_are_refused(settings):
+def test_impossible_settings_are_refused(settings):
     with pytest.raises(InputError, match=next(iter(settings))):
         AudioOnlyConfig(**settings)

@@ -1,4 +1,4 @@
-"""What must hold of every learned model, by name."""
+"""Properties of every learned model, by name."""
 
 from dataclasses import replace
 
@@ -19,9 +19,9 @@ SIZES = {
     "real-96": ClipShape((3, 96, 96), (93, 16), seen=5, train_frames=20, fps=10),
 }
 LEARNED = [name for name, model in registry.MODELS.items() if model.predictor.players is not registry.Predictor.players]
-HEARING = [name for name in LEARNED if registry.MODELS[name].modality == "AV"]
-DEAF = [name for name in LEARNED if registry.MODELS[name].modality == "V"]
-BLIND = [name for name in LEARNED if registry.MODELS[name].modality == "A"]
+AUDIO_VISUAL = [name for name in LEARNED if registry.MODELS[name].modality == "AV"]
+VIDEO_ONLY = [name for name in LEARNED if registry.MODELS[name].modality == "V"]
+AUDIO_ONLY = [name for name in LEARNED if registry.MODELS[name].modality == "A"]
 ABLATIONS = [name for name in LEARNED if registry.MODELS[name].settings]
 
 
@@ -44,23 +44,23 @@ def predict(network, given, samples=2, seed=0):
         ).frames
 
 
-def test_every_kind_of_model_is_there():
-    assert len(HEARING) >= 9
-    assert set(DEAF) >= {"svg-lp", "sound2sight-no-audio"}
-    assert BLIND == ["audio-only"]
+def test_the_registry_has_models_of_every_modality():
+    assert len(AUDIO_VISUAL) >= 9
+    assert set(VIDEO_ONLY) >= {"svg-lp", "sound2sight-no-audio"}
+    assert AUDIO_ONLY == ["audio-only"]
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", LEARNED)
-def test_futures_have_the_shape_and_range_of_frames_at_every_size(name, size):
+def test_samples_have_the_shape_and_range_of_frames_at_every_size(name, size):
     given = batch(1, SIZES[size])
-    futures = predict(build(name, SIZES[size]).eval(), given)
-    assert futures.shape == (1, 2, TOTAL - SEEN, *SIZES[size].frame)
-    assert ((futures >= 0) & (futures <= 1)).all()
+    predicted = predict(build(name, SIZES[size]).eval(), given)
+    assert predicted.shape == (1, 2, TOTAL - SEEN, *SIZES[size].frame)
+    assert ((predicted >= 0) & (predicted <= 1)).all()
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_losses_of_every_player_are_finite_and_move_all_its_weights(name):
+def test_every_players_loss_is_finite_and_has_a_gradient_for_all_its_weights(name):
     network = build(name)
     losses = network.losses(batch(), Progress(1, 1))
     players = network.players()
@@ -85,12 +85,12 @@ def test_every_weight_belongs_to_one_player(name):
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_futures_differ_where_the_model_says_so_and_repeat_with_the_seed(name, lively):
+def test_samples_differ_only_in_stochastic_models_and_repeat_with_the_seed(name, lively):
     network, given = lively(build(name)).eval(), batch()
-    futures = predict(network, given, seed=3)
-    assert torch.equal(futures, predict(network, given, seed=3))
-    assert torch.equal(futures[:, 0], futures[:, 1]) != network.stochastic
-    assert torch.equal(futures, predict(network, given, seed=4)) != network.stochastic
+    predicted = predict(network, given, seed=3)
+    assert torch.equal(predicted, predict(network, given, seed=3))
+    assert torch.equal(predicted[:, 0], predicted[:, 1]) != network.stochastic
+    assert torch.equal(predicted, predict(network, given, seed=4)) != network.stochastic
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -103,24 +103,24 @@ def test_a_saved_model_predicts_the_same(name, tmp_path, lively):
     other = registry.build(name, SMALL, registry.configure(name, {}))
     assert not torch.equal(predict(network.eval(), given), predict(other.eval(), given))
     fresh = {player: adam(each) for player, each in other.players().items()}
-    assert checkpoint.load(path, "run", other, fresh) == 3
+    assert checkpoint.load(path, "run", other, fresh).step == 3
     assert torch.equal(predict(network, given), predict(other.eval(), given))
 
 
-@pytest.mark.parametrize("heard", range(TOTAL))
-@pytest.mark.parametrize("name", HEARING)
-def test_what_is_heard_changes_its_own_frame_and_later_ones_and_none_before(name, heard, lively):
+@pytest.mark.parametrize("changed", range(TOTAL))
+@pytest.mark.parametrize("name", AUDIO_VISUAL)
+def test_audio_changes_the_predictions_of_its_own_and_later_frames_only(name, changed, lively):
     network, given = lively(build(name)).eval(), batch()
     audio = given.audio.clone()
-    audio[:, heard] += 3
+    audio[:, changed] += 3
     before, after = predict(network, given), predict(network, replace(given, audio=audio))
-    first = max(heard - SEEN, 0)
+    first = max(changed - SEEN, 0)
     assert torch.equal(before[:, :, :first], after[:, :, :first])
     assert not torch.equal(before[:, :, first], after[:, :, first])
 
 
-@pytest.mark.parametrize("name", DEAF)
-def test_the_deaf_hear_nothing_in_training_or_after(name, lively):
+@pytest.mark.parametrize("name", VIDEO_ONLY)
+def test_video_only_models_do_not_depend_on_audio(name, lively):
     network, given = lively(build(name)), batch()
     other = replace(given, audio=batch(seed=1).audio)
     losses = []
@@ -132,8 +132,8 @@ def test_the_deaf_hear_nothing_in_training_or_after(name, lively):
     assert torch.equal(predict(network, given), predict(network, other))
 
 
-@pytest.mark.parametrize("name", BLIND)
-def test_the_blind_see_nothing(name, lively):
+@pytest.mark.parametrize("name", AUDIO_ONLY)
+def test_audio_only_models_do_not_depend_on_frames(name, lively):
     network, given = lively(build(name)).eval(), batch()
     other = replace(given, frames=batch(seed=1).frames)
     assert torch.equal(predict(network, given), predict(network, other))
@@ -141,8 +141,8 @@ def test_the_blind_see_nothing(name, lively):
 
 
 @pytest.mark.parametrize("seen", range(SEEN))
-@pytest.mark.parametrize("name", HEARING + DEAF)
-def test_every_seen_frame_counts(name, seen, lively):
+@pytest.mark.parametrize("name", AUDIO_VISUAL + VIDEO_ONLY)
+def test_predictions_depend_on_every_seen_frame(name, seen, lively):
     network, given = lively(build(name)).eval(), batch()
     frames = given.frames.clone()
     frames[:, seen] = 1 - frames[:, seen]
@@ -150,7 +150,7 @@ def test_every_seen_frame_counts(name, seen, lively):
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_what_an_ablations_name_says_cannot_be_changed(name):
+def test_settings_that_an_ablation_fixes_cannot_be_changed(name):
     for setting, value in registry.MODELS[name].settings.items():
         text = str(value).lower()
         with pytest.raises(InputError, match=f"--set {setting}={text}: {name} is the model whose {setting} is {text}"):
@@ -158,7 +158,7 @@ def test_what_an_ablations_name_says_cannot_be_changed(name):
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_an_ablation_is_the_whole_model_but_for_its_name(name):
+def test_an_ablation_differs_from_its_model_in_its_fixed_settings_only(name):
     whole = "puq" if name.startswith("puq") else "sound2sight"
     own, others = (vars(registry.configure(each, {})) for each in (name, whole))
     assert {key for key in own if own[key] != others[key]} == set(registry.MODELS[name].settings)
@@ -184,7 +184,7 @@ def lstm(inputs, hidden):
     return 4 * (inputs * hidden + hidden * hidden + 2 * hidden)
 
 
-HEAR = sum(normed((4, 4), a, b) for a, b in [(1, 64), (64, 128), (128, 256), (256, 512)]) + normed(
+AUDIO_ENCODER = sum(normed((4, 4), a, b) for a, b in [(1, 64), (64, 128), (128, 256), (256, 512)]) + normed(
     (2, 2), 512, 128
 )  # both of the released audio encoders
 TRANSFORMER = linear(128, 256) + linear(256, 768) + linear(256, 256) + linear(256, 128) * 2 + linear(128, 256) + 2 * 512
@@ -195,9 +195,9 @@ RELEASED = {  # shape -> generator, discriminator: the fact sheet's
 LATENT = linear(256, 256) + lstm(256, 256) + 2 * linear(256, 10)
 CHANGES = {  # to generator and discriminator, by hand
     "sound2sight": (0, 0),
-    "sound2sight-no-audio": (-HEAR - TRANSFORMER - 2 * 128 * 256, -HEAR - 128 * 256),
+    "sound2sight-no-audio": (-AUDIO_ENCODER - TRANSFORMER - 2 * 128 * 256, -AUDIO_ENCODER - 128 * 256),
     "sound2sight-no-aa": (0, 0),
-    "sound2sight-no-aa-md": (0, -HEAR - linear(256, 256) - lstm(256, 256) - linear(256, 2)),
+    "sound2sight-no-aa-md": (0, -AUDIO_ENCODER - linear(256, 256) - lstm(256, 256) - linear(256, 2)),
     "sound2sight-lstm": (3 * (lstm(128, 128) - TRANSFORMER), 0),
     "sound2sight-lstm-no-disc": (3 * (lstm(128, 128) - TRANSFORMER), None),
     "sound2sight-only-l2": (-TRANSFORMER - LATENT, None),

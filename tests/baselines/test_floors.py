@@ -13,16 +13,16 @@ AUDIO = torch.zeros(2, 7, 11, 11)
     [("black", torch.zeros(2, 1, 8, 8)), ("copy-last", SEEN[:, 2]), ("mean-seen", SEEN.sum(1) / 3)],
 )
 def test_a_floor_repeats_its_still_frame(name, still):
-    futures = (
+    predicted = (
         build(name, ClipShape((1, 8, 8), (11, 11), seen=5, train_frames=20, fps=10), None)
         .predict(Context(SEEN, AUDIO), 5, Noise(0, [0, 1], 5))
         .frames
     )
-    assert futures.shape == (2, 5, 4, 1, 8, 8)
-    torch.testing.assert_close(futures, still[:, None, None].expand_as(futures))
+    assert predicted.shape == (2, 5, 4, 1, 8, 8)
+    torch.testing.assert_close(predicted, still[:, None, None].expand_as(predicted))
 
 
-def test_floors_are_deterministic_and_untrained():
+def test_floors_are_deterministic_and_have_no_players():
     for name in FLOORS:
         floor = build(name, ClipShape((1, 8, 8), (11, 11), seen=5, train_frames=20, fps=10), None)
         assert not floor.stochastic

@@ -8,7 +8,7 @@ from baselines.layers.normalisation import scaled_momentum
 
 
 @pytest.mark.parametrize("passes", [1, 4, 20])
-def test_many_gentle_batches_move_statistics_as_one_does(passes):
+def test_many_batches_with_scaled_momentum_change_statistics_as_one_batch_does(passes):
     batch = torch.randn(8, 3, 2, 2) + 5
     often, once = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
     once(batch)
@@ -19,7 +19,7 @@ def test_many_gentle_batches_move_statistics_as_one_does(passes):
     torch.testing.assert_close(often.running_var, once.running_var)
 
 
-def test_momentum_is_what_it_was_even_after_a_failure():
+def test_momentum_is_restored_after_an_error():
     norm = nn.BatchNorm2d(3, momentum=0.3)
     with pytest.raises(ValueError, match="expected 4D"), scaled_momentum(norm, 7):
         norm(torch.zeros(2))

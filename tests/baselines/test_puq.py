@@ -21,8 +21,8 @@ def model(**settings):
     return PUQ(SMALL, replace(PUQConfig(), **settings))
 
 
-def telling(network):
-    """The network, made to tell variances of z well apart: a young one's answers are all but constant."""
+def with_varying_precision(network):
+    """Return the network with a precision that depends on the variances of z; a new one is almost constant."""
     with torch.no_grad():
         for name, parameter in network.precision.named_parameters():
             if "weight" in name:
@@ -92,21 +92,21 @@ def test_kl_far_from_the_cut_is_the_gaussians():
 
 
 def test_loss_is_equation_4_term_by_term():
-    network, given = telling(model(eta2=0.5)).eval(), batch()
+    network, given = with_varying_precision(model(eta2=0.5)).eval(), batch()
     progress = Progress(10, 1)
     torch.manual_seed(3)
     losses = network.losses(given, progress)["generator"]
     torch.manual_seed(3)
-    made = network.generator.reconstruct(given, SEEN)
-    posterior = network.precision.posterior(made.posterior.log_variance)
+    reconstruction = network.generator.reconstruct(given, SEEN)
+    posterior = network.precision.posterior(reconstruction.posterior.log_variance)
     s = posterior.sample(torch.rand_like(posterior.location))
     m = network.precision.log_precision(s).exp()
-    nested = posterior.kl_to_normal(*network.precision.prior(made.prior.log_variance))
+    nested = posterior.kl_to_normal(*network.precision.prior(reconstruction.prior.log_variance))
     expected = torch.zeros(())
     for b in range(2):
         for t in range(TOTAL - SEEN):
-            error = ((made.frames[b, t] - given.frames[b, t + SEEN]) ** 2).mean()
-            kl = made.posterior.kl(made.prior)[b, t]
+            error = ((reconstruction.frames[b, t] - given.frames[b, t + SEEN]) ** 2).mean()
+            kl = reconstruction.posterior.kl(reconstruction.prior)[b, t]
             expected = expected + 0.5 * (m[b, t] * error - m[b, t].log()) + 1e-3 * kl + 0.5 * nested[b, t].float()
     expected = expected / 2 + network.gamma(1) * losses.terms["adversarial"]
     torch.testing.assert_close(losses.total, expected, rtol=1e-4, atol=1e-6)
@@ -123,7 +123,7 @@ def test_with_precision_one_the_loss_is_half_the_error_and_the_kl():
     torch.testing.assert_close(losses.total, 0.5 * terms["mse"] + 1e-3 * terms["kl"])
 
 
-def test_precision_starts_at_its_setting_for_every_frame():
+def test_precision_is_initialised_to_its_setting_for_every_frame():
     network = model(initial_log_precision=2.0)
     log_precision, kl = network.infer_precision(network.generator.reconstruct(batch(), SEEN))
     torch.testing.assert_close(log_precision, torch.full_like(log_precision, 2.0), atol=0.01, rtol=0)
@@ -155,11 +155,11 @@ def test_gradients_reach_zeta_and_tau_by_the_data_term_and_delta_by_its_kl_only(
 
 
 @pytest.mark.parametrize("detach", [False, True])
-def test_precision_moves_the_posterior_of_z_unless_detached(detach):
+def test_precision_has_a_gradient_for_the_posterior_of_z_unless_detached(detach):
     network = model(detach_sigma=detach, eta2=0.0)
-    made = network.generator.reconstruct(batch(), SEEN)
-    log_precision, _ = network.infer_precision(made)
-    (gradient,) = torch.autograd.grad(log_precision.sum(), made.posterior.log_variance, allow_unused=True)
+    reconstruction = network.generator.reconstruct(batch(), SEEN)
+    log_precision, _ = network.infer_precision(reconstruction)
+    (gradient,) = torch.autograd.grad(log_precision.sum(), reconstruction.posterior.log_variance, allow_unused=True)
     assert (gradient is None or not gradient.abs().sum()) == detach
 
 
@@ -170,18 +170,18 @@ def test_precision_is_positive_finite_and_one_a_frame():
     assert (kl >= 0).all()
 
 
-def test_futures_are_those_of_its_backbone_whatever_the_nested_network():
+def test_samples_equal_those_of_sound2sight_with_the_same_generator():
     network, given = model().eval(), batch()
     backbone = Sound2Sight(SMALL, Sound2SightConfig()).eval()
     backbone.generator.load_state_dict(network.generator.state_dict())
-    futures = [
+    predicted = [
         each.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(0, [0, 1], 2)).frames
         for each in (network, backbone)
     ]
-    assert torch.equal(*futures)
+    assert torch.equal(*predicted)
 
 
-def test_nested_network_has_the_sheets_parameters():
+def test_nested_network_has_the_expected_number_of_parameters():
     count = sum(parameter.numel() for parameter in model().precision.parameters())
     assert count == 2 * 4_994 + 97
 
@@ -206,17 +206,17 @@ def test_precision_learns_which_frames_are_predictable():
     assert uncertainty[hard == 1].mean() > 3 * uncertainty[hard == 0].mean()
 
 
-def test_uncertainty_is_that_of_the_prior_and_no_future_frame_is_needed_for_it():
-    network, given = telling(model()).eval(), batch()
+def test_the_predicted_variance_is_computed_from_the_prior():
+    network, given = with_varying_precision(model()).eval(), batch()
     predicted = network.predict(Context(given.frames[:, :SEEN], given.audio), 3, Noise(0, [0, 1], 3))
     assert predicted.variance.shape == predicted.frames.shape[:3]
     assert ((predicted.variance > math.exp(-10.1)) & (predicted.variance < math.exp(10.1))).all()
-    # the first predicted frame's prior depends on what was seen and heard alone, so all samples agree there
+    # the first predicted frame's prior depends on what was seen and audio alone, so all samples agree there
     assert torch.equal(predicted.variance[:, :1, 0].expand(-1, 3), predicted.variance[:, :, 0])
     assert predicted.variance.std() > 1e-3 * predicted.variance.mean()  # or the next lines could not tell
-    heard = network.generator.encode_audio(given.audio)[:, 1:]
+    audio = network.generator.encode_audio(given.audio)[:, 1:]
     for sample in range(3):
         before = torch.cat([given.frames[:, :SEEN], predicted.frames[:, sample, :-1]], 1)
-        prior, _ = network.generator.infer_prior(network.generator.encode_frames(before)[0], heard)
+        prior, _ = network.generator.infer_prior(network.generator.encode_frames(before)[0], audio)
         s = network.precision.delta(prior.log_variance[:, SEEN - 1 :])[..., 0].clamp(min=0)
         torch.testing.assert_close(predicted.variance[:, sample], 1 / network.precision.tau(s[..., None])[..., 0].exp())

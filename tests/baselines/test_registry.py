@@ -10,12 +10,12 @@ from baselines.predictor import ClipShape
 from mmnist_av.system.errors import InputError
 
 
-def test_unknown_model_is_told_the_nearest_names():
+def test_the_error_for_an_unknown_model_names_the_nearest():
     with pytest.raises(InputError, match="unknown model 'sound2sigt': did you mean sound2sight"):
         registry.find("sound2sigt")
 
 
-def test_settings_take_the_place_of_the_papers_values():
+def test_settings_replace_the_defaults():
     config = registry.configure("puq", {"eta2": "0.5", "latent": "4", "score_seen": "true", "z_train": "prior"})
     assert (config.eta2, config.latent, config.score_seen, config.z_train) == (0.5, 4, True, "prior")
     assert (
@@ -59,7 +59,7 @@ def test_third_parties_register_by_entry_point(monkeypatch):
     assert registry.find("puq") is registry.MODELS["puq"]
 
 
-def test_a_third_partys_broken_model_breaks_only_itself(monkeypatch):
+def test_a_broken_third_party_model_leaves_the_others_usable(monkeypatch):
     entry = EntryPoint("broken", "no_such_module:Model", "avbench.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
     assert registry.find("black").predictor is Black
@@ -67,7 +67,7 @@ def test_a_third_partys_broken_model_breaks_only_itself(monkeypatch):
         registry.find("broken")
 
 
-def test_a_third_party_cannot_take_a_name_of_ours(monkeypatch):
+def test_a_third_party_cannot_use_the_name_of_one_of_our_models(monkeypatch):
     entry = EntryPoint("puq", "baselines.floors:Black", "avbench.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
     with pytest.raises(InputError, match="the name puq belongs to another model"):
@@ -84,7 +84,7 @@ def test_a_third_party_cannot_take_a_name_of_ours(monkeypatch):
         ),
     ],
 )
-def test_what_is_no_whole_model_is_refused(source, message, tmp_path, monkeypatch):
+def test_incomplete_third_party_models_are_refused(source, message, tmp_path, monkeypatch):
     (tmp_path / "their_module.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "their_module", raising=False)

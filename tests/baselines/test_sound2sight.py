@@ -1,4 +1,4 @@
-"""Sound2Sight against its paper's equations, its fact sheet's counts, and the arrow of time."""
+"""Sound2Sight against its paper's equations, its fact sheet's counts, and that nothing depends on later frames."""
 
 from dataclasses import replace
 
@@ -49,7 +49,7 @@ def test_parameters_at_the_papers_sizes_are_the_released_models():
 
 
 @pytest.mark.parametrize(("frame", "count"), [((1, 48, 48), 1_837_760), ((3, 64, 64), 3_807_424)])
-def test_frame_encoder_has_the_released_parameters_and_code_size(frame, count):
+def test_frame_encoder_has_the_released_parameters_and_embedding_size(frame, count):
     encoder = FrameEncoder(frame, 128)
     embeddings, skips = encoder(torch.rand(2, *frame))
     assert parameters(encoder) == count
@@ -58,13 +58,13 @@ def test_frame_encoder_has_the_released_parameters_and_code_size(frame, count):
 
 
 @pytest.mark.parametrize(("frame", "count"), [((1, 48, 48), 2_493_761), ((3, 64, 64), 6_562_627)])
-def test_frame_decoder_has_the_released_parameters_and_makes_frames(frame, count):
+def test_frame_decoder_has_the_released_parameters_and_decodes_frames(frame, count):
     decoder = FrameDecoder(frame, 128)
     _, skips = FrameEncoder(frame, 128)(torch.rand(2, *frame))
-    made = decoder(torch.randn(6, 128), decoder.convolve_skips(skips))
+    outputs = decoder(torch.randn(6, 128), decoder.convolve_skips(skips))
     assert parameters(decoder) == count
-    assert made.shape == (6, *frame)
-    assert ((made >= 0) & (made <= 1)).all()
+    assert outputs.shape == (6, *frame)
+    assert ((outputs >= 0) & (outputs <= 1)).all()
 
 
 def test_frames_of_96_pixels_fit_too():
@@ -139,12 +139,12 @@ def test_transformer_equals_torchs_encoder_layer():
 
 
 def distributions(network, given):
-    made = network.generator.reconstruct(given, first_scored=1)
-    return made.prior, made.posterior
+    reconstruction = network.generator.reconstruct(given, first_scored=1)
+    return reconstruction.prior, reconstruction.posterior
 
 
 @pytest.mark.parametrize("changed", range(1, TOTAL))
-def test_prior_ignores_its_own_and_later_frames_and_later_sound(changed, lively):
+def test_prior_ignores_its_own_and_later_frames_and_later_audio(changed, lively):
     """The prior of frame t reads x_{<t} and a_{<=t}; the posterior x_{<=t} as well."""
     network = lively(model()).eval()
     given, other = batch(), batch(seed=1)
@@ -163,57 +163,57 @@ def test_prior_ignores_its_own_and_later_frames_and_later_sound(changed, lively)
 
 @pytest.mark.parametrize("changed", range(SEEN, TOTAL))
 @pytest.mark.parametrize("z_train", ["prior", "posterior"])
-def test_changing_a_future_frame_changes_no_earlier_prediction_in_training(changed, z_train, lively):
+def test_no_prediction_in_training_depends_on_a_later_frame(changed, z_train, lively):
     network = lively(model(z_train=z_train)).eval()
     given, other = batch(), batch(seed=1)
     frames = given.frames.clone()
     frames[:, changed:] = other.frames[:, changed:]
-    made = []
+    outputs = []
     for sequence in (given.frames, frames):
         torch.manual_seed(1)
-        made.append(network.generator.reconstruct(replace(given, frames=sequence), SEEN).frames)
+        outputs.append(network.generator.reconstruct(replace(given, frames=sequence), SEEN).frames)
     first = changed - SEEN + (z_train == "prior")  # the posterior of a frame has seen that frame
-    assert torch.equal(made[0][:, :first], made[1][:, :first])
-    assert all(not torch.equal(made[0][:, t], made[1][:, t]) for t in range(first, TOTAL - SEEN))
+    assert torch.equal(outputs[0][:, :first], outputs[1][:, :first])
+    assert all(not torch.equal(outputs[0][:, t], outputs[1][:, t]) for t in range(first, TOTAL - SEEN))
 
 
-@pytest.mark.parametrize("heard", range(TOTAL))
-def test_predictions_depend_on_all_sound_up_to_their_frame_and_none_after(heard, lively):
+@pytest.mark.parametrize("changed", range(TOTAL))
+def test_predictions_depend_on_all_audio_up_to_their_frame_and_none_after(changed, lively):
     network = lively(model()).eval()
     given = batch()
     audio = given.audio.clone()
-    audio[:, heard] += 3
+    audio[:, changed] += 3
     before, after = (
-        network.predict(Context(given.frames[:, :SEEN], sound), 2, Noise(0, [0, 1], 2)).frames
-        for sound in (given.audio, audio)
+        network.predict(Context(given.frames[:, :SEEN], features), 2, Noise(0, [0, 1], 2)).frames
+        for features in (given.audio, audio)
     )
-    first = max(heard - SEEN, 0)
+    first = max(changed - SEEN, 0)
     assert torch.equal(before[:, :, :first], after[:, :, :first])
     assert not torch.equal(before[:, :, first], after[:, :, first])
 
 
-def test_futures_step_by_step_equal_a_plain_recomputation_over_prefixes(lively):
+def test_step_by_step_samples_equal_a_recomputation_over_prefixes(lively):
     network = lively(model()).eval()
     given = batch(clips=1)
-    made = network.generator
-    futures = network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(5, [3], 2)).frames
-    spread = (futures[:, 0] - futures[:, 1]).abs().mean()
+    generator = network.generator
+    predicted = network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(5, [3], 2)).frames
+    spread = (predicted[:, 0] - predicted[:, 1]).abs().mean()
     assert spread > 1e-4
     for k in range(2):
         noise = Noise(5, [3], 2).normal(TOTAL - 1, 10)[:, k]
         frames = given.frames[:, :SEEN]
         for t in range(SEEN, TOTAL):
-            embeddings, skips = made.encode_frames(frames)
-            prior, _ = made.infer_prior(embeddings, made.encode_audio(given.audio)[:, 1 : t + 1])
+            embeddings, skips = generator.encode_frames(frames)
+            prior, _ = generator.infer_prior(embeddings, generator.encode_audio(given.audio)[:, 1 : t + 1])
             z = prior.sample(noise[:, :t])
-            hidden, _ = made.predictor(torch.cat([embeddings, z], -1))
-            halves = made.frame_decoder.convolve_skips([skip[:, SEEN - 1] for skip in skips])
-            frame = made.frame_decoder(torch.tanh(made.leave_predictor(hidden[:, -1])), halves)
+            hidden, _ = generator.predictor(torch.cat([embeddings, z], -1))
+            halves = generator.frame_decoder.convolve_skips([skip[:, SEEN - 1] for skip in skips])
+            frame = generator.frame_decoder(torch.tanh(generator.leave_predictor(hidden[:, -1])), halves)
             frames = torch.cat([frames, frame[:, None]], 1)
-        assert (futures[:, k] - frames[:, SEEN:]).abs().mean() < 1e-2 * spread
+        assert (predicted[:, k] - frames[:, SEEN:]).abs().mean() < 1e-2 * spread
 
 
-def test_futures_differ_between_samples_and_repeat_with_the_seed():
+def test_samples_differ_and_repeat_with_the_seed():
     network, given = model().eval(), batch(clips=1)
     first, again = (
         network.predict(Context(given.frames[:, :SEEN], given.audio), 3, Noise(0, [4], 3)).frames for _ in range(2)
@@ -226,16 +226,16 @@ def test_futures_differ_between_samples_and_repeat_with_the_seed():
 
 def test_skips_come_from_the_last_seen_frame_only():
     network, given = model().eval(), batch()
-    made = network.generator
-    heard = []
-    original = made.frame_decoder.convolve_skips
-    made.frame_decoder.convolve_skips = lambda skips: heard.append(skips) or original(skips)
+    generator = network.generator
+    calls = []
+    original = generator.frame_decoder.convolve_skips
+    generator.frame_decoder.convolve_skips = lambda skips: calls.append(skips) or original(skips)
     network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(0, [0, 1], 2))
     torch.manual_seed(0)
-    made.reconstruct(given, SEEN)
-    expected = made.frame_encoder(given.frames[:, SEEN - 1])[1]
-    assert len(heard) == 2
-    for skips in heard:
+    generator.reconstruct(given, SEEN)
+    expected = generator.frame_encoder(given.frames[:, SEEN - 1])[1]
+    assert len(calls) == 2
+    for skips in calls:
         for skip, wanted in zip(skips, expected, strict=True):
             torch.testing.assert_close(skip, wanted, atol=1e-5, rtol=1e-4)
 
@@ -269,13 +269,13 @@ def test_gamma_grows_tenfold_every_300_epochs_after_a_warm_start(epoch, gamma):
     assert model().gamma(epoch) == pytest.approx(gamma)
 
 
-def verdicts(seed=0):
+def random_logits(seed=0):
     generator = torch.Generator().manual_seed(seed)
     return DiscriminatorLogits(*(torch.randn(5, 2, generator=generator) for _ in range(6)))
 
 
 def test_paper_losses_are_equations_6_and_7_term_by_term():
-    given = verdicts()
+    given = random_logits()
     probability = {name: torch.softmax(logits, 1)[:, 1] for name, logits in vars(given).items()}
     real = [torch.log(probability[name]).mean() for name in ("real", "real_motion")]
     fake = [
@@ -285,9 +285,9 @@ def test_paper_losses_are_equations_6_and_7_term_by_term():
     torch.testing.assert_close(adversarial_loss(given, "paper"), sum(fake[1:]))
 
 
-@pytest.mark.parametrize("missing", [("real_mismatch", "fake_mismatch"), tuple(vars(verdicts()))[2:]])
+@pytest.mark.parametrize("missing", [("real_mismatch", "fake_mismatch"), tuple(vars(random_logits()))[2:]])
 def test_terms_that_an_ablation_lacks_are_left_out_of_the_sum(missing):
-    given = replace(verdicts(), **dict.fromkeys(missing))
+    given = replace(random_logits(), **dict.fromkeys(missing))
     there = {name: torch.softmax(logits, 1)[:, 1] for name, logits in vars(given).items() if logits is not None}
     real = [torch.log(p).mean() for name, p in there.items() if name in ("real", "real_motion")]
     fake = {name: torch.log(1 - p).mean() for name, p in there.items() if name not in ("real", "real_motion")}
@@ -304,7 +304,7 @@ def test_terms_that_an_ablation_lacks_are_left_out_of_the_sum(missing):
         ("no-aa-md", {"real", "fake"}),
     ],
 )
-def test_each_discriminator_judges_what_its_name_leaves(discriminator, judged):
+def test_each_discriminator_has_the_logits_of_its_ablation(discriminator, judged):
     fakes = torch.rand(2, TOTAL - SEEN, *SMALL.frame)
     network = model(discriminator=discriminator)
     found = network.discriminate(batch(), fakes)
@@ -312,7 +312,7 @@ def test_each_discriminator_judges_what_its_name_leaves(discriminator, judged):
     assert len(found.real) == len(found.fake) == 2 * (TOTAL - SEEN)
 
 
-def test_a_discriminator_that_hears_nothing_has_no_alignment_to_judge():
+def test_a_discriminator_without_audio_does_not_judge_alignment():
     found = model(use_audio=False).discriminate(batch(), torch.rand(2, TOTAL - SEEN, *SMALL.frame))
     assert found.real_motion is not None
     assert found.real_mismatch is None
@@ -323,15 +323,15 @@ def test_only_l2_is_the_squared_error_alone():
     torch.manual_seed(4)
     losses = network.losses(given, Progress(0, 9))
     torch.manual_seed(4)
-    made = network.generator.reconstruct(given, SEEN).frames
+    outputs = network.generator.reconstruct(given, SEEN).frames
     squared = sum(
-        ((made[b, t] - given.frames[b, t + SEEN]) ** 2).sum() / 256 for b in range(2) for t in range(TOTAL - SEEN)
+        ((outputs[b, t] - given.frames[b, t + SEEN]) ** 2).sum() / 256 for b in range(2) for t in range(TOTAL - SEEN)
     )
     assert losses.keys() == {"generator"}
     torch.testing.assert_close(losses["generator"].total, squared / 2, rtol=1e-4, atol=1e-6)
 
 
-def test_lstm_in_a_transformers_place_goes_on_where_it_was():
+def test_the_causal_lstm_continues_from_its_cache():
     lstm = CausalLSTM(Sound2SightConfig())
     inputs = torch.randn(2, 6, 128)
     whole, _ = lstm(inputs)
@@ -341,29 +341,29 @@ def test_lstm_in_a_transformers_place_goes_on_where_it_was():
 
 
 @pytest.mark.parametrize("z_train", ["prior", "posterior"])
-def test_fed_back_predictions_are_those_of_a_plain_loop_over_prefixes(z_train, lively):
+def test_fed_back_predictions_equal_a_recomputation_over_prefixes(z_train, lively):
     network, given = lively(model(z_train=z_train)).eval(), batch(clips=1)
-    made = network.generator
+    generator = network.generator
     torch.manual_seed(6)
-    fed = made.reconstruct(given, SEEN, feed_back=True)
+    fed = generator.reconstruct(given, SEEN, feed_back=True)
     torch.manual_seed(6)
     noise = torch.randn(1, TOTAL - 1, 10)
-    truth, skips = made.encode_frames(given.frames)
-    heard = made.encode_audio(given.audio)[:, 1:]
-    posterior = made.infer_posterior(truth, heard)
-    halves = made.frame_decoder.convolve_skips([skip[:, SEEN - 1] for skip in skips])
+    embeddings_of_true, skips = generator.encode_frames(given.frames)
+    audio = generator.encode_audio(given.audio)[:, 1:]
+    posterior = generator.infer_posterior(embeddings_of_true, audio)
+    halves = generator.frame_decoder.convolve_skips([skip[:, SEEN - 1] for skip in skips])
     frames, scored = given.frames[:, :SEEN], []
     for t in range(1, TOTAL):
-        embeddings, _ = made.encode_frames(frames[:, :t])
-        prior, _ = made.infer_prior(embeddings, heard[:, :t])
+        embeddings, _ = generator.encode_frames(frames[:, :t])
+        prior, _ = generator.infer_prior(embeddings, audio[:, :t])
         source = prior if z_train == "prior" else posterior[:, :t]
-        hidden, _ = made.predictor(torch.cat([embeddings, source.sample(noise[:, :t])], -1))
-        scored.append(made.decode(hidden[:, -1:], halves))
+        hidden, _ = generator.predictor(torch.cat([embeddings, source.sample(noise[:, :t])], -1))
+        scored.append(generator.decode(hidden[:, -1:], halves))
         if t >= SEEN:
             frames = torch.cat([frames, scored[-1]], 1)
     expected = torch.cat(scored[SEEN - 1 :], 1)
     torch.manual_seed(7)
-    spread = (made.reconstruct(given, SEEN, feed_back=True).frames - expected).abs().mean()  # by other noise
+    spread = (generator.reconstruct(given, SEEN, feed_back=True).frames - expected).abs().mean()  # by other noise
     assert fed.frames.shape == expected.shape
     assert spread > 1e-4
     assert (fed.frames - expected).abs().mean() < 1e-2 * spread
@@ -371,30 +371,30 @@ def test_fed_back_predictions_are_those_of_a_plain_loop_over_prefixes(z_train, l
     torch.testing.assert_close(fed.posterior.mean, posterior.mean[:, SEEN - 1 :], atol=1e-5, rtol=1e-4)
 
 
-def test_fed_back_predictions_see_no_unseen_frame(lively):
+def test_fed_back_predictions_do_not_depend_on_unseen_frames(lively):
     network, given, other = lively(model()).eval(), batch(), batch(seed=1)
     frames = given.frames.clone()
     frames[:, SEEN:] = other.frames[:, SEEN:]
-    made = []
+    outputs = []
     for each in (given, replace(given, frames=frames)):
         torch.manual_seed(6)
-        made.append(network.generator.reconstruct(each, SEEN, feed_back=True).frames)
-    assert torch.equal(*made)
+        outputs.append(network.generator.reconstruct(each, SEEN, feed_back=True).frames)
+    assert torch.equal(*outputs)
 
 
-def test_predictions_are_fed_back_in_half_the_batches_once_it_is_time():
+def test_predictions_are_fed_back_in_half_the_batches_after_the_start_epoch():
     network, given = model(feed_back_from=100), batch()
     assert not any(network.feeds_back(given, Progress(step, 99)) for step in range(100))
     coins = [network.feeds_back(given, Progress(step, 100)) for step in range(1000)]
     assert sum(coins) / 1000 == pytest.approx(0.5, abs=0.05)
     torch.manual_seed(9)
-    assert coins == [network.feeds_back(given, Progress(step, 200)) for step in range(1000)]  # whoever else asks
+    assert coins == [network.feeds_back(given, Progress(step, 200)) for step in range(1000)]  # whatever torch's seed
     assert not any(model().feeds_back(given, Progress(step, 1000)) for step in range(100))
     with pytest.raises(InputError, match="feed_back_from needs two clips a process"):
         network.losses(batch(clips=1), Progress(0, 0))
 
 
-def test_feeding_back_trains_all_weights_and_moves_running_statistics_as_much_as_one_batch_does():
+def test_feeding_back_trains_all_weights_and_changes_running_statistics_as_one_batch_does():
     network, given = model(feed_back_from=1), batch()
     step = next(step for step in range(100) if network.feeds_back(given, Progress(step, 1)))
     norms = network.generator.frame_decoder.norms[0][0], network.generator.frame_encoder.halvings[0][1]
@@ -414,12 +414,12 @@ def test_scored_seen_frames_have_the_skips_of_the_frame_before_them(changed, liv
     network, given, other = lively(model()).eval(), batch(), batch(seed=1)
     frames = given.frames.clone()
     frames[:, changed:] = other.frames[:, changed:]
-    made = []
+    outputs = []
     for each in (given.frames, frames):
         torch.manual_seed(6)
-        made.append(network.generator.reconstruct(replace(given, frames=each), 1).frames)
-    assert torch.equal(made[0][:, :changed], made[1][:, :changed])  # predictions of frames 1 .. changed
-    assert not torch.equal(made[0][:, changed], made[1][:, changed])
+        outputs.append(network.generator.reconstruct(replace(given, frames=each), 1).frames)
+    assert torch.equal(outputs[0][:, :changed], outputs[1][:, :changed])  # predictions of frames 1 .. changed
+    assert not torch.equal(outputs[0][:, changed], outputs[1][:, changed])
 
 
 @pytest.mark.parametrize("settings", [{"encoder": "lstm"}, {"feed_back_from": 1}])
@@ -435,7 +435,7 @@ def test_bfloat16_has_finite_gradients_in_the_ablations_too(settings):
 
 
 def test_released_losses_have_the_released_weights():
-    given = verdicts()
+    given = random_logits()
     loss = {
         name: [functional.cross_entropy(logits, torch.full((5,), label)) for label in (0, 1)]
         for name, logits in vars(given).items()
@@ -454,13 +454,13 @@ def test_generator_loss_is_the_weighted_sum_over_frames(score_seen):
     losses = network.losses(given, Progress(1, 1))
     torch.manual_seed(4)
     first = 1 if score_seen else SEEN
-    made = network.generator.reconstruct(given, first)
+    reconstruction = network.generator.reconstruct(given, first)
     squared = sum(
-        ((made.frames[b, t] - given.frames[b, t + first]) ** 2).sum() / 256
+        ((reconstruction.frames[b, t] - given.frames[b, t + first]) ** 2).sum() / 256
         for b in range(2)
         for t in range(TOTAL - first)
     )
-    kl = made.posterior.kl(made.prior).sum() / 2
+    kl = reconstruction.posterior.kl(reconstruction.prior).sum() / 2
     expected = squared / 2 + 1e-4 * kl + 1e-4 * losses["generator"].terms["adversarial"]
     torch.testing.assert_close(losses["generator"].total, expected, rtol=1e-4, atol=1e-6)
 
@@ -476,7 +476,7 @@ def test_no_adversarial_term_in_the_warm_start():
     assert totals[1][0] != totals[0][0]
 
 
-def weights_moved_by(network, player):
+def weights_with_gradient(network, player):
     """Names of the weights (biases before a norm have no effect) that the player's own gradient reaches."""
     loss = network.losses(batch(), Progress(1, 1))[player].total
     gradients = torch.autograd.grad(loss, network.players()[player].parameters)
@@ -485,13 +485,13 @@ def weights_moved_by(network, player):
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_each_players_loss_moves_all_its_weights(player):
+def test_each_players_loss_has_a_gradient_for_all_its_weights(player):
     network = model()
     own = {name for name, _ in network.named_parameters() if name.startswith(player) and "bias" not in name}
-    assert weights_moved_by(network, player) == own
+    assert weights_with_gradient(network, player) == own
 
 
-def test_transformers_and_nothing_else_learn_at_a_rate_of_their_own():
+def test_transformers_alone_have_their_own_learning_rate():
     network = model(transformer_rate=0.3)
     ((factor, slower),) = network.players()["generator"].scaled.items()
     names = {name for name, value in network.named_parameters() if any(value is each for each in slower)}
@@ -508,8 +508,8 @@ def test_players_share_no_weight_and_leave_none_out():
     assert players[0] | players[1] == {id(p) for p in network.parameters()}
 
 
-def test_released_discriminator_encoders_never_learn():
-    moved = weights_moved_by(model(train_disc_encoders=False), "discriminator")
+def test_released_discriminator_encoders_are_not_trained():
+    moved = weights_with_gradient(model(train_disc_encoders=False), "discriminator")
     assert moved
     assert not any("encoder" in name for name in moved)
 
@@ -550,15 +550,15 @@ def test_discriminator_window_of_frame_t_holds_frames_t_minus_2_to_t():
     real, fake = windows[0][0], windows[1][0]
     frames = network.discriminator.encode_frames(given.frames)
     audio = network.discriminator.encode_audio(given.audio)
-    made = network.discriminator.encode_frames(fakes)
+    outputs = network.discriminator.encode_frames(fakes)
     for n, t in enumerate(range(SEEN, TOTAL)):
         torch.testing.assert_close(real[:, n], frames[:, t - 2 : t + 1])
         torch.testing.assert_close(windows[0][1][:, n], audio[:, t - 2 : t + 1])
         torch.testing.assert_close(fake[:, n, :2], frames[:, t - 2 : t])
-        torch.testing.assert_close(fake[:, n, 2], made[:, n])
+        torch.testing.assert_close(fake[:, n, 2], outputs[:, n])
 
 
-def test_eight_clips_can_be_learnt_by_heart():
+def test_the_error_on_eight_clips_halves_in_60_steps():
     network = model()
     given = batch(clips=8, total=5, seen=2)
     optimizer = torch.optim.Adam(network.players()["generator"].parameters, lr=2e-3)
@@ -577,12 +577,12 @@ def test_frames_that_do_not_halve_evenly_are_refused():
         FrameEncoder((1, 50, 50), 128)
 
 
-def test_the_balanced_start_passes_a_frames_code_on_and_the_released_one_does_not():
+def test_the_balanced_initialisation_keeps_the_scale_of_embeddings_and_the_released_one_does_not():
     strengths = {}
     for init in ("balanced", "released"):
-        made = model(init=init).generator
+        generator = model(init=init).generator
         codes = torch.tanh(torch.randn(64, 5, 138))
-        strengths[init] = torch.tanh(made.leave_predictor(made.predictor(codes)[0])).std() / codes.std()
+        strengths[init] = torch.tanh(generator.leave_predictor(generator.predictor(codes)[0])).std() / codes.std()
     assert strengths["balanced"] > 0.05
     assert strengths["released"] < strengths["balanced"] / 5
 
@@ -596,7 +596,7 @@ def test_clips_without_a_frame_to_judge_or_audio_to_mismatch_are_refused():
         model(mismatched_audio="clip").mismatch(torch.zeros(1, 4, 3, 2))
 
 
-def test_settings_that_do_not_exist_are_refused():
+def test_impossible_settings_are_refused():
     with pytest.raises(InputError, match="unknown z_train 'both': choose one of: posterior, prior"):
         Sound2SightConfig(z_train="both")
     with pytest.raises(InputError, match="unknown discriminator 'half': choose one of: full, no-aa, no-aa-md, none"):

@@ -1,4 +1,4 @@
-"""SVG-LP against its formula, and the arrow of time."""
+"""SVG-LP against its formula, and that nothing depends on later frames."""
 
 from dataclasses import replace
 
@@ -39,9 +39,9 @@ def test_loss_is_the_sum_over_steps_of_error_and_kl(lively):
         z = posterior.mean + (posterior.log_variance / 2).exp() * noise[:, t - 1 : t]
         hidden, state = network.predictor(torch.cat([encoded[t - 1][0][:, None], z], -1), state)
         halves = network.frame_decoder.convolve_skips(encoded[min(t, SEEN) - 1][1])  # of the frame before, if seen
-        made = network.frame_decoder(torch.tanh(network.leave_predictor(hidden[:, 0])), halves)
+        decoded = network.frame_decoder(torch.tanh(network.leave_predictor(hidden[:, 0])), halves)
         for b in range(2):
-            error = error + ((made[b] - given.frames[b, t]) ** 2).sum() / 256 / 2
+            error = error + ((decoded[b] - given.frames[b, t]) ** 2).sum() / 256 / 2
         normals = [torch.distributions.Normal(each.mean, (each.log_variance / 2).exp()) for each in (posterior, prior)]
         kl = kl + torch.distributions.kl_divergence(*normals).sum() / 2
     torch.testing.assert_close(loss.terms["mse"], error, rtol=1e-4, atol=1e-5)
@@ -50,7 +50,7 @@ def test_loss_is_the_sum_over_steps_of_error_and_kl(lively):
 
 
 @pytest.mark.parametrize("changed", range(1, TOTAL))
-def test_the_prior_of_a_frame_has_not_seen_it(changed, lively):
+def test_the_prior_of_a_frame_does_not_depend_on_it(changed, lively):
     network, given, other = lively(model()).eval(), batch(), batch(seed=1)
     frames = given.frames.clone()
     frames[:, changed:] = other.frames[:, changed:]
@@ -64,10 +64,10 @@ def test_the_prior_of_a_frame_has_not_seen_it(changed, lively):
     assert not torch.equal(posterior[:, changed - 1], other_posterior[:, changed - 1])
 
 
-def test_futures_are_drawn_from_posteriors_of_seen_frames_and_priors_of_unseen_ones(lively):
+def test_samples_are_decodings_from_posteriors_of_seen_frames_and_priors_of_unseen_ones(lively):
     network, given = lively(model()).eval(), batch(clips=1)
-    futures = network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(5, [3], 2)).frames
-    spread = (futures[:, 0] - futures[:, 1]).abs().mean()
+    predicted = network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(5, [3], 2)).frames
+    spread = (predicted[:, 0] - predicted[:, 1]).abs().mean()
     assert spread > 1e-4
     for k in range(2):
         noise = Noise(5, [3], 2).normal(TOTAL - 1, 10)[:, k]
@@ -80,34 +80,34 @@ def test_futures_are_drawn_from_posteriors_of_seen_frames_and_priors_of_unseen_o
             z = Gaussian.cat([posterior, prior[:, SEEN - 1 :]]).sample(noise[:, :t])
             hidden, _ = network.predictor(torch.cat([embeddings, z], -1))
             frames = torch.cat([frames, network.decode(hidden[:, -1:], halves)], 1)
-        assert (futures[:, k] - frames[:, SEEN:]).abs().mean() < 1e-2 * spread
+        assert (predicted[:, k] - frames[:, SEEN:]).abs().mean() < 1e-2 * spread
 
 
 @pytest.mark.parametrize("seen", [1, SEEN])
 @pytest.mark.parametrize(("skips", "back"), [("last", 1), ("released", 2)])
 def test_unseen_frames_have_the_skips_of_one_seen_frame(skips, back, seen):
     network, given = model(skips=skips).eval(), batch()
-    heard = []
+    calls = []
     original = network.frame_decoder.convolve_skips
-    network.frame_decoder.convolve_skips = lambda skips: heard.append(skips) or original(skips)
+    network.frame_decoder.convolve_skips = lambda skips: calls.append(skips) or original(skips)
     network.predict(Context(given.frames[:, :seen], given.audio), 1, Noise(0, [0, 1], 1))
     expected = network.frame_encoder(given.frames[:, max(seen - back, 0)])[1]
-    assert len(heard) == 1
-    for skip, wanted in zip(heard[0], expected, strict=True):
+    assert len(calls) == 1
+    for skip, wanted in zip(calls[0], expected, strict=True):
         torch.testing.assert_close(skip, wanted, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("changed", range(1, TOTAL))
-def test_no_prediction_in_training_has_seen_a_later_frame(changed, lively):
+def test_no_prediction_in_training_depends_on_a_later_frame(changed, lively):
     network, given, other = lively(model()).eval(), batch(), batch(seed=1)
     frames = given.frames.clone()
     frames[:, changed:] = other.frames[:, changed:]
-    drawn = []
+    decodings = []
     for each in (given.frames, frames):
-        network.decode = lambda *parts: drawn.append(SVGLP.decode(network, *parts)) or drawn[-1]
+        network.decode = lambda *parts: decodings.append(SVGLP.decode(network, *parts)) or decodings[-1]
         torch.manual_seed(5)
         network.losses(replace(given, frames=each), Progress(0, 0))
-    before, after = drawn
+    before, after = decodings
     assert before.shape == (2, TOTAL - 1, *SMALL.frame)
     assert torch.equal(before[:, : changed - 1], after[:, : changed - 1])  # predictions of frames 1 .. changed - 1
     assert not torch.equal(before[:, changed - 1], after[:, changed - 1])  # its own posterior has seen it
@@ -121,12 +121,12 @@ def test_no_prediction_in_training_has_seen_a_later_frame(changed, lively):
         ({"beta": float("nan")}, "beta should be a finite number, not nan"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings, message):
+def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         SVGLPConfig(**settings)
 
 
-def test_eight_clips_can_be_learnt_by_heart():
+def test_the_error_on_eight_clips_halves_in_60_steps():
     network, given = model(), batch(clips=8)
     (player,) = network.players().values()
     optimizer = torch.optim.Adam(player.parameters, lr=player.learning_rate)
