@@ -16,6 +16,7 @@ SEEN, TOTAL = 3, 7
 SIZES = {
     "m3so": ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10),
     "real": ClipShape((3, 64, 64), (93, 16), seen=5, train_frames=20, fps=10),
+    "oneshot": ClipShape((1, 48, 48), (64, 1), seen=5, train_frames=20, fps=20),
     "real-96": ClipShape((3, 96, 96), (93, 16), seen=5, train_frames=20, fps=10),
 }
 LEARNED = [name for name, model in registry.MODELS.items() if model.predictor.players is not registry.Predictor.players]
@@ -56,6 +57,25 @@ def test_samples_have_the_shape_and_range_of_frames_at_every_size(name, size):
     given = batch(1, SIZES[size])
     predicted = predict(build(name, SIZES[size]).eval(), given)
     assert predicted.shape == (1, 2, TOTAL - SEEN, *SIZES[size].frame)
+    assert ((predicted >= 0) & (predicted <= 1)).all()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_step_on_colour_video_changes_weights_and_the_model_then_predicts(name):
+    shape = ClipShape((3, 64, 64), (93, 16), seen=15, train_frames=30, fps=30)
+    network = build(name, shape)
+    clips = Batch(torch.rand(2, 30, *shape.frame), torch.rand(2, 30, *shape.audio), shape.seen)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    optimizers = {player: adam(each) for player, each in network.players().items()}
+    for player, loss in network.losses(clips, Progress(0, 1)).items():
+        loss.total.backward(inputs=network.players()[player].parameters, retain_graph=True)
+    for optimizer in optimizers.values():
+        optimizer.step()
+    assert any(not torch.equal(*each) for each in zip(before, network.parameters(), strict=True))
+    context = Context(clips.frames[:, : shape.seen], clips.audio)
+    with torch.inference_mode():
+        predicted = network.eval().predict(context, 2, Noise(0, [0, 1], 2)).frames
+    assert predicted.shape == (2, 2, 15, *shape.frame)
     assert ((predicted >= 0) & (predicted <= 1)).all()
 
 
