@@ -1,1 +1,1 @@
-"""A run's folder: its files, its seal, where it was made."""
+"""A run's folder: its files, its seal, where it was computed."""

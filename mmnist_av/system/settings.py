@@ -19,6 +19,7 @@ _LIMITS = {
     "less_than_equal": "must be at most {le}",
     "less_than": "must be less than {lt}",
     "literal_error": "must be {expected}",
+    "finite_number": "must be finite",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
@@ -32,9 +33,9 @@ def checked(cls: type[T]) -> type[T]:
 
     Types are strict: no text is read as a number, no truth value as 1. `__post_init__` may raise InputError itself.
     """
-    made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, config=ConfigDict(strict=True, extra="forbid"))
-    initialise = made.__init__
-    names = [field.name for field in dataclasses.fields(made) if field.init]
+    dataclass: Any = pydantic.dataclasses.dataclass(cls, frozen=True, config=ConfigDict(strict=True, extra="forbid"))
+    initialise = dataclass.__init__
+    names = [field.name for field in dataclasses.fields(dataclass) if field.init]
 
     @functools.wraps(initialise)
     def __init__(self: Any, *values: Any, **named: Any) -> None:
@@ -43,8 +44,8 @@ def checked(cls: type[T]) -> type[T]:
         except ValidationError as error:
             raise InputError("; ".join(_message(each, names) for each in error.errors())) from None
 
-    made.__init__ = __init__
-    checked_class: type[T] = made
+    dataclass.__init__ = __init__
+    checked_class: type[T] = dataclass
     return checked_class
 
 
@@ -61,5 +62,10 @@ def _message(error: Any, names: list[str]) -> str:
         return f"{field} is missing"
     if kind == "unexpected_keyword_argument":
         return f"unknown field '{field}'"
-    wanted = _LIMITS[kind].format(**context) if kind in _LIMITS else error["msg"].lower().replace("input ", "")
+    wanted = _LIMITS[kind].format(**_plain(context)) if kind in _LIMITS else error["msg"].lower().replace("input ", "")
     return f"{field} {wanted}, not {error['input']!r}"
+
+
+def _plain(context: dict[str, Any]) -> dict[str, Any]:
+    """Return the context of an error, its floats without needless zeros."""
+    return {name: f"{value:g}" if isinstance(value, float) else value for name, value in context.items()}

@@ -34,9 +34,9 @@ def test_settings_replace_the_defaults():
         ("puq", {"z_train": "both"}, "unknown z_train 'both': choose one of: posterior, prior"),
         ("puq", {"heads": "0"}, "heads must be at least 1, not 0"),
         ("puq", {"gamma_epochs": "0"}, "gamma_epochs must be at least 1, not 0"),
-        ("puq", {"position_dropout": "2"}, "position_dropout must be less than 1.0, not 2.0"),
-        ("puq", {"beta": "nan"}, "beta should be a finite number, not nan"),
-        ("puq", {"beta": "-1"}, "beta must be at least 0.0, not -1.0"),
+        ("puq", {"position_dropout": "2"}, "position_dropout must be less than 1, not 2.0"),
+        ("puq", {"beta": "nan"}, "beta must be finite, not nan"),
+        ("puq", {"beta": "-1"}, "beta must be at least 0, not -1.0"),
         ("puq", {"posterior": "false"}, "set posterior=true"),
         (
             "puq",

@@ -118,7 +118,7 @@ def test_no_prediction_in_training_depends_on_a_later_frame(changed, lively):
     [
         ({"skips": "first"}, "unknown skips 'first': choose one of: last, released"),
         ({"latent": 0}, "latent must be at least 1, not 0"),
-        ({"beta": float("nan")}, "beta should be a finite number, not nan"),
+        ({"beta": float("nan")}, "beta must be finite, not nan"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -243,9 +243,9 @@ def test_a_dataset_is_generated_once_without_data(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "demo", small)
     _, folder = run(Job("black"))
     assert folder == Path("runs/black-m3so-nb-demo-seed0")
-    made = Path("data/m3so-nb-demo/dataset.json").stat().st_mtime_ns
+    before = Path("data/m3so-nb-demo/dataset.json").stat().st_mtime_ns
     run(Job("copy-last"))
-    assert Path("data/m3so-nb-demo/dataset.json").stat().st_mtime_ns == made
+    assert Path("data/m3so-nb-demo/dataset.json").stat().st_mtime_ns == before
 
 
 def refused(match, dataset, out, **changes):
@@ -342,14 +342,14 @@ def test_a_folder_that_another_process_writes_is_left_alone(nb_dataset, tmp_path
 
 def test_two_processes_do_a_job_as_one_and_rank_0_scores(nb_dataset, tmp_path):
     pytest.importorskip("lightning_fabric")
-    asked = {"steps": 1, "eval_every": 1, "tensorboard": True}
-    rows, folder = run(job(nb_dataset, tmp_path / "two", devices=2, **asked))
+    options = {"steps": 1, "eval_every": 1, "tensorboard": True}
+    rows, folder = run(job(nb_dataset, tmp_path / "two", devices=2, **options))
     pd.testing.assert_frame_equal(rows, read_rows(folder / "results.csv"))
     assert set(rows[rows["model"] == "puq"]["clips"]) == {3}
     assert json.loads((folder / "config.json").read_text())["ranks"] == 2
     assert set(pd.read_csv(folder / "validation.csv")["step"]) == {1}
     assert not (folder / ".lock").exists()
-    refused("ranks: 2 found, 1 requested", nb_dataset, folder, **asked)
+    refused("ranks: 2 found, 1 requested", nb_dataset, folder, **options)
 
 
 def test_a_finished_runs_model_is_scored_without_training_it_again(finished, nb_dataset, tmp_path, monkeypatch):
@@ -388,7 +388,7 @@ def test_under_av_mismatch_a_model_is_given_the_next_clips_sound_and_is_scored_o
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"seed": 1}, "seed is 0 there, 1 here"),
         ({"model": "sound2sight"}, "model is puq there, sound2sight here"),
@@ -397,8 +397,8 @@ def test_under_av_mismatch_a_model_is_given_the_next_clips_sound_and_is_scored_o
         ({"model": "black", "settings": {}}, "black needs no training"),
     ],
 )
-def test_a_pretrained_run_that_does_not_fit_is_refused(finished, nb_dataset, tmp_path, changes, told):
-    with pytest.raises(InputError, match=told):
+def test_a_pretrained_run_that_does_not_fit_is_refused(finished, nb_dataset, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
         run(replace(job(nb_dataset, tmp_path / "run", trained=finished[1], steps=None), **changes))
     assert not list(tmp_path.glob("run/*"))
 
@@ -408,22 +408,26 @@ def test_a_trained_run_that_is_unfinished_damaged_or_of_another_training_is_refu
 ):
     copy = tmp_path / "copy"
     shutil.copytree(finished[1], copy)
-    asked = job(nb_dataset, tmp_path / "run", trained=copy, steps=None)
+    requested = job(nb_dataset, tmp_path / "run", trained=copy, steps=None)
     with pytest.raises(InputError, match="is the folder of this run"):
-        run(replace(asked, out=copy))
+        run(replace(requested, out=copy))
     facts = json.loads((copy / "config.json").read_text())
     with pytest.raises(InputError, match="m3so-nb does not train as m3so does"):
         pretrained_config(copy, {**facts, "protocol": "m3so"})
     with pytest.raises(InputError, match="nothing was trained there"):
-        run(replace(asked, trained=run(job(nb_dataset, tmp_path / "black", model="black", settings={}, steps=None))[1]))
+        run(
+            replace(
+                requested, trained=run(job(nb_dataset, tmp_path / "black", model="black", settings={}, steps=None))[1]
+            )
+        )
     damaged = bytearray((copy / "checkpoint.safetensors").read_bytes())
     damaged[-1] ^= 1
     (copy / "checkpoint.safetensors").write_bytes(damaged)
     with pytest.raises(InputError, match=r"checkpoint\.safetensors has changed"):
-        run(asked)
+        run(requested)
     (copy / "files.json").unlink()
     with pytest.raises(InputError, match="no finished run there"):
-        run(asked)
+        run(requested)
 
 
 def test_a_split_of_one_clip_is_refused_under_av_mismatch_before_training(tmp_path, monkeypatch):
@@ -455,21 +459,21 @@ def test_the_metric_that_is_scored_first_does_not_decide_how_many_samples_there_
 
 def test_a_wrong_job_is_refused_before_a_dataset_is_generated(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for changes, told in (
+    for changes, message in (
         ({"pretrained": tmp_path / "nowhere", "steps": None}, "no finished run there"),
         ({"pretrained": finished[1], "steps": None, "seed": 5}, "seed is 0 there, 5 here"),
         ({"weights": tmp_path / "nowhere"}, "there is no such folder"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             run(replace(Job("puq", out=tmp_path / "run", settings=THIN), **changes))
     assert not any(tmp_path.iterdir())
 
 
 def test_metrics_that_cannot_be_computed_for_the_model_are_refused(finished, nb_dataset, tmp_path):
-    asked = job(nb_dataset, tmp_path / "run", trained=finished[1], steps=None, metrics="aepe")
+    requested = job(nb_dataset, tmp_path / "run", trained=finished[1], steps=None, metrics="aepe")
     with pytest.raises(InputError, match="none of aepe can be computed for puq"):
-        run(asked)
-    assert set(run(replace(asked, metrics="psnr,aepe"))[0]["metric"]) == {"psnr", "aepe"}
+        run(requested)
+    assert set(run(replace(requested, metrics="psnr,aepe"))[0]["metric"]) == {"psnr", "aepe"}
 
 
 def test_clips_of_several_digits_are_scored_by_the_metrics_that_fit(tmp_path):

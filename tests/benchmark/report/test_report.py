@@ -561,10 +561,10 @@ def test_a_report_that_fails_or_is_killed_leaves_the_one_before(tmp_path, monkey
 
 def test_the_command_says_where_the_page_is(tmp_path):
     folders = [make_run(tmp_path / model, model, samples=1, metrics=FEW) for model in ("black", "copy-last")]
-    told = CliRunner().invoke(main, ["report", str(folders[0])])
-    assert (told.exit_code, told.output) == (0, f"report: {folders[0] / 'report/index.html'}\n")
-    told = CliRunner().invoke(main, ["report", *map(str, folders)])
-    assert (told.exit_code, told.stderr) == (2, "Error: a report of several runs needs --out\n")
+    result = CliRunner().invoke(main, ["report", str(folders[0])])
+    assert (result.exit_code, result.output) == (0, f"report: {folders[0] / 'report/index.html'}\n")
+    result = CliRunner().invoke(main, ["report", *map(str, folders)])
+    assert (result.exit_code, result.stderr) == (2, "Error: a report of several runs needs --out\n")
 
 
 def test_columns_of_another_stage_are_empty_and_drawn_where_they_are(tmp_path):

@@ -19,7 +19,7 @@ from mmnist_av.merge import merge
 pytestmark = pytest.mark.slow
 
 SIZES = {"train": 8000, "val": 1000, "test": 1000}
-DOCS = Path(__file__).parents[3] / "docs" / "dataset.md"
+DOCS = Path(__file__).parents[3] / "docs" / "datasets.md"
 DOCUMENTED = dict(re.findall(r"^\| `(mmnist-av generate.*)` \| `(\w+)` \|$", DOCS.read_text(), re.MULTILINE))
 
 
