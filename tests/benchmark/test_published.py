@@ -7,10 +7,11 @@ from torchvision.models import alexnet, inception_v3
 
 from baselines.predictor import Prediction
 from benchmark.catalogue import PROTOCOLS, find_metric
-from benchmark.metrics import frechet, perceptual
+from benchmark.metrics import frechet
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.resources import Resources
 from benchmark.networks import weights
+from benchmark.networks.alexnet import load_lpips
 from benchmark.networks.i3d import i3d, load_i3d
 from benchmark.networks.inception import load_inception
 from benchmark.scoring.ground_truth import TargetClips
@@ -48,7 +49,7 @@ def test_metrics_of_published_weights_are_computed_where_the_weights_are(states,
     expected = frechet_distance(*(frames(each.flatten(0, 2)) for each in (target, drawn)))
     assert found["fid"] == pytest.approx(expected, rel=1e-4)
     assert found["fvd"] == pytest.approx(frechet_distance(videos(target[:, 0]), videos(drawn[:, 0])), rel=1e-4)
-    compare = perceptual.load_lpips(states["alexnet"], CPU)
+    compare = load_lpips(states["alexnet"], CPU)
     np.testing.assert_allclose(found["lpips"][1], compare(clips(1).unseen, predicted(1).frames)[0], atol=1e-6)
     average = predicted(1).frames.mean(1, keepdim=True)
     np.testing.assert_allclose(found["lpips/mean_frame"][1], compare(clips(1).unseen, average)[0, 0], atol=1e-6)

@@ -460,8 +460,8 @@ def test_the_metric_that_is_scored_first_does_not_decide_how_many_samples_there_
 def test_a_wrong_job_is_refused_before_a_dataset_is_generated(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for changes, message in (
-        ({"pretrained": tmp_path / "nowhere", "steps": None}, "no finished run there"),
-        ({"pretrained": finished[1], "steps": None, "seed": 5}, "seed is 0 there, 5 here"),
+        ({"trained": tmp_path / "nowhere", "steps": None}, "no finished run there"),
+        ({"trained": finished[1], "steps": None, "seed": 5}, "seed is 0 there, 5 here"),
         ({"weights": tmp_path / "nowhere"}, "there is no such folder"),
     ):
         with pytest.raises(InputError, match=message):
@@ -487,7 +487,7 @@ def test_a_job_that_failed_can_be_changed_and_run_in_the_same_folder(tmp_path):
     no_val = generate(tmp_path / "no-val", Spec(), {"train": 16, "test": 2}, seed=2)
     with pytest.raises(InputError, match="the val split is empty, so there is nothing to validate on: --eval-every 0"):
         run(job(no_val, tmp_path / "run", eval_every=1))
-    with pytest.raises(InputError, match="history 30 leaves no frame to judge"):
+    with pytest.raises(InputError, match="history=30 leaves no frame to judge"):
         run(job(no_val, tmp_path / "run", settings={**THIN, "history": "30"}))
     assert (tmp_path / "run/config.json").exists()
     run(job(no_val, tmp_path / "run"))

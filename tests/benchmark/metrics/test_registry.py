@@ -128,7 +128,7 @@ def test_distances_of_sets_need_clips_enough(name, resources, monkeypatch, caplo
 
 def test_metrics_are_chosen_by_name_or_as_a_set():
     def names(text, *annotations):
-        return [metric.name for metric in choose_metrics(text, annotations)]
+        return [metric.name for metric in choose_metrics(text, annotations, seen=5)]
 
     of_nb = ("block_mask", "centres", "label", "events", "flow")
     assert set(METRICS) - set(names("all", *of_nb)) == {"block_iou"}

@@ -38,7 +38,7 @@ ANNOTATIONS = {"block_mask", "events", "label", "flow"}  # of the test protocols
 
 def metrics_of(protocol):
     block = {"block"} if has_block(protocol) else set()
-    return [metric.name for metric in choose_metrics("all", ANNOTATIONS | block)]
+    return [metric.name for metric in choose_metrics("all", ANNOTATIONS | block, seen=5)]
 
 
 def has_block(protocol):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmark.runs.seal import SEAL, check_seal, damaged, seal, unsealed
+from benchmark.runs.seal import SEAL, check_seal, find_damage, remove_seal, seal
 from mmnist_av.system.errors import InputError
 
 FILES = ("config.json", "checkpoint.safetensors", "scores.npz", "report/report.html")
@@ -23,10 +23,10 @@ def test_a_whole_folder_passes_and_one_without_a_seal_too(folder):
     check_seal(folder)
     (folder / ".lock").touch()
     check_seal(folder)
-    unsealed(folder)
+    remove_seal(folder)
     (folder / "config.json").write_text("other")
     check_seal(folder)
-    unsealed(folder)
+    remove_seal(folder)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -34,11 +34,11 @@ def test_a_changed_file_is_named(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[3] ^= 4
     (folder / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"not the run it was: {name} has changed"):
+    with pytest.raises(InputError, match=f"has changed since its run ended: {name} has changed"):
         check_seal(folder)
 
 
-def test_what_training_made_must_be_there_and_what_can_be_made_again_need_not(folder):
+def test_files_of_the_training_must_be_there_and_those_that_can_be_remade_need_not(folder):
     (folder / "scores.npz").unlink()
     (folder / "report/report.html").unlink()
     check_seal(folder)
@@ -57,5 +57,5 @@ def test_any_flipped_bit_of_the_seal_is_noticed(folder):
         except ValueError:
             same = False
         spaces += same
-        assert bool(damaged(folder)) != same
+        assert bool(find_damage(folder)) != same
     assert spaces < len(whole) / 4  # JSON may be indented by other blanks

@@ -29,7 +29,7 @@ class Example:
         ({"count": "3"}, "count must be a whole number, not '3'"),
         ({"count": 7}, "seven is not supported"),
         ({"count": 1, "kind": "rando"}, "unknown kind 'rando': did you mean random?"),
-        ({"count": 1, "shares": {"a": 2.0}}, "shares.a must be at most 1.0, not 2.0"),
+        ({"count": 1, "shares": {"a": 2.0}}, "shares.a must be at most 1, not 2.0"),
         ({"count": 0, "kind": "x"}, "count must be at least 1, not 0; unknown kind 'x': choose one of: fixed, random"),
         ({"count": 1, "king": "random"}, "unknown field 'king'"),
         ({}, "count is missing"),
