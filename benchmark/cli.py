@@ -151,6 +151,12 @@ mnist_option = click.option(
     show_default=True,
     help="Machines that train together; start the command on each by torchrun or srun.",
 )
+@click.option(
+    "--report/--no-report",
+    default=True,
+    show_default=True,
+    help="Draw figures and movies at the end; later, `avbench report RUN` does.",
+)
 @click.option("--trained", type=FOLDER, help="Reuse the trained model of this finished run instead of training.")
 @metrics_option
 @weights_option

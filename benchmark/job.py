@@ -44,6 +44,7 @@ class Job:
     tensorboard: bool = False
     devices: Positive = 1  # processes per machine that train together
     nodes: Positive = 1  # machines
+    report: bool = True  # whether figures, movies and the page are drawn at the end
     trained: Path | None = None  # a finished run whose model is scored; None: the model is trained
 
     @property

@@ -63,6 +63,7 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
                 training=training_columns(setup, steps),
                 compute=setup.compute,
                 folder=job.folder,
+                report=job.report,
             )
         )
 

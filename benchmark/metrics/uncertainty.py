@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from baselines.predictor import Prediction
@@ -45,6 +44,8 @@ def uncertainty_rank(target: Tensor, prediction: Tensor, variance: Tensor) -> Te
     Raises InputError for other shapes, types or values.
     Source: figure 4 of PUQ (2021) shows the two errors side by side; the coefficient is this benchmark's choice.
     """
+    from scipy.stats import rankdata  # here, because it takes most of a second to import
+
     check_target(target, prediction)
     if prediction.shape[2] < 2 or not prediction.numel() or variance.shape != prediction.shape[:3]:
         raise InputError(

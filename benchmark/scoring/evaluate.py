@@ -38,6 +38,7 @@ class Evaluation:
     training: Mapping[str, object]  # where the entry's model comes from: seed, steps, batch, settings, pretrained
     compute: Compute
     folder: Path  # the run's, which holds config.json and environment.json
+    report: bool = True  # whether it is drawn
 
 
 def evaluate(evaluation: Evaluation) -> pd.DataFrame:
@@ -58,7 +59,8 @@ def evaluate(evaluation: Evaluation) -> pd.DataFrame:
         raise InputError(f"none of {names} can be computed for {entry.name}: name other --metrics")
     rows = tabulate(scores, evaluation, config)
     write_rows(rows, folder / RESULTS)
-    write_report([folder], folder / "report")
+    if evaluation.report:
+        write_report([folder], folder / "report")
     seal(folder)
     return rows
 

@@ -26,11 +26,12 @@ def meta_batch() -> Batch:
 
 
 def turns(model: Predictor) -> Iterator[Progress]:
-    """Yield every stage and turn, before and after the ablations' start epochs, with both outcomes of coins."""
+    """Yield every stage and turn, before and after the ablations' start epochs, with both outcomes of their coins."""
+    steps = range(4) if getattr(getattr(model, "config", None), "feed_back_from", 0) else range(1)
     for stage in model.stages():
         for turn in stage.turns or (Turn(stage.players),):
             for epoch in (0, 100):
-                for step in range(4):
+                for step in steps:
                     yield Progress(step, epoch, stage.name, 0.5, turn.players)
 
 

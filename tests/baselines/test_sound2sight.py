@@ -383,13 +383,13 @@ def test_fed_back_predictions_do_not_depend_on_unseen_frames(lively):
 
 
 def test_predictions_are_fed_back_in_half_the_batches_after_the_start_epoch():
-    network, given = model(feed_back_from=100), batch()
+    network, never, given = model(feed_back_from=100), model(), batch()
     assert not any(network.feeds_back(given, Progress(step, 99)) for step in range(100))
     coins = [network.feeds_back(given, Progress(step, 100)) for step in range(1000)]
     assert sum(coins) / 1000 == pytest.approx(0.5, abs=0.05)
     torch.manual_seed(9)
     assert coins == [network.feeds_back(given, Progress(step, 200)) for step in range(1000)]  # whatever torch's seed
-    assert not any(model().feeds_back(given, Progress(step, 1000)) for step in range(100))
+    assert not any(never.feeds_back(given, Progress(step, 1000)) for step in range(100))
     with pytest.raises(InputError, match="feed_back_from needs two clips a process"):
         network.losses(batch(clips=1), Progress(0, 0))
 

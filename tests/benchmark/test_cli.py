@@ -65,7 +65,7 @@ def test_metrics_are_listed_with_what_they_are():
         assert ("always" in line) == metric.standard
 
 
-def test_finished_runs_are_verified_and_a_changed_file_is_named(small_dataset, tmp_path):
+def test_finished_runs_are_verified_and_a_changed_file_is_named(small_dataset, tmp_path, drawn):
     out = tmp_path / "run"
     avbench("run", "--model", "black", "--protocol", "m3so", "--data", small_dataset.path, "--out", out)
     whole = avbench("verify", out)

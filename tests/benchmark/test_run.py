@@ -23,7 +23,6 @@ from benchmark.report.write import renew_report, write_report
 from benchmark.run import run
 from benchmark.runs.pretrained import pretrained_config
 from benchmark.runs.seal import check_seal, remove_seal
-from benchmark.scoring import evaluate as evaluation
 from benchmark.scoring import scores as scoring
 from benchmark.scoring.rows import read_rows
 from benchmark.training import batches as training
@@ -50,18 +49,6 @@ def job(dataset, out: Path, **changes) -> Job:
 def finished(nb_dataset, tmp_path_factory):
     """A finished run of puq: its rows and folder; to be read only."""
     return run(job(nb_dataset, tmp_path_factory.mktemp("runs") / "puq"))
-
-
-@pytest.fixture(autouse=True)
-def without_report(request, monkeypatch):
-    """Reports take most of a small run's time: only tests that ask for `drawn` have them (and `finished` has one)."""
-    if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(evaluation, "write_report", lambda runs, out: out)
-
-
-@pytest.fixture
-def drawn():
-    """Runs of this test draw their reports."""
 
 
 def test_a_run_leaves_its_config_environment_log_checkpoint_scores_and_rows(finished, nb_dataset):

@@ -16,6 +16,8 @@ from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
 
+QUICK = ["--no-report", "--metrics", "psnr"]
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -23,12 +25,18 @@ def data(tmp_path_factory):
 
 
 def requested(folder, out, **changes):
-    return replace(Sweep(["black", "bayes-v"], ["m3so-nb"], [0, 1], data={"m3so-nb": folder}, out=out), **changes)
+    sweep = Sweep(["black", "bayes-v"], ["m3so-nb"], [0, 1], data={"m3so-nb": folder}, out=out, options=QUICK)
+    return replace(sweep, **changes)
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_every_run_is_done_and_then_skipped(data, tmp_path, engine):
-    small = requested(data, tmp_path / "runs", models=["black"], engine=engine, options=["--device", "cpu"])
+def test_a_ray_cluster_does_the_runs_and_skips_what_is_done(data, tmp_path):
+    one = requested(data, tmp_path / "runs", models=["black"], seeds=[0], engine="ray")
+    assert [each.state for each in sweep(one)] == ["done"]
+    assert [each.state for each in sweep(replace(one, engine="local"))] == ["skipped"]
+
+
+def test_every_run_is_done_and_then_skipped(data, tmp_path):
+    small = requested(data, tmp_path / "runs", models=["black"], options=[*QUICK, "--device", "cpu"])
     outcomes = sweep(small)
     assert [each.state for each in outcomes] == ["done", "done"]
     assert [each.folder.name for each in outcomes] == [f"black-m3so-nb-demo-seed{seed}" for seed in (0, 1)]
@@ -39,10 +47,10 @@ def test_every_run_is_done_and_then_skipped(data, tmp_path, engine):
 
 
 def test_runs_of_other_options_are_not_taken_for_done(data, tmp_path):
-    two = requested(data, tmp_path / "runs", models=["bayes-v"], seeds=[0], options=["--samples", "2"])
+    two = requested(data, tmp_path / "runs", models=["bayes-v"], seeds=[0], options=[*QUICK, "--samples", "2"])
     assert [each.state for each in sweep(two)] == ["done"]
     for _ in range(2):  # a run that failed is not done the second time either
-        (other,) = sweep(replace(two, options=["--samples", "3"]))
+        (other,) = sweep(replace(two, options=[*QUICK, "--samples", "3"]))
         assert other.state == "failed"
         assert "holds another run (samples: 2 found, 3 requested)" in other.message
         assert other.message.endswith("(exit code 2)")
@@ -101,9 +109,11 @@ def test_names_are_checked_before_anything_is_done(data, tmp_path):
 
 
 def test_runs_of_a_sweep_are_those_of_the_command(data, tmp_path):
-    one = sweep(requested(data, tmp_path / "runs", models=["bayes-v"], seeds=[1], options=["--samples", "2"]))[0]
+    one = sweep(requested(data, tmp_path / "runs", models=["bayes-v"], seeds=[1], options=[*QUICK, "--samples", "2"]))[
+        0
+    ]
     out = tmp_path / "alone"
-    options = ["--model", "bayes-v", "--seed", "1", "--samples", "2", "--data", str(data), "--out", str(out)]
+    options = ["--model", "bayes-v", "--seed", "1", "--samples", "2", "--data", str(data), "--out", str(out), *QUICK]
     assert CliRunner().invoke(main, ["run", *options]).exit_code == 0
     assert (out / "results.csv").read_bytes() == (one.folder / "results.csv").read_bytes()
     assert json.loads((one.folder / "config.json").read_text()) == json.loads((out / "config.json").read_text())
