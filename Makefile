@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/avbench run --model puq
 
 test: $(TESTABLE)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(TESTABLE)
 	$(BIN)/ruff check .

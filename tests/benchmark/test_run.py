@@ -257,7 +257,7 @@ def test_a_stream_takes_the_place_of_files(tmp_path, monkeypatch):
     test = open_dataset(Path("data") / "m3so-nb-demo-without-train").split("test")
     np.testing.assert_array_equal(test.frames, stored.split("test").frames)
     # the first epoch of the stream is the first clips in order: a shuffle that changes nothing gives the same weights
-    monkeypatch.setattr(training, "batch_indices", lambda clips, plan, step: (step, range(step * 16, step * 16 + 16)))
+    monkeypatch.setattr(training, "batch_indices", lambda clips, plan, step: (step // 8, range(step * 2, step * 2 + 2)))
     _, other = run(
         Job("puq", data=stored.path, out=tmp_path / "other", samples=2, steps=2, device="cpu", settings=THIN)
     )
@@ -282,7 +282,7 @@ def test_numbers_that_make_no_sense_are_refused_before_anything_is_written(nb_da
     refused("seed must be at least 0, not -1", nb_dataset, out, seed=-1)
     refused("eval_every must be at least 0, not -1", nb_dataset, out, eval_every=-1)
     refused("devices must be at least 1, not 0", nb_dataset, out, devices=0)
-    refused("16 clips cannot be shared evenly among 3 processes", nb_dataset, out, devices=3)
+    refused("2 clips cannot be shared evenly among 3 processes", nb_dataset, out, devices=3)
     refused("unknown model 'pug': did you mean puq", nb_dataset, out, model="pug")
     refused("unknown setting of puq 'etta2': did you mean eta2", nb_dataset, out, settings={"etta2": "1"})
     refused("needs the dataset m3so, .* is m3so-nb", nb_dataset, out, protocol="m3so")
@@ -471,7 +471,7 @@ def test_clips_of_several_digits_are_scored_by_the_metrics_that_fit(tmp_path):
 
 
 def test_a_job_that_failed_can_be_changed_and_run_in_the_same_folder(tmp_path):
-    no_val = generate(tmp_path / "no-val", Spec(), {"train": 16, "test": 2}, seed=2)
+    no_val = generate(tmp_path / "no-val", Spec(), {"train": 2, "test": 2}, seed=2)
     with pytest.raises(InputError, match="the val split is empty, so there is nothing to validate on: --eval-every 0"):
         run(job(no_val, tmp_path / "run", eval_every=1))
     with pytest.raises(InputError, match="history=30 leaves no frame to judge"):
