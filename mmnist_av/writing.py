@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -32,7 +32,7 @@ from mmnist_av.exchange.card import write_card
 from mmnist_av.families import PLAIN, ArrayType, find
 from mmnist_av.journal import JOURNAL, Journal, open_journal, refuse_another
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import GrowingArray, remove_leftovers, sha256, sole_writer, written_whole
+from mmnist_av.system.files import LOCK, GrowingArray, remove_leftovers, sha256, sole_writer, written_whole
 from mmnist_av.system.progress import progress_bar
 
 SHARD = 10_000_000  # bytes written at once, 25 clips of M3SO: they are hashed while still in the processor's cache
@@ -180,6 +180,13 @@ def is_finished(out: Path, requested: Mapping[str, Any]) -> bool:
         return False
     refuse_another(out, requested, read_manifest(out))
     return True
+
+
+def remove_traces(out: Path) -> None:
+    """Remove the journal and the lock that a killed process left beside a finished dataset; not those in use."""
+    if (out / JOURNAL).exists() or (out / LOCK).exists():
+        with suppress(InputError, OSError), sole_writer(out):  # another process writes there, or nobody may
+            (out / JOURNAL).unlink(missing_ok=True)
 
 
 def _write(out: Path, requested: Mapping[str, Any], source: Source, expected: Mapping[str, Any] | None) -> None:

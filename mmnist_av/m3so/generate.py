@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from mmnist_av import __version__
 from mmnist_av.dataset import Dataset, clips_of, format_of, open_dataset
-from mmnist_av.journal import JOURNAL
 from mmnist_av.m3so.digits import POOL_SHA256, DigitPool, Digits, check_source, load_pool
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import render_audio
@@ -21,7 +20,7 @@ from mmnist_av.m3so.world import Truth, simulate
 from mmnist_av.system.engine import Engine, ahead, in_order, open_engine
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.settings import checked
-from mmnist_av.writing import Clips, Source, clips_at_once, is_finished, request, write_once
+from mmnist_av.writing import Clips, Source, clips_at_once, is_finished, remove_traces, request, write_once
 
 FAMILY = "m3so"
 
@@ -62,7 +61,7 @@ def generate(
     """
     requested = describe(spec, sizes, seed, digits, shard)
     if is_finished(out, requested):  # then no pool is loaded and no engine started
-        (out / JOURNAL).unlink(missing_ok=True)
+        remove_traces(out)
         return open_dataset(out)
     pool = load_pool(digits, mnist_root, download)
     with open_engine(engine, workers) as running:

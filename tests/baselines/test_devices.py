@@ -12,12 +12,15 @@ from baselines.predictor import Batch, ClipShape, Context, Noise, Predictor, Pro
 
 META = torch.device("meta")
 SHAPE = ClipShape((1, 16, 16), (11, 11), seen=3, train_frames=7, fps=10)
+SMALL = {"embedding": "16", "hidden": "16", "transformer_width": "16", "feedforward": "16"}  # quick to initialise
 NAMES = [name for name in registry.MODELS if not name.startswith("bayes")]  # those work in NumPy, on the CPU
 LEARNED = [name for name in NAMES if registry.is_trained(name)]
 
 
 def on_meta(name: str) -> Predictor:
-    return registry.build(name, SHAPE, registry.configure(name, {})).to(META)
+    config = registry.configure(name, {})
+    small = {key: value for key, value in SMALL.items() if hasattr(config, key)}
+    return registry.build(name, SHAPE, registry.configure(name, small)).to(META)
 
 
 def meta_batch() -> Batch:

@@ -21,10 +21,10 @@ VIDEO = Protocol(
     family="plain",
     dataset="squares",
     world={},
-    seen=5,
-    train_predicted=3,
-    test_predicted=7,
-    reported=(6, 12),
+    seen=3,
+    train_predicted=2,
+    test_predicted=5,
+    reported=(4, 8),
     audio=Spectrogram(n_fft=512, hop=92, bins=93),
 )
 THIN = {"embedding": "16", "hidden": "16", "transformer_width": "16", "feedforward": "16"}
@@ -71,12 +71,12 @@ def job(dataset, out, model, **changes):
 def test_every_learned_model_trains_is_scored_and_reported_on_any_dataset(name, video, tmp_path, drawn):
     rows, folder = run(job(video, tmp_path / name, name, metrics="psnr"))
     own = rows[rows["model"] == name]
-    assert set(own[own["metric"] == "psnr"]["frame"]) == {"6", "12", "mean"}
+    assert set(own[own["metric"] == "psnr"]["frame"]) == {"4", "8", "mean"}
     assert np.isfinite(own["value"]).all()
     assert set(rows["dataset"]) == {"squares"}
     assert len(pd.read_csv(folder / "training.csv")) == 1
     (opened,) = open_runs([folder])
-    assert opened.examples.target.shape == (2, 12, 3, 64, 64)
+    assert opened.examples.target.shape == (2, 8, 3, 64, 64)
     assert (folder / "report" / "index.html").is_file()
 
 
@@ -105,7 +105,7 @@ def test_a_model_that_needs_what_the_dataset_lacks_is_refused_before_anything_is
 
 
 def test_without_a_seen_frame_models_and_floors_that_need_one_are_left_out(video, toys, tmp_path, monkeypatch, drawn):
-    monkeypatch.setitem(PROTOCOLS, VIDEO.name, replace(VIDEO, seen=0, reported=(1, 7)))
+    monkeypatch.setitem(PROTOCOLS, VIDEO.name, replace(VIDEO, seen=0, reported=(1, 5)))
     with pytest.raises(InputError, match="two-stage needs a seen frame, and protocol video shows none"):
         run(job(video, tmp_path / "run", "two-stage"))
     rows, folder = run(job(video, tmp_path / "sound", "audio-only", metrics="psnr"))
@@ -122,8 +122,8 @@ def test_a_metric_is_added_by_one_row(video, tmp_path, monkeypatch, drawn):
     row = Metric(name="brightness", function=f"{__name__}:brightness", better="lower", unit="", summary="")
     monkeypatch.setitem(METRICS, "brightness", row)
     rows, folder = run(job(video, tmp_path / "run", "copy-last", metrics="psnr,brightness"))
-    found = rows.query("model == 'copy-last' and metric == 'brightness' and frame == '12'")["value"].item()
-    frames = video.split("test").frames[:, :12] / 255
-    expected = np.abs(frames[:, 4].mean((1, 2, 3)) - frames[:, 11].mean((1, 2, 3))).mean()
+    found = rows.query("model == 'copy-last' and metric == 'brightness' and frame == '8'")["value"].item()
+    frames = video.split("test").frames[:, :8] / 255
+    expected = np.abs(frames[:, 2].mean((1, 2, 3)) - frames[:, 7].mean((1, 2, 3))).mean()
     assert found == pytest.approx(expected, abs=1e-6)
     assert "brightness" in (folder / "report" / "index.html").read_text()

@@ -27,8 +27,8 @@ def runs(tmp_path_factory):
     """Folders of puq (K = 3) and of a floor, on the same 4 clips."""
     folder = tmp_path_factory.mktemp("runs")
     data = generate(folder / "data", Spec(), {"train": 2, "test": 4}, seed=2).path
-    run(Job("puq", data=data, out=folder / "puq", samples=3, steps=1, device="cpu", settings=THIN))
-    run(Job("copy-last", data=data, out=folder / "copy", device="cpu"))
+    run(Job("puq", data=data, out=folder / "puq", samples=3, steps=1, device="cpu", settings=THIN, report=False))
+    run(Job("copy-last", data=data, out=folder / "copy", device="cpu", report=False))
     return folder
 
 

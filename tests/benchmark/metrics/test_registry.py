@@ -75,7 +75,7 @@ def resources(monkeypatch, tmp_path, random_weights):
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_every_metric_loads_and_its_values_are_in_its_range(metric, resources):
     measure, clip = load(metric, resources), random_clip()
-    for kind in KINDS:
+    for kind in KINDS[:1] if metric.of == "set" else KINDS:  # those of sets are slow
         prediction = predict(clip, kind)
         if metric.of == "set":
             features = measure(clip, prediction)
