@@ -438,19 +438,26 @@ def annotations_needed(metric: Metric) -> frozenset[str]:
     return frozenset(need for need in metric.needs if not need.startswith(DATASET_FREE))
 
 
+def named_metrics(text: str) -> frozenset[str]:
+    """Return the metrics that --metrics names; none for "standard" and "all". Raises InputError for an unknown name."""
+    if text in ("all", "standard"):
+        return frozenset()
+    return frozenset(find_metric(name.strip()).name for name in text.split(","))
+
+
 def choose_metrics(text: str, annotations: Iterable[str], seen: int) -> list[Metric]:
     """Return the metrics that `text` names ("standard", "all", or names separated by commas), in the table's order.
 
     "standard" and "all" leave out the metrics that need an annotation that is not among the dataset's `annotations`, or
     more than `seen` seen frames. Raises InputError for a named metric that does not exist or is left out.
     """
+    named = named_metrics(text)
     known = frozenset(annotations)
     offered = [metric for metric in METRICS.values() if annotations_needed(metric) <= known and metric.seen <= seen]
     if text == "all":
         return offered
     if text == "standard":
         return [metric for metric in offered if metric.standard]
-    named = {find_metric(name.strip()).name for name in text.split(",")}
     for name in named - {metric.name for metric in offered}:
         if METRICS[name].seen > seen:
             raise InputError(f"--metrics {name}: it needs {METRICS[name].seen} seen frames, the protocol shows {seen}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from baselines import registry
-from benchmark.catalogue import find_preset, find_protocol
+from benchmark.catalogue import find_preset, find_protocol, named_metrics
 from benchmark.inputs import Stream
 from benchmark.metrics.resources import Download
 from benchmark.runs.folder import check_folder
@@ -63,10 +63,10 @@ class Job:
 def check(job: Job) -> None:
     """Raise InputError for a job that cannot be done, as far as can be said before anything is opened or generated."""
     find_protocol(job.protocol)
+    named_metrics(job.metrics)
     Ranks(count=job.devices * job.nodes).share(find_preset(job.preset).batch)
-    settings = registry.configure(job.model, job.settings)
     if job.trained is not None:
-        check_trained(job, job.trained, as_dict(settings))
+        check_trained(job, job.trained)
     if job.tensorboard:
         logs.find_tensorboard()
     if isinstance(job.weights, Path) and not job.weights.is_dir():
@@ -74,7 +74,7 @@ def check(job: Job) -> None:
     check_folder(job.folder)
 
 
-def check_trained(job: Job, trained: Path, settings: Mapping[str, Any]) -> None:
+def check_trained(job: Job, trained: Path) -> None:
     """Raise InputError where --trained contradicts the rest of the job."""
     if not registry.is_trained(job.model):
         raise InputError(f"--trained {trained}: {job.model} needs no training")
@@ -85,7 +85,8 @@ def check_trained(job: Job, trained: Path, settings: Mapping[str, Any]) -> None:
     if trained.resolve() == job.folder.resolve():
         raise InputError(f"--trained {trained} is the folder of this run: choose another --out")
     requested = {"model": job.model, "protocol": job.protocol, "preset": job.preset, "seed": job.seed}
-    pretrained_config(trained, requested | {"settings": settings})
+    settings = registry.configure(job.model, job.settings)
+    pretrained_config(trained, requested | {"settings": as_dict(settings)})
 
 
 def as_dict(settings: Any) -> dict[str, Any]:

@@ -53,25 +53,8 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
     ranks.first(lambda: prepare_dataset(job, protocol, preset))
     dataset = open_dataset(dataset_folder(job, protocol, preset))
     model = build(job, protocol, dataset, settings).to(compute.device)
-    plan = plan_of(job, preset, model)
-    config: dict[str, Any] = {
-        "model": job.model,
-        "settings": as_dict(settings),
-        "protocol": protocol.name,
-        "preset": preset.name,
-        **dataset_columns(job, dataset),
-        "seed": job.seed,
-        "steps": plan.steps,
-        "batch": plan.batch,
-        "annealed": plan.annealed,
-        "eval_every": plan.eval_every,
-        "ranks": compute.ranks.count,
-        "samples": preset.samples if job.samples is None else job.samples,
-        "test_clips": min(preset.test_clips, len(dataset.split("test"))),
-        "device": compute.device.type,
-        "precision": compute.precision,
-        "code_version": environment.code_version(registry.find(job.model).predictor),
-    }
+    plan = plan_of(job, preset)
+    config = config_of(job, dataset, settings, plan, compute)
     if job.trained is not None:
         config |= pretrained_config(job.trained, config)
     ranks.agree(checkpoint.identity(config), checkpoint.difference)
@@ -91,11 +74,28 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
     )
 
 
-def dataset_columns(job: Job, dataset: Dataset) -> dict[str, str]:
-    """Return what config.json and the rows say of the dataset."""
-    stream = " stream" if job.data == Stream() else ""
-    label = families.find(dataset.family).label(dataset.manifest)
-    return {"dataset": f"{label}{stream}", "fingerprint": dataset.fingerprint}
+def config_of(job: Job, dataset: Dataset, settings: Any, plan: TrainingPlan, compute: Compute) -> dict[str, Any]:
+    """Return config.json: all that decides the results."""
+    preset, label = find_preset(job.preset), families.find(dataset.family).label(dataset.manifest)
+    return {
+        "model": job.model,
+        "settings": as_dict(settings),
+        "protocol": job.protocol,
+        "preset": job.preset,
+        "dataset": f"{label} stream" if job.data == Stream() else label,
+        "fingerprint": dataset.fingerprint,
+        "seed": job.seed,
+        "steps": plan.steps,
+        "batch": plan.batch,
+        "annealed": plan.annealed,
+        "eval_every": plan.eval_every,
+        "ranks": compute.ranks.count,
+        "samples": preset.samples if job.samples is None else job.samples,
+        "test_clips": min(preset.test_clips, len(dataset.split("test"))),
+        "device": compute.device.type,
+        "precision": compute.precision,
+        "code_version": environment.code_version(registry.find(job.model).predictor),
+    }
 
 
 def dataset_folder(job: Job, protocol: Protocol, preset: Preset) -> Path:
@@ -152,9 +152,9 @@ def published_weights(job: Job, name: str) -> Mapping[str, Tensor]:
     return published.read(name, job.weights)
 
 
-def plan_of(job: Job, preset: Preset, model: Predictor) -> TrainingPlan:
-    """Return how long the model is trained, and on how many clips per step; no steps for a model without players."""
-    if not model.players():
+def plan_of(job: Job, preset: Preset) -> TrainingPlan:
+    """Return how long the model is trained, and on how many clips per step; no steps for one that is not trained."""
+    if not registry.is_trained(job.model):
         return TrainingPlan(steps=0, batch=0, seed=job.seed)
     return TrainingPlan(
         steps=preset.steps if job.steps is None else job.steps,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import sha256, written_whole
+from mmnist_av.system.files import MISSING, differences, sha256, written_whole
 
 SEAL = "files.json"
 # Files that the same command makes again where they are missing
@@ -60,14 +60,11 @@ def remove_seal(folder: Path) -> None:
 
 
 def _differences(folder: Path, files: dict[str, str]) -> Iterator[str]:
-    for name, digest in files.items():
-        remade = name.split("/")[0] in REMADE
-        if not (folder / name).is_file():
-            if not remade:
-                yield f"{name} is missing: restore it, or delete the folder to run again"
-        elif sha256(folder / name) != digest:
-            remedy = "delete it to have it made again" if remade else "restore it, or delete the folder to run again"
-            yield f"{name} has changed: {remedy}"
+    for name, difference in differences(folder, {name: {"sha256": digest} for name, digest in files.items()}).items():
+        if name.split("/")[0] not in REMADE:
+            yield f"{name} {difference}: restore it, or delete the folder to run again"
+        elif difference != MISSING:
+            yield f"{name} {difference}: delete it to have it made again"
 
 
 def _belongs(path: Path) -> bool:

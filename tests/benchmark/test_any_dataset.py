@@ -1,16 +1,19 @@
 """Any dataset and any kind of model: colour video that is nothing like M3SO, under a protocol that is one new row."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from baselines import registry
+from baselines.predictor import Prediction, Predictor
 from benchmark.catalogue import METRICS, PROTOCOLS, Metric, Protocol
 from benchmark.job import Job
 from benchmark.report.runs import open_runs
 from benchmark.run import run
+from benchmark.scoring import ground_truth
 from mmnist_av.audio_features import Spectrogram
 from mmnist_av.system.errors import InputError
 from plain_clips import make_plain
@@ -111,6 +114,35 @@ def test_without_a_seen_frame_models_and_floors_that_need_one_are_left_out(video
     rows, folder = run(job(video, tmp_path / "sound", "audio-only", metrics="psnr"))
     assert set(rows["model"]) == {"audio-only", "black"}
     assert (folder / "report" / "index.html").is_file()
+
+
+class Counting(Predictor):
+    """Predicts noise, and notes the clips that it was given."""
+
+    modality, stochastic, paper = "V", True, ""
+    given: ClassVar[list[bytes]] = []
+
+    def __init__(self, shape):
+        super().__init__()
+
+    def predict(self, context, samples, noise):
+        self.given.append(context.frames.numpy().tobytes())
+        return Prediction(noise.normal(context.predicted, *context.frames.shape[2:]).sigmoid())
+
+
+def test_a_run_draws_each_clips_samples_once_and_loads_each_clip_once(video, tmp_path, monkeypatch, drawn):
+    monkeypatch.setitem(registry.MODELS, "counting", registry.Model(Counting))
+    loaded, load_clips = [], ground_truth.load_clips
+
+    def counting(clips, indices, *rest):
+        loaded.extend(indices)
+        return load_clips(clips, indices, *rest)
+
+    monkeypatch.setattr(ground_truth, "load_clips", counting)
+    Counting.given.clear()
+    run(job(video, tmp_path / "run", "counting"))
+    assert len(Counting.given) == len(set(Counting.given)) == 2
+    assert loaded == [0, 1]
 
 
 def brightness(target, prediction):
