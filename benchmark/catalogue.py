@@ -33,6 +33,17 @@ class Protocol:
     audio: AudioFeatures  # what a model is given of each frame's sound
     mismatched: bool = False  # at test, a clip comes with the sound of the split's next clip
 
+    def __post_init__(self) -> None:
+        if self.seen < 0 or min(self.train_predicted, self.test_predicted) < 1:
+            raise InputError(f"protocol {self.name}: seen must be at least 0, and at least one frame predicted")
+        wrong = [frame for frame in self.reported if frame not in self.predicted_frames]
+        if wrong or len(set(self.reported)) < len(self.reported):
+            first, last = self.predicted_frames[0], self.predicted_frames[-1]
+            raise InputError(
+                f"protocol {self.name}: reported frames must be within {first} and {last}, each once, "
+                f"not {', '.join(map(str, self.reported))}"
+            )
+
     @property
     def matched(self) -> "Protocol":
         """Return the protocol in which every clip comes with its own sound."""
@@ -66,16 +77,18 @@ class Protocol:
     def check(self, dataset: Dataset) -> None:
         """Raise InputError, which says in one line what does not fit, where the dataset cannot serve this protocol."""
         if (dataset.family, dataset.name) != (self.family, self.dataset):
+            fitting = sorted(row.name for row in PROTOCOLS.values() if row.dataset == dataset.name)
+            hint = f"name another --data, or a --protocol for it ({', '.join(fitting) or 'there is none yet'})"
             raise InputError(
-                f"protocol {self.name} needs the dataset {self.dataset}, {dataset.path} is {dataset.name}: "
-                "name another --data, or leave it out to have the right one generated where that is possible"
+                f"protocol {self.name} needs the dataset {self.dataset} of the family {self.family}, {dataset.path} is "
+                f"{dataset.name} of the family {dataset.family}: {hint}"
             )
         spec = dataset.manifest["spec"]
         for name, value in self.world.items():
             if spec.get(name) != value:
                 raise InputError(
                     f"protocol {self.name} needs {name} {value}, {dataset.path} has {name} {spec.get(name)}: "
-                    "generate a dataset without that option"
+                    f"generate a dataset with {name} {value}"
                 )
         needed = max(self.train_frames, self.test_frames)
         if needed > dataset.format.frames:
@@ -83,7 +96,12 @@ class Protocol:
                 f"protocol {self.name} needs clips of {needed} frames, those of {dataset.path} have "
                 f"{dataset.format.frames}"
             )
-        self.audio.shape(dataset.format.samples_per_frame)
+        try:
+            self.audio.shape(dataset.format.samples_per_frame)
+        except InputError as error:
+            raise InputError(
+                f"the audio features of protocol {self.name} do not fit {dataset.path}: {error}"
+            ) from error
 
 
 def _with_mismatch(*rows: Protocol) -> tuple[Protocol, ...]:
@@ -430,12 +448,12 @@ def _find(kind: str, rows: Mapping[str, Row], name: str) -> Row:
     return rows[name]
 
 
-DATASET_FREE = ("predicted:", "weights:", "training samples")  # how needs begin that no dataset can meet
+NOT_ANNOTATIONS = ("predicted:", "weights:", "training samples")  # how needs begin that no dataset can meet
 
 
 def annotations_needed(metric: Metric) -> frozenset[str]:
     """Return the annotations that a dataset must have for this metric."""
-    return frozenset(need for need in metric.needs if not need.startswith(DATASET_FREE))
+    return frozenset(need for need in metric.needs if not need.startswith(NOT_ANNOTATIONS))
 
 
 def named_metrics(text: str) -> frozenset[str]:

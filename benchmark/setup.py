@@ -19,12 +19,15 @@ from benchmark.runs import environment
 from benchmark.runs.pretrained import pretrained_config
 from benchmark.scoring.samples import clip_shape
 from benchmark.training import checkpoint
+from benchmark.training.batches import ANNOTATIONS
 from benchmark.training.plan import TrainingPlan
 from benchmark.training.processes import Ranks
 from mmnist_av import families
 from mmnist_av.clips import StoredClips
 from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
 from mmnist_av.system.errors import InputError
+
+PROVIDED = ("seen", *ANNOTATIONS)  # what a model can need, beside published weights
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,14 @@ def build(job: Job, protocol: Protocol, dataset: Dataset, settings: Any) -> Pred
     Raises InputError where the dataset, the protocol or the user does not provide what the model needs.
     """
     needs = registry.find(job.model).predictor.needs
+    unknown = [need for need in needs if need not in PROVIDED and not need.startswith("weights:")]
+    if unknown:
+        raise InputError(
+            f"{job.model} needs {', '.join(unknown)}: a model can need {', '.join(PROVIDED)}, weights:NAME"
+        )
     if "seen" in needs and not protocol.seen:
         raise InputError(f"{job.model} needs a seen frame, and protocol {protocol.name} shows none")
-    lacking = needs & {"flow", "centres"} - families.find(dataset.family).annotations(dataset)
+    lacking = needs & set(ANNOTATIONS) - families.find(dataset.family).annotations(dataset)
     if lacking:
         raise InputError(f"{job.model} needs {', '.join(lacking)}: {dataset.path} has no such annotation")
     states = {name: published_weights(job, name) for name in registry.weights_needed(job.model)}

@@ -277,7 +277,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
         written: dict[str, Any] = json.loads(text)
         manifest = with_defaults(written)
         format_of(manifest)
-        families.find(manifest["family"]).check(manifest)
+        family = str(manifest["family"])
+    except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is damaged: {error!r}") from error
+    try:
+        families.find(family)
+    except InputError as error:
+        raise InputError(f"{path} is of the family '{family}', which cannot be used here: {error}") from error
+    try:
+        families.find(family).check(manifest)
         if written["fingerprint"] != _fingerprint(written):
             raise InputError("its fingerprint is not that of its spec and files")
         whole = written["checksum"] == _checksum(written) and text == _text(written)

@@ -130,6 +130,10 @@ def find(name: str) -> Family:
         return Family()
     installed = {point.name: point for point in entry_points(group=GROUP)}
     if name not in installed:
-        raise unknown_name("family of datasets", name, [*installed, PLAIN])
-    family: Family = installed[name].load()()
+        nearest = unknown_name("family of datasets", name, [*installed, PLAIN])
+        raise InputError(f"{nearest}; a family of another package is known once that package is installed")
+    try:
+        family: Family = installed[name].load()()
+    except Exception as error:  # whatever that package does
+        raise InputError(f"the family '{name}' ({installed[name].value}) cannot be loaded: {error!r}") from error
     return family

@@ -23,7 +23,7 @@ def code_version(model: type | None = None) -> str:
 
     For example "0.1.0+g1a2b3c4; theirs 5d6e7f8".
     """
-    own = version_of(Path(__file__).parent.parent)
+    own = version_of(Path(__file__).parents[2])
     package = PACKAGES[0] if model is None else model.__module__.partition(".")[0]
     return own if package in PACKAGES else f"{own}; {package} {_hash_of_sources(sys.modules[package])}"
 

@@ -107,6 +107,15 @@ def test_a_model_that_needs_what_the_dataset_lacks_is_refused_before_anything_is
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_that_needs_what_nobody_provides_is_refused(video, tmp_path, monkeypatch):
+    class Typo(TOYS["two-stage"]):
+        needs = frozenset({"sen"})
+
+    monkeypatch.setitem(registry.MODELS, "typo", registry.Model(Typo))
+    with pytest.raises(InputError, match="typo needs sen: a model can need seen, flow, centres, weights:NAME"):
+        run(job(video, tmp_path / "run", "typo"))
+
+
 def test_without_a_seen_frame_models_and_floors_that_need_one_are_left_out(video, toys, tmp_path, monkeypatch, drawn):
     monkeypatch.setitem(PROTOCOLS, VIDEO.name, replace(VIDEO, seen=0, reported=(1, 5)))
     with pytest.raises(InputError, match="two-stage needs a seen frame, and protocol video shows none"):

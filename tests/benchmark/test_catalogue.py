@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmark.catalogue import METRICS, PRESETS, PROTOCOLS, choose_metrics, find_metric, find_preset, find_protocol
+from mmnist_av.audio_features import Spectrogram
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
@@ -59,13 +60,38 @@ def test_unknown_names_get_the_nearest():
 def test_a_dataset_that_does_not_fit_is_refused(tmp_path):
     nb = generate(tmp_path / "nb", Spec(obstacle=False), {"test": 1}, seed=0)
     block = generate(tmp_path / "block", Spec(obstacle=True, block=8, block_frame=2), {"test": 1}, seed=0)
-    with pytest.raises(InputError, match=r"protocol m3so needs the dataset m3so, .* is m3so-nb: name another --data"):
+    with pytest.raises(
+        InputError, match=r"needs the dataset m3so of .* is m3so-nb of .* a --protocol for it .m3so-nb, "
+    ):
         PROTOCOLS["m3so"].check(nb)
     with pytest.raises(InputError, match=r"needs clips of 105 frames, those of .* have 100"):
         replace(PROTOCOLS["m3so-nb"], test_predicted=100).check(nb)
     PROTOCOLS["m3so-nb"].check(nb)
-    with pytest.raises(InputError, match=r"protocol m3so needs block 16, .* has block 8: generate a dataset without"):
+    with pytest.raises(InputError, match=r"needs block 16, .* has block 8: generate a dataset with block 16"):
         PROTOCOLS["m3so"].check(block)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reported": (5,)}, "reported frames must be within 6 and 25, each once, not 5"),
+        ({"reported": (26,)}, "reported frames must be within 6 and 25, each once, not 26"),
+        ({"reported": (7, 7)}, "reported frames must be within 6 and 25, each once, not 7, 7"),
+        ({"test_predicted": 0, "reported": ()}, "at least one frame predicted"),
+        ({"train_predicted": 0}, "at least one frame predicted"),
+        ({"seen": -1}, "seen must be at least 0"),
+    ],
+)
+def test_a_protocol_that_cannot_be_is_refused_when_it_is_written_down(changes, message):
+    with pytest.raises(InputError, match=message):
+        replace(PROTOCOLS["m3so-nb"], **changes)
+
+
+def test_audio_features_that_need_longer_frames_are_refused(tmp_path):
+    nb = generate(tmp_path / "nb", Spec(), {"test": 1}, seed=0)
+    long = replace(PROTOCOLS["m3so-nb"], audio=Spectrogram(n_fft=4000, hop=40, bins=41))
+    with pytest.raises(InputError, match=r"its audio features do not fit .* too short for windows of 4000"):
+        long.check(nb)
 
 
 def test_presets_grow():

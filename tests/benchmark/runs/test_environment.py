@@ -2,10 +2,12 @@
 
 import importlib
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from baselines.puq import PUQ
+from benchmark.runs import environment
 from benchmark.runs.environment import PACKAGES, code_version, version_of
 from mmnist_av import __version__
 
@@ -86,3 +88,10 @@ def test_a_third_partys_only_module_is_hashed_and_ours_are_not_twice(tmp_path, m
     place.write_text("class Model: a = 2")
     assert code_version(model) != first
     assert code_version(PUQ) == code_version()
+
+
+def test_the_code_version_is_that_of_the_checkout_that_holds_this_code():
+    root = Path(environment.__file__).parents[2]
+    assert (root / "pyproject.toml").is_file()
+    assert all((root / package).is_dir() for package in PACKAGES)
+    assert code_version() == version_of(root)
