@@ -228,8 +228,13 @@ def compare_command(one: Path, other: Path) -> None:
     """Print by how much run ONE is better than run OTHER, clip by clip, with paired intervals."""
     from benchmark.compare import compare
     from benchmark.report.tables import print_comparison
+    from benchmark.runs.folder import read_config
 
-    print_comparison(compare(one, other))
+    differences = compare(one, other)
+    for name, folder in (("one", one), ("other", other)):
+        config = read_config(folder)
+        click.echo(f"{name + ':':7}{config['model']}, {config['protocol']}, {config['preset']} ({folder})")
+    print_comparison(differences)
 
 
 @main.command("sweep")
@@ -307,7 +312,7 @@ def metrics() -> None:
                 metric.name,
                 metric.unit,
                 metric.better,
-                "always" if metric.standard else "if named",
+                "standard" if metric.standard else "if named",
                 ", ".join(sorted(metric.needs)),
                 metric.summary,
             )

@@ -14,6 +14,7 @@ from benchmark.catalogue import Metric, Preset, Protocol, choose_metrics, find_p
 from benchmark.compute import Compute, choose_compute, keep_freed_memory
 from benchmark.inputs import Stream
 from benchmark.job import Job, as_dict
+from benchmark.metrics import find_function
 from benchmark.networks import weights as published
 from benchmark.runs import environment
 from benchmark.runs.pretrained import pretrained_config
@@ -55,6 +56,9 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
     compute = choose_compute(job.device, ranks)
     ranks.first(lambda: prepare_dataset(job, protocol, preset))
     dataset = open_dataset(dataset_folder(job, protocol, preset))
+    metrics = choose_metrics(job.metrics, families.find(dataset.family).annotations(dataset), protocol.seen)
+    for metric in metrics:
+        find_function(metric)  # a wrong row is refused before the training, not after it
     model = build(job, protocol, dataset, settings).to(compute.device)
     plan = plan_of(job, preset)
     config = config_of(job, dataset, settings, plan, compute)
@@ -67,7 +71,7 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
         protocol=protocol,
         preset=preset,
         dataset=dataset,
-        metrics=choose_metrics(job.metrics, families.find(dataset.family).annotations(dataset), protocol.seen),
+        metrics=metrics,
         model=model,
         plan=plan,
         compute=compute,

@@ -1,6 +1,8 @@
 """The functions of the metrics. Their facts are in benchmark.catalogue, one row per metric."""
 
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from torch import Tensor
 
@@ -8,6 +10,19 @@ from baselines.predictor import Prediction
 from benchmark.catalogue import Metric
 from benchmark.metrics.resources import Measure, Resources
 from benchmark.scoring.ground_truth import TargetClip
+from mmnist_av.system.errors import InputError
+
+
+def find_function(metric: Metric) -> Callable[..., Any]:
+    """Return the function that a metric's row names. Raises InputError where it does not exist."""
+    module, _, name = metric.function.partition(":")
+    try:
+        function: Callable[..., Any] = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"the row of metric {metric.name} names {metric.function}, which is not there: {error}"
+        ) from error
+    return function
 
 
 def load(metric: Metric, resources: Resources) -> Measure:
@@ -15,8 +30,7 @@ def load(metric: Metric, resources: Resources) -> Measure:
 
     Raises Unavailable where the resources that it needs are not there.
     """
-    module, _, name = metric.function.partition(":")
-    function = getattr(import_module(module), name)
+    function = find_function(metric)
     if metric.takes == "resources":
         measure: Measure = function(resources)
         return measure

@@ -42,7 +42,7 @@ def _title(row: "pd.Series", protocol: Protocol) -> list[str]:
     """Return what was scored under which protocol, in one or two lines."""
     name = row["model"] if len(row["model"]) <= LONGEST_NAME else f"{row['model'][: LONGEST_NAME - 3]}..."
     facts = [str(row["preset"])]
-    facts += [f"seed {row['seed']}"] if "seed" in row else []
+    facts += [f"seed {row['seed']}"] if row.get("seed", "") != "" else []
     facts += [f"dataset {row['fingerprint'][:12]}"] if "fingerprint" in row else []
     title = f"{name}, {protocol.name} ({', '.join(facts)}): means over {row['clips']} test clips"
     return textwrap.wrap(title, WIDTH, break_on_hyphens=False)

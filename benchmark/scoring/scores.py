@@ -193,10 +193,21 @@ def _score_window(metric: Metric, measure: Measure, clip: TargetClip, prediction
     if metric.of == "set":
         return {metric.name: as_array(measure(clip, first_samples(prediction, 1)))}
     scored = first_samples(prediction, metric.samples)
-    scores = {metric.name: as_array(measure(clip, scored)[0])}
+    scores = {metric.name: as_array(_checked(metric, measure(clip, scored), scored)[0])}
     if metric.of == "sample" and prediction.frames.shape[1] > 1:
-        scores[f"{metric.name}/mean_frame"] = as_array(measure(clip, averaged(scored))[0, 0])
+        mean = averaged(scored)
+        scores[f"{metric.name}/mean_frame"] = as_array(_checked(metric, measure(clip, mean), mean)[0, 0])
     return scores
+
+
+def _checked(metric: Metric, values: Tensor, prediction: Prediction) -> Tensor:
+    """Return a metric's values of a clip. Raises InputError where they are not of the shape that its row says."""
+    rows = 1 if metric.of == "pairs" else prediction.frames.shape[1]
+    expected = (1, rows, prediction.frames.shape[2] if metric.frames == "all" else 1)
+    if not isinstance(values, Tensor) or values.shape != expected:
+        found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise InputError(f"metric {metric.name} must return a tensor of the shape {expected}, not {found}")
+    return values
 
 
 def _over_windows(metric: Metric, values: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

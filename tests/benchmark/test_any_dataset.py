@@ -168,3 +168,11 @@ def test_a_metric_is_added_by_one_row(video, tmp_path, monkeypatch, drawn):
     expected = np.abs(frames[:, 2].mean((1, 2, 3)) - frames[:, 7].mean((1, 2, 3))).mean()
     assert found == pytest.approx(expected, abs=1e-6)
     assert "brightness" in (folder / "report" / "index.html").read_text()
+
+
+def test_a_metric_row_that_names_no_function_is_refused_before_anything_is_written(video, tmp_path, monkeypatch):
+    row = Metric(name="typo", function="benchmark.metrics.image:psnrr", better="lower", unit="", summary="")
+    monkeypatch.setitem(METRICS, "typo", row)
+    with pytest.raises(InputError, match=r"the row of metric typo names .*image:psnrr, not found"):
+        run(job(video, tmp_path / "run", "copy-last"))
+    assert not (tmp_path / "run").exists()

@@ -62,7 +62,7 @@ def test_metrics_are_listed_with_what_they_are():
     assert listed.exit_code == 0
     for name, metric in METRICS.items():
         line = next(line for line in listed.output.splitlines() if line.split()[:1] == [name])
-        assert ("always" in line) == metric.standard
+        assert ("standard" in line) == metric.standard
 
 
 def test_finished_runs_are_verified_and_a_changed_file_is_named(small_dataset, tmp_path, drawn):

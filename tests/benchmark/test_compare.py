@@ -101,6 +101,7 @@ def test_a_metric_that_an_older_run_lacks_is_left_out(runs, tmp_path):
 def test_the_command_prints_a_line_a_row(runs):
     result = CliRunner().invoke(main, ["compare", str(runs / "puq"), str(runs / "copy")])
     assert result.exit_code == 0
-    assert result.output.count("\n") == 2 + len(compare(runs / "puq", runs / "copy"))
+    assert result.output.count("\n") == 4 + len(compare(runs / "puq", runs / "copy"))
+    assert result.output.startswith("one:   puq, m3so-nb, demo (")
     missing = CliRunner().invoke(main, ["compare", str(runs / "puq"), str(runs / "nowhere")])
     assert missing.exit_code == 2

@@ -248,3 +248,9 @@ def test_a_metric_of_the_first_samples_gets_no_others_and_its_rows_say_how_many(
     assert scores["digit_accuracy"].shape == (10, 40)
     result = Result(model="a", protocol=PROTOCOLS["m3so"], preset="small", samples=100, clips=1, provenance={})
     assert set(make_rows({"digit_accuracy": {"mean": np.zeros((1, 40))}}, result)["k"]) == {10}
+
+
+@pytest.mark.parametrize("values", [torch.zeros(()), torch.zeros(1, SAMPLES, 1), torch.zeros(SAMPLES, 20), 0.5])
+def test_a_metric_that_returns_another_shape_is_named(clips, values):
+    with pytest.raises(InputError, match=r"metric psnr must return a tensor of the shape \(1, 3, 20\), not"):
+        score_clip({"psnr": lambda clip, prediction: values}, clips(0), [predicted(0)])
