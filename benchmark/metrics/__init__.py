@@ -19,9 +19,7 @@ def find_function(metric: Metric) -> Callable[..., Any]:
     try:
         function: Callable[..., Any] = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"the row of metric {metric.name} names {metric.function}, which is not there: {error}"
-        ) from error
+        raise InputError(f"the row of metric {metric.name} names {metric.function}, not found: {error}") from error
     return function
 
 
