@@ -1,6 +1,5 @@
 """training.csv and validation.csv of a run, read for its report."""
 
-import csv
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.catalogue import METRICS, SAMPLINGS, sampling_name
+from benchmark.csv_tables import check_columns, check_fields, is_number, read_text
 from mmnist_av.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,10 +29,9 @@ def read_training(path: Path) -> Columns:
     """
     if not path.stat().st_size:  # a training of 0 steps
         return {}
-    table = _read_text(path)
-    if tuple(table.columns[: len(TRAINING)]) != TRAINING:
-        raise InputError(f"{path}, line 1: expected the columns {', '.join(TRAINING)}, found {','.join(table.columns)}")
-    _check(table, _training_schema(), path)
+    table = read_text(path)
+    check_columns(path, table, TRAINING)
+    check_fields(path, table, _training_schema())
     numbers = table.replace("", "nan").astype(np.float64)
     return {str(name): numbers[name].to_numpy() for name in numbers if name not in ("epoch", "seconds")}
 
@@ -44,41 +43,16 @@ def read_validation(path: Path) -> pd.DataFrame | None:
     """
     if not path.stat().st_size:  # a training of 0 steps
         return None
-    table = _read_text(path)
+    table = read_text(path)
     if not set(VALIDATION) <= set(table.columns):
         expected, found = ", ".join(VALIDATION), ",".join(table.columns)
         raise InputError(f"{path}, line 1: expected the columns {expected}, found {found}")
-    _check(table, _validation_schema(), path)
-    table = table.astype(dict.fromkeys(FIGURES, np.float64))
+    check_fields(path, table, _validation_schema())
+    table = table.astype(dict.fromkeys(FIGURES, np.float64)).reset_index(drop=True)
     samples = table["sampling"]
     if "k" in table:
         samples = pd.Series([sampling_name(*row) for row in zip(samples, table["k"], strict=True)], dtype=object)
     return table.assign(samples=samples)
-
-
-def _read_text(path: Path) -> pd.DataFrame:
-    """Return a CSV file's fields as text; InputError where a line has more or fewer fields than the first."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *lines = [*csv.reader(file, strict=True)] or [[]]
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    for number, fields in enumerate(lines, 2):
-        if len(fields) != len(header):
-            raise InputError(f"{path}, line {number}: expected {len(header)} fields, found {len(fields)}")
-    return pd.DataFrame(lines, columns=header, dtype=object)
-
-
-def _check(table: pd.DataFrame, schema: "pandera.DataFrameSchema", path: Path) -> None:
-    """Raise InputError for the first field that the schema does not allow."""
-    from pandera.errors import SchemaErrors
-
-    try:
-        schema.validate(table, lazy=True)
-    except SchemaErrors as error:
-        wrong = error.failure_cases.sort_values("index", kind="stable").iloc[0]
-        where = f"{path}, line {wrong['index'] + 2}, column {wrong['column']}"
-        raise InputError(f"{where}: expected {wrong['check']}, found '{wrong['failure_case']}'") from None
 
 
 def _training_schema() -> "pandera.DataFrameSchema":
@@ -101,7 +75,7 @@ def _training_schema() -> "pandera.DataFrameSchema":
 def _validation_schema() -> "pandera.DataFrameSchema":
     import pandera.pandas as pandera
 
-    number = pandera.Check(_is_number, element_wise=True, error="a number")
+    number = pandera.Check(is_number, element_wise=True, error="a number")
     finite = pandera.Check(_is_finite, element_wise=True, error="a finite number")
     frame = pandera.Check(lambda text: text == "mean" or text.isdigit(), element_wise=True, error="a frame or 'mean'")
     return pandera.DataFrameSchema(
@@ -125,13 +99,5 @@ def _is_rising(steps: pd.Series) -> pd.Series:
     return pd.to_numeric(steps, errors="coerce").diff().fillna(1) > 0
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_finite(text: str) -> bool:
-    return _is_number(text) and math.isfinite(float(text))
+    return is_number(text) and math.isfinite(float(text))

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.catalogue import METRICS, SAMPLINGS, Protocol, find_metric
-from benchmark.csv_tables import read_table
+from benchmark.csv_tables import check_columns, check_fields, is_number, read_text
 from benchmark.scoring.statistics import bootstrap_interval, mean_over_clips
 from mmnist_av.system.errors import InputError, unknown_name
 from mmnist_av.system.files import written_whole
@@ -131,7 +131,9 @@ def read_rows(path: Path) -> pd.DataFrame:
 
     Raises InputError with file, line, column, expected and found for whatever does not fit.
     """
-    rows = read_table(path, rows_schema())
+    rows = read_text(path)
+    check_columns(path, rows, COLUMNS)
+    check_fields(path, rows, rows_schema())
     lines = rows.index
     numbers = {"k": int, "clips": int, "value": float, "low": float, "high": float}
     rows = rows.astype(numbers).reset_index(drop=True)
@@ -143,48 +145,36 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 
 def rows_schema() -> "DataFrameSchema":
-    """Return the schema of results.csv as text: pandera checks, whose errors are "column: what is expected"."""
+    """Return the schema of results.csv, whose fields are text."""
     import pandera.pandas as pa  # here, because it takes half a second
 
-    def text(column: str) -> pa.Column:
-        return pa.Column(str, pa.Check.str_length(min_value=1, error=f"{column}: a name, not empty"))
+    name = pa.Check.str_length(min_value=1, error="a name, not empty")
+    number = pa.Check(is_number, element_wise=True, error="a number")
 
-    def one_of(column: str, kind: str, names: Mapping[str, object]) -> pa.Column:
-        return pa.Column(str, pa.Check.isin(list(names), error=f"{column}: a known {kind} ({', '.join(names)})"))
+    def one_of(kind: str, names: Mapping[str, object]) -> pa.Check:
+        return pa.Check.isin(list(names), error=f"a known {kind} ({', '.join(names)})")
 
-    def whole(column: str, pattern: str, expected: str) -> pa.Column:
-        return pa.Column(str, pa.Check.str_matches(f"^(?:{pattern})$", error=f"{column}: {expected}"))
+    def pattern(text: str, expected: str) -> pa.Check:
+        return pa.Check.str_matches(f"^(?:{text})$", error=expected)
 
-    def number(column: str) -> pa.Column:
-        return pa.Column(str, pa.Check(_is_number, element_wise=True, error=f"{column}: a number"))
-
-    figures = {column: number(column) for column in ("value", "low", "high")}
     return pa.DataFrameSchema(
         {
-            **{column: text(column) for column in ("model", "protocol", "preset")},
-            "metric": one_of("metric", "metric", METRICS),
-            "sampling": one_of("sampling", "sampling", SAMPLINGS),
-            "k": whole("k", r"[1-9]\d*", "a whole number from 1"),
-            "frame": whole("frame", r"mean|[1-9]\d*", "'mean' or a whole number from 1"),
-            **figures,
-            "clips": whole("clips", r"0|[1-9]\d*", "a whole number from 0"),
+            **{column: pa.Column(str, name) for column in ("model", "protocol", "preset")},
+            "metric": pa.Column(str, one_of("metric", METRICS)),
+            "sampling": pa.Column(str, one_of("sampling", SAMPLINGS)),
+            "k": pa.Column(str, pattern(r"[1-9]\d*", "a whole number from 1")),
+            "frame": pa.Column(str, pattern(r"mean|[1-9]\d*", "'mean' or a whole number from 1")),
+            **{column: pa.Column(str, number) for column in ("value", "low", "high")},
+            "clips": pa.Column(str, pattern(r"0|[1-9]\d*", "a whole number from 0")),
         },
         checks=[
-            pa.Check(_value_fits, error="value: finite and possible for its metric, or nan where clips is 0"),
+            pa.Check(_value_fits, error="value: a finite number that its metric can have, or nan where clips is 0"),
             *(pa.Check(_bound_check(bound), error=f"{bound}: {_BOUND}") for bound in ("low", "high")),
         ],
     )
 
 
-_BOUND = "finite, or nan where clips is 0 and for a distance of sets"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+_BOUND = "a finite number, or nan where clips is 0 and for a distance of sets"
 
 
 def _numbers(column: pd.Series) -> pd.Series:

@@ -449,7 +449,7 @@ def rewrite_examples(folder, **changes):
             lambda path: np.savez(path, **{f"{name}/ssim": np.zeros((6, 4, 40), "f4") for name in ("puq", "black")}),
             "black is a floor and must have one sample, found 4",
         ),
-        ("results.csv", lambda path: path.write_text("model\n"), "line 1: column 2 must be"),
+        ("results.csv", lambda path: path.write_text("model\n"), "line 1, column 2: expected 'protocol'"),
         ("training.csv", lambda path: path.write_text(path.read_text()[:-30]), "line 451: expected 5 fields"),
         (
             "training.csv",
@@ -466,7 +466,11 @@ def rewrite_examples(folder, **changes):
             lambda path: path.write_text("step,epoch,seconds,g\n0,0,1,1\n2,0,1,1\n2,0,1,1\n"),
             "line 4, column step: expected a step after the step of the line before, found '2'",
         ),
-        ("training.csv", lambda path: path.write_text("epoch,step\n"), "line 1: expected the columns step, epoch, sec"),
+        (
+            "training.csv",
+            lambda path: path.write_text("epoch,step\n"),
+            "line 1, column 1: expected 'step', found 'epoch'",
+        ),
         ("validation.csv", lambda path: path.write_text(VALIDATION.replace("18", "?")), "line 2, column value"),
         ("validation.csv", lambda path: path.write_text(VALIDATION.replace("best_", "most_")), "line 5, column samp"),
         ("examples.npz", lambda path: path.write_bytes(path.read_bytes()[:5000]), "is damaged"),
