@@ -285,7 +285,7 @@ def test_numbers_that_make_no_sense_are_refused_before_anything_is_written(nb_da
     refused("2 clips cannot be shared evenly among 3 processes", nb_dataset, out, devices=3)
     refused("unknown model 'pug': did you mean puq", nb_dataset, out, model="pug")
     refused("unknown setting of puq 'etta2': did you mean eta2", nb_dataset, out, settings={"etta2": "1"})
-    refused("needs the dataset m3so, .* is m3so-nb", nb_dataset, out, protocol="m3so")
+    refused("needs the dataset m3so of the family m3so, .* is m3so-nb", nb_dataset, out, protocol="m3so")
     assert not out.exists()
 
 

@@ -17,7 +17,7 @@ from mmnist_av.system.errors import InputError
 from twins import build, cooperate, learn
 
 pytest.importorskip("lightning_fabric")
-PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2)
+PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2, reported=(6, 15))
 
 
 @pytest.fixture(scope="module")

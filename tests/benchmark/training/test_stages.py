@@ -21,7 +21,7 @@ from mmnist_av.system.errors import InputError
 from toys import Critic, FlowUser, Recurrent, TwoStage
 
 CPU = Compute(torch.device("cpu"), bfloat16=False)
-PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2)
+PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2, reported=(6, 15))
 SHAPE = ClipShape((1, 48, 48), (41, 21), seen=3, train_frames=5, fps=10)
 
 
