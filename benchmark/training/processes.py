@@ -104,12 +104,6 @@ class Ranks:
                     f"process {rank} was started for another run than process 0: {difference(values[0], own)}"
                 )
 
-    def in_turn(self, action: Callable[[], T]) -> T:
-        """Return what `action` returns, run first on rank 0, which may have to write files, then on the others."""
-        results: list[T] = []
-        self.first(lambda: results.append(action()))
-        return results[0] if results else action()
-
     def synchronise(self, model: nn.Module) -> None:
         """Let batch norms on GPUs take their statistics over all ranks; torch cannot do so on CPUs."""
         if self.count > 1 and next(model.parameters()).device.type == "cuda":
