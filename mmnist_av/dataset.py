@@ -221,6 +221,14 @@ def open_dataset(path: Path | str) -> Dataset:
     )
 
 
+def is_dataset(path: Path) -> bool:
+    """Return whether the folder holds a finished dataset's manifest."""
+    try:
+        return bool(read_manifest(path))
+    except InputError:
+        return False
+
+
 def verify(path: Path) -> list[str]:
     """Read every byte of the dataset in `path`; return one line per damaged file, [] if all is as it was written.
 

@@ -8,27 +8,42 @@ from typing import Any
 from benchmark.catalogue import find_protocol
 from benchmark.runs.differences import summary
 from benchmark.runs.seal import check_seal, remove_seal
+from mmnist_av.dataset import is_dataset
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import is_leftover, remove_leftovers, written_whole
 
 CONFIG, ENVIRONMENT, RESULTS, CHECKPOINT = "config.json", "environment.json", "results.csv", "checkpoint.safetensors"
 LOGS = ("training.csv", "validation.csv")
 WORK = (CHECKPOINT, "scores", "scores.npz")  # what an interrupted run has done
+MARKS = {"model", "settings", "protocol", "preset", "fingerprint", "samples", "test_clips", "device", "code_version"}
 COMPARED = ("fingerprint", "test_clips")  # what comparable runs share, beside the protocol
 
 
 def check_folder(folder: Path) -> None:
-    """Raise InputError for a folder that holds something other than a run."""
+    """Raise InputError for a folder that holds something other than a run, or lies inside a run or a dataset."""
+    for outer in folder.absolute().parents:
+        kind = "run" if is_run(outer) else "dataset" if is_dataset(outer) else ""
+        if kind:
+            raise InputError(f"{folder} lies in the {kind} {outer}: choose another --out")
     files = list(folder.iterdir()) if folder.is_dir() else []
-    if not (folder / CONFIG).exists() and not all(map(is_leftover, files)):
+    if not is_run(folder) and not all(map(is_leftover, files)):
         raise InputError(f"{folder} is not empty and holds no run: choose another --out")
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a run has written the folder's config.json."""
+    try:
+        return read_json(folder / CONFIG).keys() >= MARKS
+    except InputError:
+        return False
 
 
 def claim(folder: Path, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
     """Make the folder this run's, or continue the interrupted run of the same config in it.
 
-    Raises InputError for a damaged run, and for one of another config that has done some work.
+    Raises InputError for a folder of something else, a damaged run, and one of another config that has done some work.
     """
+    check_folder(folder)
     path = folder / CONFIG
     check_seal(folder)
     worked = any((folder / name).exists() for name in WORK)
@@ -37,7 +52,7 @@ def claim(folder: Path, config: Mapping[str, Any], environment: Mapping[str, Any
         if existing != requested:
             remedy = "choose another --out"
             if {**existing, "code_version": requested["code_version"]} == requested:
-                remedy += ", or go back to that code; --trained scores a finished run's model with today's"
+                remedy += ", or go back to that code; --trained scores a model whose training is finished with today's"
             raise InputError(f"{folder} holds another run ({summary(existing, requested)}): {remedy}")
     remove_seal(folder)
     remove_leftovers(folder)
