@@ -178,6 +178,8 @@ def run(**options: object) -> None:
     except Diverged as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or f"the same command continues from what {job.folder} holds") from stop
     click.echo(summary(rows, find_protocol(job.protocol), folder))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from baselines.predictor import Predictor
 from benchmark.catalogue import find_protocol
-from benchmark.runs.folder import CHECKPOINT, ENVIRONMENT, read_config, read_json
-from benchmark.runs.seal import SEAL, check_seal, is_sealed
+from benchmark.runs.folder import CHECKPOINT, ENVIRONMENT, is_run, read_config, read_json
+from benchmark.runs.seal import check_seal, is_sealed
 from benchmark.training import checkpoint
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256
@@ -19,16 +19,16 @@ WHERE = ("code_version", "machine", "device", "precision")
 
 
 def pretrained_config(folder: Path, requested: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a finished run says of its training, for config.json.
+    """Return what a run says of its finished training, for config.json; the run itself need not be finished.
 
     requested: the config of this run, or as much of it as is known by then. Raises InputError where the folder holds no
-    finished run, a damaged one, one without a training of its own, one of another model, settings, preset, dataset or
-    seed, or one of a protocol that trains differently.
+    finished training, a damaged run, one without a training of its own, one of another model, settings, preset, dataset
+    or seed, or one of a protocol that trains differently.
     """
-    if not is_sealed(folder):
-        remedy = "name the folder of a finished `avbench run`; an interrupted one is finished by its own command"
-        raise InputError(f"--trained {folder}: no finished run there, it has no {SEAL}: {remedy}")
     check_seal(folder)
+    if not is_sealed(folder) and not (is_run(folder) and checkpoint.is_complete(folder / CHECKPOINT)):
+        remedy = "name the folder of an `avbench run`; an interrupted one is finished by its own command"
+        raise InputError(f"--trained {folder}: no finished training there: {remedy}")
     if not (folder / CHECKPOINT).exists():
         raise InputError(f"--trained {folder}: nothing was trained there: it has no {CHECKPOINT}")
     existing, wanted = read_config(folder), json.loads(json.dumps(requested))

@@ -1,9 +1,12 @@
 """Checkpoints: one safetensors file with everything that training needs to continue. Nothing is ever unpickled."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +19,7 @@ from benchmark.training.plan import Position
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import written_whole
 
+DIGEST = "sha256"
 METADATA = "training"  # one entry: safetensors writes several in no certain order
 ZIP = b"PK"  # the first bytes of the files that torch.save writes
 
@@ -29,23 +33,17 @@ class Saved:
     run: str  # identifies the run that it belongs to; see `identity`
     step: int  # steps that were taken
     position: Position = field(default_factory=Position)  # among the model's stages
+    complete: bool = False  # whether the training has reached its end
 
 
-def save(
-    path: Path, run: str, step: int, model: nn.Module, optimizers: Optimizers, position: Position | None = None
-) -> None:
-    """Write the model, its optimizers' states and where training stands, whole or not at all.
-
-    run: what identifies the run that the checkpoint belongs to. step: the steps that were taken. Raises OSError where
-    the file cannot be written.
-    """
+def save(path: Path, saved: Saved, model: nn.Module, optimizers: Optimizers) -> None:
+    """Write the model, its optimizers' states and where training stands, whole or not at all; OSError if it cannot."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     for player, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer/{player}/{index}/{name}": value for name, value in state.items()})
-    dense = {name: value.contiguous() for name, value in tensors.items()}
-    saved = Saved(run=run, step=step, position=position or Position())
-    content = serialize(dense, {METADATA: json.dumps(asdict(saved))})
+    dense = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    content = serialize(dense, {METADATA: json.dumps({**asdict(saved), DIGEST: digest(dense)})})
     with written_whole(path) as part:
         part.write_bytes(content)  # save_file would write files that no other user may read
 
@@ -70,21 +68,65 @@ def read(path: Path) -> tuple[Saved, dict[str, Tensor]]:
 
     Raises InputError where the file is cut, damaged or not a checkpoint.
     """
-    remedy = f"delete {path.parent} to run again"
+    with opened(path) as file:
+        facts = read_metadata(path, file)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if facts.get(DIGEST, expected := digest(tensors)) != expected:  # checkpoints of older versions have none
+        raise InputError(f"{path} is damaged: its tensors are not as they were written; delete {path.parent}")
+    return saved_of(facts), tensors
+
+
+def is_complete(path: Path) -> bool:
+    """Return whether there is a checkpoint of a training's end; InputError for a damaged one. No tensor is read."""
+    if not path.exists():
+        return False
+    with opened(path) as file:
+        return saved_of(read_metadata(path, file)).complete
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file; InputError where it is cut, damaged or another file."""
     try:
         with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(METADATA)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            yield file
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a whole checkpoint: {kind_of(path)} ({error}); {remedy}") from error
+        raise InputError(
+            f"{path} is not a whole checkpoint: {kind_of(path)} ({error}); delete {path.parent} to run again"
+        ) from error
+
+
+def read_metadata(path: Path, file: Any) -> dict[str, Any]:
+    """Return the facts that an open file's metadata hold; InputError where they are not those of a checkpoint."""
     try:
-        facts = json.loads(text or "")
-        position = Position(**facts.get("position", {}))
-        return Saved(run=str(facts["run"]), step=int(facts["step"]), position=position), tensors
+        facts: dict[str, Any] = json.loads((file.metadata() or {}).get(METADATA) or "")
+        saved_of(facts)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path} is a safetensors file without the facts of a checkpoint, the run and its steps; {remedy}"
+            f"{path} is a safetensors file without the facts of a checkpoint, the run and its steps; "
+            f"delete {path.parent} to run again"
         ) from error
+    return facts
+
+
+def saved_of(facts: Mapping[str, Any]) -> Saved:
+    """Return what the facts of a checkpoint's metadata say about it."""
+    return Saved(
+        run=str(facts["run"]),
+        step=int(facts["step"]),
+        position=Position(**facts.get("position", {})),
+        complete=bool(facts.get("complete", False)),
+    )
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors on the CPU with their names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        content = tensors[name].reshape(-1).view(torch.uint8).numpy()
+        total.update(content.data)
+    return total.hexdigest()
 
 
 def weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

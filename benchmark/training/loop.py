@@ -1,10 +1,14 @@
 """The training loop, one for every model: stages, turns, checkpoints, validation."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pandas as pd
@@ -18,12 +22,14 @@ from benchmark.training import checkpoint
 from benchmark.training.batches import ANNOTATIONS, Batches, Clips, OrderedBatches
 from benchmark.training.logs import Logs
 from benchmark.training.plan import TrainingPlan, metric_value, rate_factor, stage_lengths
+from benchmark.training.processes import Ranks
 from benchmark.training.updates import Diverged as Diverged
 from benchmark.training.updates import adam, check_finite, differentiate, frozen, learned_buffers
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.progress import progress_bar
 
 CHECKPOINT_EVERY = 200  # steps
+CHECKPOINT_SECONDS = 60  # where so many steps take longer
 CHECKPOINT = "checkpoint.safetensors"
 
 
@@ -45,17 +51,19 @@ class Training:
 def train(training: Training) -> int:
     """Train the model to the end of its last stage, and return the number of steps that were taken in all.
 
-    Training continues from the folder's checkpoint where there is one. The number of steps is that of the plan, or
-    less where the model stops a stage early. Every step draws its random numbers from (seed, step, rank): on a CPU, a
-    training that was killed and resumed gives the same weights as one in a single go. Raises Diverged where a loss or a
-    gradient is not finite, before it changes a weight; InputError where model, plan and clips do not fit together.
+    Training continues from the folder's checkpoint where there is one. A checkpoint is written every CHECKPOINT_EVERY
+    steps, after CHECKPOINT_SECONDS, at the end of a stage, and at Ctrl-C, which raises KeyboardInterrupt once the step
+    is done. The number of steps is that of the plan, or less where the model stops a stage early. Every step draws its
+    random numbers from (seed, step, rank): on a CPU, a training that was killed and resumed gives the same weights as
+    one in a single go. Raises Diverged where a loss or a gradient is not finite, before it changes a weight; InputError
+    where model, plan and clips do not fit together.
     """
     check(training)
     ranks = training.compute.ranks
     ranks.synchronise(training.model)
     loop = Loop(training)
     training.model.train()
-    with open_logs(loop) as loop.log, progress_of(loop) as advance:
+    with open_logs(loop) as loop.log, progress_of(loop) as advance, ctrl_c(ranks) as loop.interrupted:
         while loop.position.stage < len(loop.stages):
             stage = loop.stages[loop.position.stage]
             with frozen(training.model, stage.frozen):
@@ -75,6 +83,8 @@ class Loop:
         self.optimizers = {name: adam(player) for name, player in self.players.items()}
         self.path = training.folder / CHECKPOINT
         self.log: Logs | None = None  # only rank 0 has one
+        self.interrupted: Callable[[], bool] = lambda: False  # whether Ctrl-C was pressed
+        self.saved_at = time.monotonic()
         saved = checkpoint.Saved(run=training.run, step=0)
         if self.path.exists():
             saved = checkpoint.load(self.path, training.run, self.model, self.optimizers)
@@ -96,9 +106,7 @@ class Loop:
             done = stopped or self.steps == span.stop
             if done:
                 self.position = self.position.next_stage(self.steps)
-            if done or self.steps % CHECKPOINT_EVERY == 0:
-                self.ranks.average(learned_buffers(self.model, stage.frozen))  # batch norms' statistics, on CPUs
-                self.ranks.first(self.save)
+            self.keep(stage, scheduled=done or self.steps % CHECKPOINT_EVERY == 0)
             advance(1)
         if not len(span):
             self.position = self.position.next_stage(self.steps)
@@ -159,11 +167,55 @@ class Loop:
             metric = find_metric(stage.stop.metric)
             self.position = self.position.validated(metric_value(rows, metric.name), metric.better)
 
+    def keep(self, stage: Stage, scheduled: bool) -> None:
+        """Write a checkpoint if one is scheduled after this step, the last is too old, or Ctrl-C was pressed.
+
+        Only a scheduled one changes the statistics of each process's batch norms, which are the mean over the processes
+        in every checkpoint: weights must not depend on the clock. Raises KeyboardInterrupt after Ctrl-C.
+        """
+        late = time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS
+        if scheduled or self.ranks.broadcast(late or self.interrupted()):
+            buffers = list(learned_buffers(self.model, stage.frozen))
+            own = [] if scheduled else [buffer.clone() for buffer in buffers]
+            self.ranks.average(buffers)
+            self.ranks.first(self.save)
+            for buffer, value in zip(buffers, own, strict=False):
+                buffer.copy_(value)
+            self.saved_at = time.monotonic()
+        if self.interrupted():
+            kept = f"the training stopped after step {self.steps} of {self.end}, and {self.path} keeps all of them"
+            raise KeyboardInterrupt(f"{kept}: the same command continues there")
+
     def save(self) -> None:
         """Write a checkpoint, after the logs of the steps before it are on the disk."""
         if self.log is not None:
             self.log.sync()
-        checkpoint.save(self.path, self.training.run, self.steps, self.model, self.optimizers, self.position)
+        complete = self.position.stage == len(self.stages)
+        saved = checkpoint.Saved(self.training.run, self.steps, self.position, complete)
+        checkpoint.save(self.path, saved, self.model, self.optimizers)
+
+
+@contextmanager
+def ctrl_c(ranks: Ranks) -> Iterator[Callable[[], bool]]:
+    """Yield whether Ctrl-C was pressed in this block, where it ends no step midway; a second one ends the program.
+
+    Among several processes, and outside the main thread, Ctrl-C acts as it usually does.
+    """
+    if ranks.count > 1 or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    pressed: list[int] = []
+    usual = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def check(training: Training) -> None:

@@ -36,8 +36,9 @@ class OneLineErrors(click.Group):
         except (click.ClickException, InputError, OSError) as error:
             click.echo(f"Error: {' '.join(_message(error).split())}", err=True)
             sys.exit(2)
-        except click.Abort:
-            click.echo("Stopped.", err=True)
+        except click.Abort as abort:
+            done = str(abort.__cause__ or "")  # what a KeyboardInterrupt says of the work that it ended
+            click.echo(f"Stopped: {done}" if done else "Stopped.", err=True)
             sys.exit(130)
         sys.exit(code if isinstance(code, int) else 0)
 

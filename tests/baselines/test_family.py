@@ -118,7 +118,7 @@ def test_a_saved_model_predicts_the_same(name, tmp_path, lively):
     network, given, path = lively(build(name)), batch(), tmp_path / "checkpoint.safetensors"
     network.losses(given, Progress(0, 0))  # moves batch norm's statistics, which are saved, too
     optimizers = {player: adam(each) for player, each in network.players().items()}
-    checkpoint.save(path, "run", 3, network, optimizers)
+    checkpoint.save(path, checkpoint.Saved("run", 3), network, optimizers)
     torch.manual_seed(1)
     other = registry.build(name, SMALL, registry.configure(name, {}))
     assert not torch.equal(predict(network.eval(), given), predict(other.eval(), given))

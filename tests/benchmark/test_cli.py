@@ -43,6 +43,18 @@ def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, tmp_path, m
     assert not any(Path().iterdir())
 
 
+@pytest.mark.parametrize("said", ["", "the training stopped after step 7 of 120"])
+def test_ctrl_c_says_what_is_kept_and_how_to_continue(said, tmp_path, monkeypatch):
+    def press(job):
+        raise KeyboardInterrupt(said)
+
+    monkeypatch.setattr("benchmark.run.run", press)
+    result = avbench("run", "--model", "puq", "--out", tmp_path / "mine")
+    assert result.exit_code == 130
+    expected = said or f"the same command continues from what {tmp_path / 'mine'} holds"
+    assert result.stderr.strip() == f"Stopped: {expected}"
+
+
 def test_models_are_listed_with_their_papers():
     listed = avbench("models")
     assert listed.exit_code == 0

@@ -413,8 +413,33 @@ def test_a_trained_run_that_is_unfinished_damaged_or_of_another_training_is_refu
     with pytest.raises(InputError, match=r"checkpoint\.safetensors has changed"):
         run(requested)
     (copy / "files.json").unlink()
-    with pytest.raises(InputError, match="no finished run there"):
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is damaged"):
         run(requested)
+    (copy / "checkpoint.safetensors").unlink()
+    with pytest.raises(InputError, match="no finished training there"):
+        run(requested)
+
+
+def test_a_finished_training_serves_although_its_run_failed_and_the_code_has_changed_since(
+    finished, nb_dataset, tmp_path, monkeypatch
+):
+    def fail(evaluation):
+        raise InputError("the prediction has 19 frames")
+
+    rows, _ = finished
+    failed = job(nb_dataset, tmp_path / "failed")
+    with monkeypatch.context() as broken:
+        broken.setattr(run_module, "evaluate", fail)
+        with pytest.raises(InputError, match="19 frames"):
+            run(failed)
+    monkeypatch.setattr(run_setup.environment, "code_version", lambda model: "9.9.9")
+    with pytest.raises(InputError, match="holds another run"):
+        run(failed)
+    again, _ = run(replace(failed, out=tmp_path / "again", trained=failed.out, steps=None))
+    assert np.array_equal(again["value"], rows["value"], equal_nan=True)
+    assert set(again["code_version"]) == {"9.9.9"}
+    (text,) = set(again[again["model"] == "puq"]["pretrained"])
+    assert rows["code_version"][0] in text
 
 
 def test_a_split_of_one_clip_is_refused_under_av_mismatch_before_training(tmp_path, monkeypatch):
@@ -447,7 +472,7 @@ def test_the_metric_that_is_scored_first_does_not_decide_how_many_samples_there_
 def test_a_wrong_job_is_refused_before_a_dataset_is_generated(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for changes, message in (
-        ({"trained": tmp_path / "nowhere", "steps": None}, "no finished run there"),
+        ({"trained": tmp_path / "nowhere", "steps": None}, "no finished training there"),
         ({"trained": finished[1], "steps": None, "seed": 5}, "seed is 0 there, 5 here"),
         ({"weights": tmp_path / "nowhere"}, "there is no such folder"),
     ):

@@ -28,7 +28,7 @@ def build(width=3):
 def saved(tmp_path):
     model, optimizers = build()
     path = tmp_path / "checkpoint.safetensors"
-    checkpoint.save(path, checkpoint.identity({"model": "puq", "seed": 0}), 7, model, optimizers)
+    checkpoint.save(path, Saved(checkpoint.identity({"model": "puq", "seed": 0}), 7), model, optimizers)
     return path
 
 
@@ -39,8 +39,8 @@ def load(path, model="puq", width=3):
 def test_weights_states_and_position_are_read_as_they_were_written(tmp_path):
     (model, optimizers), (other, others) = build(), build()
     position = Position(stage=1, first=5, best=0.1, waited=2)
-    checkpoint.save(tmp_path / "file", "run", 7, model, optimizers, position)
-    assert checkpoint.load(tmp_path / "file", "run", other, others) == Saved("run", 7, position)
+    checkpoint.save(tmp_path / "file", Saved("run", 7, position, complete=True), model, optimizers)
+    assert checkpoint.load(tmp_path / "file", "run", other, others) == Saved("run", 7, position, complete=True)
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
     for index, state in optimizers["player"].state_dict()["state"].items():
         again = others["player"].state_dict()["state"][index]
@@ -51,7 +51,7 @@ def test_weights_states_and_position_are_read_as_they_were_written(tmp_path):
 def test_the_umask_decides_who_may_read_it(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
-        checkpoint.save(tmp_path / "file", "run", 7, *build())
+        checkpoint.save(tmp_path / "file", Saved("run", 7), *build())
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
@@ -62,6 +62,22 @@ def test_a_truncated_file_is_refused(saved, kept):
     saved.write_bytes(saved.read_bytes()[:kept])
     with pytest.raises(InputError, match="not a whole checkpoint: safetensors expected, a cut or damaged file found"):
         load(saved)
+
+
+def test_a_changed_byte_is_found(saved):
+    content = bytearray(saved.read_bytes())
+    content[-1] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged: its tensors are not as they were written"):
+        load(saved)
+
+
+def test_a_checkpoint_of_an_older_version_has_no_digest_and_is_read(tmp_path):
+    model, _ = build()
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    safetensors.torch.save_file(tensors, tmp_path / "file", {"training": '{"run": "run", "step": 7}'})
+    assert checkpoint.load(tmp_path / "file", "run", model, {}) == Saved("run", 7)
+    assert not checkpoint.is_complete(tmp_path / "file")
 
 
 def test_a_pickle_is_refused_without_being_read(saved):
@@ -94,12 +110,12 @@ def test_the_state_of_another_number_of_clips_is_loaded_into_a_model_that_carrie
     shape = ClipShape((1, 8, 8), (1, 1), seen=1, train_frames=2, fps=10)
     model, other = Recurrent(shape), Recurrent(shape)
     model.state = torch.rand(4, 1)
-    checkpoint.save(tmp_path / "file", "run", 7, model, {})
+    checkpoint.save(tmp_path / "file", Saved("run", 7), model, {})
     checkpoint.load(tmp_path / "file", "run", other, {})
     assert torch.equal(other.state, model.state)
     plain, narrow = nn.Linear(2, 2), nn.Linear(2, 2)
     plain.register_buffer("state", torch.zeros(4, 1))
     narrow.register_buffer("state", torch.zeros(0, 1))
-    checkpoint.save(tmp_path / "file", "run", 7, plain, {})
+    checkpoint.save(tmp_path / "file", Saved("run", 7), plain, {})
     with pytest.raises(InputError, match=r"state \(4, 1\) found, \(0, 1\) expected"):
         checkpoint.load(tmp_path / "file", "run", narrow, {})

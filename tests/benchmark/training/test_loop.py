@@ -1,5 +1,7 @@
 """The training loop: what a step does, and that a training that was killed ends as one in a single go."""
 
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -191,6 +193,49 @@ def test_a_training_killed_on_either_side_of_a_stages_end_gives_what_a_single_go
         ).read_bytes()
         again = [row.split(",") for row in (folder / "training.csv").read_text().splitlines()]
         assert [row[:2] + row[3:] for row in again] == [row[:2] + row[3:] for row in rows]
+
+
+def test_ctrl_c_ends_the_training_after_the_step_and_loses_none(clips, tmp_path):
+    plan = TrainingPlan(4, 2, 0)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    whole.mkdir(), stopped.mkdir()
+    train_on(clips, TwoStages(), plan, whole)
+    model = TwoStages()
+    compute = model.losses
+
+    def press_ctrl_c(batch, progress):
+        if progress.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return compute(batch, progress)
+
+    model.losses = press_ctrl_c
+    usual = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=r"after step 2 of 4, and .*checkpoint\.safetensors keeps all of them"):
+        train_on(clips, model, plan, stopped)
+    assert signal.getsignal(signal.SIGINT) is usual
+    assert len((stopped / "training.csv").read_text().splitlines()) == 3
+    again = TwoStages()
+    train_on(clips, again, plan, stopped)
+    assert [step for step, *_ in again.progress] == [2, 3]
+    assert (whole / "checkpoint.safetensors").read_bytes() == (stopped / "checkpoint.safetensors").read_bytes()
+
+
+def test_slow_steps_are_kept_by_the_clock(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    model = TwoStages()
+    compute = model.losses
+
+    def die(batch, progress):
+        if progress.step == 2:
+            raise RuntimeError("power cut")
+        return compute(batch, progress)
+
+    model.losses = die
+    with pytest.raises(RuntimeError, match="power cut"):
+        train_on(clips, model, TrainingPlan(4, 2, 0), tmp_path)
+    again = TwoStages()
+    train_on(clips, again, TrainingPlan(4, 2, 0), tmp_path)
+    assert [step for step, *_ in again.progress] == [2, 3]
 
 
 def test_losses_and_turns_of_other_players_are_refused(clips, tmp_path):
