@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -92,6 +92,14 @@ weights_option = click.option(
     callback=parse_weights,
     help="Folder of the published weights that lpips, fid and fvd need, or `download`.  [default: leave these out]",
 )
+settings_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=parse_settings,
+    metavar="NAME=VALUE",
+    help="Change a setting of the model; any number of times.",
+)
 mnist_option = click.option(
     "--mnist-root",
     type=FOLDER,
@@ -122,14 +130,7 @@ mnist_option = click.option(
     help="Seed of the weights, the batches and the samples.",
 )
 @device_option
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    callback=parse_settings,
-    metavar="NAME=VALUE",
-    help="Change a setting of the model; any number of times.",
-)
+@settings_option
 @mnist_option
 @click.option(
     "--eval-every",
@@ -181,6 +182,24 @@ def run(**options: object) -> None:
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or f"the same command continues from what {job.folder} holds") from stop
     click.echo(summary(rows, find_protocol(job.protocol), folder))
+
+
+@main.command("check")
+@click.argument("model")
+@protocol_option
+@click.option("--data", type=FOLDER, help="Dataset whose first clips are taken.  [default: two clips are generated]")
+@device_option
+@settings_option
+@weights_option
+def check_command(**options: Any) -> None:
+    """Try the code of MODEL: settings, shapes, losses, gradients, samples. The first mistake is named in a line.
+
+    `avbench run` does the same before it trains.
+    """
+    from benchmark.check import check_model
+
+    for line in check_model(**options):
+        click.echo(line)
 
 
 @main.command("score")

@@ -6,22 +6,24 @@ from pathlib import Path
 
 import pandas as pd
 
+from baselines import registry
 from benchmark.inputs import Stream
 from benchmark.job import Job, check
-from benchmark.runs.folder import RESULTS, claim
+from benchmark.runs.folder import CHECKPOINT, RESULTS, claim
 from benchmark.runs.pretrained import load_pretrained, pretrained_in_words
 from benchmark.scoring.evaluate import WHERE, Evaluation, entry_of, evaluate
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.rows import read_rows
 from benchmark.scoring.samples import training_samples
 from benchmark.scoring.scores import Entry
-from benchmark.setup import Setup, prepare
+from benchmark.setup import Setup, build, prepare
 from benchmark.training import checkpoint
 from benchmark.training.batches import Batches, StreamedBatches, choose_batches
 from benchmark.training.launch import launch
 from benchmark.training.loop import Training, train
 from benchmark.training.processes import ALONE, Ranks
 from benchmark.training.validation import CLIPS, Validation
+from benchmark.trial import Trial, try_out
 from mmnist_av import families
 from mmnist_av.clips import StoredClips
 from mmnist_av.system.errors import InputError
@@ -43,6 +45,8 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
 def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
     """Do the job as one of several processes: all train; rank 0 alone scores and returns the rows."""
     setup = prepare(job, ranks)
+    if job.learns and not (job.folder / CHECKPOINT).exists():
+        try_model(setup)
     training, steps = training_of(setup) if job.learns else None, setup.config["steps"]
     with ExitStack() as held:
         ranks.first(lambda: take_folder(held, setup))
@@ -66,6 +70,13 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
                 report=job.report,
             )
         )
+
+
+def try_model(setup: Setup) -> Trial:
+    """Try the model's code, on a model of its own, before hours of training depend on it."""
+    settings = registry.configure(setup.job.model, setup.job.settings)
+    model = build(setup.job, setup.protocol, setup.dataset, settings).to(setup.compute.device)
+    return try_out(model, batches_of(setup)(0)[1], target_clips(setup, "test", 1), setup.protocol, setup.compute)
 
 
 def take_folder(held: ExitStack, setup: Setup) -> None:

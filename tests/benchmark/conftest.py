@@ -1,9 +1,10 @@
-"""What keeps the tests of whole runs short: batches of two clips, and reports only where a test requests `drawn`."""
+"""What keeps the tests of whole runs short: batches of two clips, reports and trials only where a test needs them."""
 
 from dataclasses import replace
 
 import pytest
 
+from benchmark import run
 from benchmark.catalogue import PRESETS
 from benchmark.scoring import evaluate
 
@@ -20,6 +21,17 @@ def small_batches():
 def without_report(request, monkeypatch):
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(evaluate, "write_report", lambda runs, out: out)
+
+
+@pytest.fixture(autouse=True)
+def without_trial(request, monkeypatch):
+    if "tried" not in request.fixturenames:
+        monkeypatch.setattr(run, "try_model", lambda setup: None)
+
+
+@pytest.fixture
+def tried():
+    """Runs of this test try their models before they train them."""
 
 
 @pytest.fixture

@@ -1,0 +1,118 @@
+"""A trial of a model on a few clips, so that mistakes in its code are found before it is trained, not after."""
+
+import inspect
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from baselines.predictor import Context, Prediction, Predictor, Progress
+from benchmark.catalogue import Protocol
+from benchmark.compute import Compute
+from benchmark.scoring.ground_truth import TargetClips
+from benchmark.scoring.samples import draw_samples
+from benchmark.scoring.scores import joined
+from benchmark.training.batches import Clips
+from benchmark.training.loop import compute_losses, make_batch, turns_of
+from benchmark.training.updates import adam, differentiate, frozen
+from mmnist_av.system.errors import InputError
+
+CLIPS, SAMPLES = 2, 2  # two clips, because batch norms may need more than one
+TOLERANCE = 1e-3  # between two draws of the same samples on a GPU, whose sums have no fixed order
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a model did in its trial."""
+
+    losses: Mapping[str, float]  # of every player, by name; of a player with several turns, the last
+    prediction: Prediction  # of the first test clip
+
+
+def try_out(model: Predictor, clips: Clips, test: TargetClips, protocol: Protocol, compute: Compute) -> Trial:
+    """Compute the model's losses and gradients on the first training clips, and draw samples of the first test clip.
+
+    clips: at least one training clip. The model's weights stay as they are, but its gradients and the statistics of its
+    batch norms do not: do not train it. Raises InputError, in one line, for what the model does wrong.
+    """
+    context = test.context(test(0), flow="flow" in model.needs)
+    with torch.random.fork_rng():
+        losses = try_training(model, clips, protocol, compute)
+        return Trial(losses, try_prediction(model, context, compute))
+
+
+def try_training(model: Predictor, clips: Clips, protocol: Protocol, compute: Compute) -> dict[str, float]:
+    """Return every player's loss, after its gradient was computed in each turn of each stage."""
+    batch = make_batch(model, {name: values[:CLIPS] for name, values in clips.items()}, protocol, compute.device)
+    values: dict[str, float] = {}
+    model.train()
+    with in_one_line(model, "players and stages"):
+        players, stages = model.players(), model.stages()
+        optimizers = {name: adam(player) for name, player in players.items()}
+    for stage in stages:
+        with frozen(model, stage.frozen):
+            for turn in turns_of(stage):
+                progress = Progress(0, 0, stage.name, players=turn.players)
+                with in_one_line(model, "losses"), compute.autocast():
+                    losses = compute_losses(model, batch, progress, turn)
+                with in_one_line(model, "the gradient of its losses"):
+                    differentiate(losses, players, optimizers)
+                for name, loss in losses.items():
+                    values[name] = loss.total.item()
+                    if all(parameter.grad is None for parameter in players[name].parameters):
+                        raise InputError(f"{name_of(model)}: the loss of {name} depends on none of its parameters")
+    return values
+
+
+def try_prediction(model: Predictor, context: Context, compute: Compute) -> Prediction:
+    """Return samples of a clip. Raises InputError where drawing them again gives others, or changes the context."""
+    model.eval()
+    given = context.frames.clone(), context.audio.clone()
+    draws = []
+    for seed in (1, 2):  # torch's own generator must make no difference
+        torch.manual_seed(seed)
+        model.reset()
+        with in_one_line(model, "predict"):
+            samples = SAMPLES if model.stochastic else 1
+            draws.append(joined(draw_samples(model, context, [0], samples, 0, compute)))
+    if not (torch.equal(given[0], context.frames) and torch.equal(given[1], context.audio)):
+        raise InputError(f"{name_of(model)}.predict changes the context that it is given: work on a copy")
+    first, second = draws
+    for name in ("frames", "flow", "variance"):
+        if differ(getattr(first, name), getattr(second, name)):
+            raise InputError(
+                f"{name_of(model)}.predict gives other {name} when it is called again for the same clip: all its "
+                "randomness must come from noise.normal(...), and it must keep nothing from call to call"
+            )
+    return first
+
+
+def differ(one: Tensor | None, other: Tensor | None) -> bool:
+    """Return whether two draws are different, by more than rounding where they were computed on a GPU."""
+    if one is None or other is None:
+        return one is not other
+    return bool((one - other).abs().max() > (TOLERANCE if one.is_cuda else 0))
+
+
+@contextmanager
+def in_one_line(model: Predictor, what: str) -> Iterator[None]:
+    """Turn any error of the model's own code into an InputError that says what failed, how, and in which line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        calls = traceback.extract_tb(error.__traceback__)
+        source = inspect.getsourcefile(type(model))
+        own = [call for call in calls if call.filename == source] or calls
+        where = f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
+        raise InputError(f"{name_of(model)}: {what} failed with {type(error).__name__}: {error} ({where})") from error
+
+
+def name_of(model: Predictor) -> str:
+    """Return how messages call the model."""
+    return type(model).__name__

@@ -1,0 +1,175 @@
+"""What an author's model does wrong is named in a line, before anything is trained; what is right passes."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from baselines import registry
+from baselines.predictor import Loss, Player, Prediction, Predictor
+from benchmark import run as run_module
+from benchmark.catalogue import PROTOCOLS
+from benchmark.check import check_model
+from benchmark.job import Job
+from benchmark.run import run
+from mmnist_av.system.errors import InputError
+from plain_clips import make_plain
+from toys import TOYS
+
+VIDEO = replace(
+    PROTOCOLS["m3so-nb"], name="video", family="plain", dataset="squares", world={}, train_predicted=2,
+    test_predicted=3, reported=(6,),
+)  # fmt: skip
+
+
+class Fades(Predictor):
+    """A right model: the last seen frame, a learned factor darker, with a little noise."""
+
+    modality, stochastic, paper, needs = "V", True, "", frozenset({"seen"})
+
+    def __init__(self, shape):
+        super().__init__()
+        self.factor, self.unused = nn.Parameter(torch.tensor(0.9)), nn.Parameter(torch.tensor(0.0))
+
+    def players(self):
+        return {"fade": Player([self.factor], 1e-3)}
+
+    def losses(self, batch, progress):
+        last, rest = batch.frames[:, batch.seen - 1 : batch.seen], batch.frames[:, batch.seen :]
+        return {"fade": Loss((self.factor * last - rest).square().mean())}
+
+    def predict(self, context, samples, noise):
+        frame = self.factor * context.frames[:, None, -1:] + 0.01 * self.noise(noise, context)[..., None, None]
+        return Prediction(frame.clamp(0, 1).expand(-1, samples, context.predicted, -1, -1, -1))
+
+    def noise(self, noise, context):
+        return noise.normal(1, 1)
+
+
+class BareLoss(Fades):
+    def losses(self, batch, progress):
+        return super().losses(batch, progress)["fade"].total
+
+
+class VectorLoss(Fades):
+    def losses(self, batch, progress):
+        return {"fade": Loss((self.factor * batch.frames).mean((1, 2, 3, 4)))}
+
+
+class LossOfNothing(Fades):
+    def losses(self, batch, progress):
+        return {"fade": Loss(self.unused * 2)}
+
+
+class BrokenLoss(Fades):
+    def losses(self, batch, progress):
+        return batch.frames @ torch.zeros(7, 7)
+
+
+class BarePrediction(Fades):
+    def predict(self, context, samples, noise):
+        return super().predict(context, samples, noise).frames
+
+
+class NumpyPrediction(Fades):
+    def predict(self, context, samples, noise):
+        return Prediction(super().predict(context, samples, noise).frames.numpy())
+
+
+class OneFrameShort(Fades):
+    def predict(self, context, samples, noise):
+        return Prediction(super().predict(context, samples, noise).frames[:, :, 1:])
+
+
+class OwnGenerator(Fades):
+    def noise(self, noise, context):
+        return torch.randn_like(super().noise(noise, context))
+
+
+class NumpyGenerator(Fades):
+    def noise(self, noise, context):
+        return torch.full_like(super().noise(noise, context), np.random.default_rng().normal())
+
+
+class InPlace(Fades):
+    def predict(self, context, samples, noise):
+        context.frames.mul_(0.5)
+        return super().predict(context, samples, noise)
+
+
+@dataclass(frozen=True)
+class NoDefault:
+    width: int
+
+
+class FieldWithoutDefault(Fades):
+    Config = NoDefault
+
+
+WRONG = {
+    BareLoss: "losses",
+    VectorLoss: "scalar",
+    LossOfNothing: "the loss of fade depends on none of its parameters|gradient",
+    BrokenLoss: r"BrokenLoss: losses failed with RuntimeError: .*\(test_trial\.py, line \d+\)",
+    BarePrediction: "Prediction",
+    NumpyPrediction: "tensor",
+    OneFrameShort: r"must return frames of the shape \(1, 2, 3, 3, 64, 64\), not \(1, 2, 2,|predicted 2 frames, 3 are",
+    OwnGenerator: r"gives other frames when it is called again .*: all its randomness must come from noise\.normal",
+    NumpyGenerator: r"gives other frames when it is called again .*: all its randomness must come from noise\.normal",
+    InPlace: "predict changes the context that it is given: work on a copy",
+    FieldWithoutDefault: "width",
+}
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return make_plain(tmp_path_factory.mktemp("data") / "video", {"train": 2, "val": 0, "test": 2}).path
+
+
+@pytest.fixture(autouse=True)
+def protocol_row(monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, VIDEO.name, VIDEO)
+
+
+def check(predictor, video, monkeypatch):
+    monkeypatch.setitem(registry.MODELS, "mine", registry.Model(predictor))
+    return list(check_model("mine", "video", video, device="cpu"))
+
+
+@pytest.mark.parametrize("predictor", WRONG, ids=lambda predictor: predictor.__name__)
+def test_a_mistake_in_a_model_is_named_in_a_line(predictor, video, monkeypatch):
+    with pytest.raises(InputError, match=WRONG[predictor]) as error:
+        check(predictor, video, monkeypatch)
+    assert "\n" not in str(error.value)
+
+
+def test_a_right_model_passes_and_is_told_how_to_go_on(video, monkeypatch):
+    lines = check(Fades, video, monkeypatch)
+    assert lines[0] == "mine: 1 parameters; 5 seen frames, 3 to predict"
+    assert lines[-1] == "avbench run --model mine --protocol video trains it"
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_models_with_stages_turns_state_and_flow_pass(name, tmp_path, monkeypatch):
+    clips = make_plain(tmp_path / "clips", {"train": 2, "val": 0, "test": 2}, flow=name == "flow-user")
+    assert len(check(TOYS[name], clips.path, monkeypatch)) == 4
+
+
+def test_a_run_tries_the_model_before_it_trains_and_writes_nothing(video, tmp_path, monkeypatch, tried):
+    monkeypatch.setitem(registry.MODELS, "mine", registry.Model(OneFrameShort))
+    monkeypatch.setattr(run_module, "train", None)
+    with pytest.raises(InputError, match="OneFrameShort"):
+        run(Job("mine", protocol="video", data=video, out=tmp_path / "run", device="cpu"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trial_leaves_the_trained_model_as_if_there_was_none(video, tmp_path, monkeypatch, tried):
+    monkeypatch.setitem(registry.MODELS, "mine", registry.Model(TOYS["critic"]))
+    job = Job("mine", protocol="video", data=video, out=tmp_path / "tried", device="cpu", steps=2, eval_every=0)
+    run(job)
+    monkeypatch.setattr(run_module, "try_model", lambda setup: None)
+    run(replace(job, out=tmp_path / "untried"))
+    weights = [(tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("tried", "untried")]
+    assert weights[0] == weights[1]
