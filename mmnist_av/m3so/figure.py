@@ -11,7 +11,7 @@ from mmnist_av.m3so.family import spec_of, truth_of
 from mmnist_av.m3so.sound import gains, key_hertz, keys_pressed
 from mmnist_av.m3so.spec import BLOCK, WALL, Spec
 from mmnist_av.m3so.world import Truth
-from mmnist_av.preview.pictures import draw_strip
+from mmnist_av.preview.pictures import draw_strip, strip_aspect
 
 STRIP = 20  # frames in the strip
 
@@ -20,8 +20,9 @@ def explain(dataset: Dataset, split: str, clip: int) -> Figure:
     """Return the figure of a clip: a strip of its frames above frequency and amplitude, contacts and block marked."""
     spec, stored = spec_of(dataset), dataset.split(split)
     truth = truth_of(stored, slice(clip, clip + 1))
-    figure = Figure(figsize=(14, 6.5), layout="constrained")
-    strip, frequency, amplitude = figure.subplots(3, 1, sharex=True, height_ratios=[0.55, 2, 2])  # square frames
+    strip_height = 13 * strip_aspect(stored.frames[clip], STRIP)  # inches; the strip is some 13 wide
+    figure = Figure(figsize=(14, 6 + strip_height), layout="constrained")
+    strip, frequency, amplitude = figure.subplots(3, 1, sharex=True, height_ratios=[strip_height, 2.4, 2.4])
     draw_strip(strip, stored.frames[clip], STRIP)
     strip.set_title(f"{dataset.name} {spec.variant} · {split} clip {clip}".replace("  ", " "))
     _draw_sound(frequency, amplitude, stored.audio[clip].astype(np.float64) / 32768, spec)
@@ -29,7 +30,7 @@ def explain(dataset: Dataset, split: str, clip: int) -> Figure:
     _mark(frequency, truth.event[0], truth.block_first_frame[0], labels=True)
     _mark(amplitude, truth.event[0], truth.block_first_frame[0], labels=False)
     frequency.set(ylabel="frequency, Hz", ylim=(500, 1700))
-    amplitude.set(ylabel="sound, gain", xlabel=f"frame (from 0; {spec.fps} per second)", xlim=(-0.5, spec.frames - 0.5))
+    amplitude.set(ylabel="sound, gain", xlabel=f"frame (from 0; {spec.fps} per second)")
     frequency.legend(loc="upper right", ncols=4)
     amplitude.legend(loc="upper right", ncols=4)
     return figure

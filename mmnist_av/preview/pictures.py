@@ -84,7 +84,8 @@ def sheet(dataset: Dataset, split: str) -> Figure:
     """Return a contact sheet of the first clips of a split: a strip and a caption per clip."""
     family, stored = find(dataset.family), dataset.split(split)
     clips = min(len(stored), SHEET_CLIPS)
-    figure = Figure(figsize=(11, 0.5 + clips), layout="constrained")
+    row_height = max(0.5, 10 * strip_aspect(stored.frames[0], SHEET_STRIP))  # inches; a strip is some 10 wide
+    figure = Figure(figsize=(11, 0.5 + clips * row_height), layout="constrained")
     rows = figure.subplots(clips, 1, squeeze=False, sharex=True)[:, 0]
     for clip, row in enumerate(rows):
         draw_strip(row, stored.frames[clip], SHEET_STRIP)
@@ -94,11 +95,26 @@ def sheet(dataset: Dataset, split: str) -> Figure:
 
 
 def draw_strip(axes: Any, frames: Frames, count: int) -> None:
-    """Draw at most `count` frames side by side, each the middle one of the frames that it represents."""
-    every = -(-len(frames) // count)
+    """Draw at most `count` frames side by side, in their own proportions, above the numbers of all frames.
+
+    Each picture is the middle one of the frames that it represents; the last may reach beyond the end of the clip.
+    """
+    every = _frames_per_picture(frames, count)
     for first in range(0, len(frames), every):
         middle = min(first + every // 2, len(frames) - 1)
-        extent = (first - 0.5, min(first + every, len(frames)) - 0.5, 0, 1)
+        extent = (first - 0.5, first + every - 0.5, 0, 1)
         axes.imshow(frames[middle], cmap="gray", vmin=0, vmax=255, aspect="auto", extent=extent)
         axes.axvline(extent[1], color="white", linewidth=1.5)
-    axes.set(xlim=(-0.5, len(frames) - 0.5), ylim=(0, 1), yticks=[])
+    axes.set(xlim=(-0.5, extent[1]), ylim=(0, 1), yticks=[])
+    axes.set_box_aspect(strip_aspect(frames, count))
+
+
+def strip_aspect(frames: Frames, count: int) -> float:
+    """Return the height of the strip that `draw_strip` draws, as a fraction of its width."""
+    height, width = frames.shape[1:3]
+    pictures = -(-len(frames) // _frames_per_picture(frames, count))
+    return height / (width * pictures)
+
+
+def _frames_per_picture(frames: Frames, count: int) -> int:
+    return -(-len(frames) // count)

@@ -7,9 +7,12 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from mmnist_av.dataset import ClipFormat
 from mmnist_av.m3so.family import spec_of, truth_of
 from mmnist_av.m3so.figure import explain
+from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.sound import keys_pressed
+from mmnist_av.m3so.spec import Spec
 from mmnist_av.preview.movie import write_movie
 from mmnist_av.preview.pictures import preview, sheet
 from mmnist_av.system.errors import InputError
@@ -70,6 +73,32 @@ def test_the_figure_draws_the_truth(small_dataset):
 
 def test_the_sheet_has_one_row_per_clip(small_dataset):
     assert len(sheet(small_dataset, "test").axes) == 3
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "channels", "frames"), [(48, 48, 1, 90), (64, 64, 3, 30), (64, 96, 3, 15), (96, 64, 1, 9)]
+)
+def test_pictures_on_a_sheet_keep_their_proportions(tmp_path, height, width, channels, frames):
+    format = ClipFormat(frames=frames, channels=channels, height=height, width=width, fps=30, sample_rate=300)
+    figure = sheet(make_plain(tmp_path / "data", {"test": 2}, format), "test")
+    assert_proportions(figure, figure.axes, width / height)
+
+
+@pytest.mark.parametrize("frames", [12, 37])
+def test_the_figures_strip_keeps_its_proportions_above_its_sound(tmp_path, frames):
+    figure = explain(generate(tmp_path / "data", Spec(frames=frames), {"test": 1}, 0), "test", 0)
+    assert_proportions(figure, figure.axes[:1], 1)
+    strip, *sounds = (axes.get_window_extent() for axes in figure.axes)
+    for sound in sounds:
+        np.testing.assert_allclose([sound.x0, sound.x1], [strip.x0, strip.x1], atol=1)
+
+
+def assert_proportions(figure, strips, expected):
+    figure.draw_without_rendering()
+    for strip in strips:
+        for picture in strip.images:
+            shown = picture.get_window_extent()
+            assert shown.width / shown.height == pytest.approx(expected, rel=0.01)
 
 
 def test_a_clip_that_does_not_exist_is_refused(small_dataset, tmp_path):
