@@ -14,7 +14,7 @@ from benchmark.networks.inference import float32
 from benchmark.scoring.ground_truth import TargetClip
 from mmnist_av.system.errors import InputError
 
-WEIGHTS = "reader.safetensors"  # beside this file; written by `python -m benchmark.metrics.train_reader`
+WEIGHTS = "reader.safetensors"  # beside this file; written by scripts/train_reader.py
 WEIGHTS_SHA256 = "990117ab60a4f51ec4a96b3855e862d4f0e008db5463d4e4b435e8a6cacc0f08"
 CLASSES = 10
 AT_ONCE = 32  # frames read at once: their activations stay in a core's cache

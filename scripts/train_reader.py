@@ -1,4 +1,4 @@
-"""Train the reader of digit_accuracy: python -m benchmark.metrics.train_reader --mnist-root DIR.
+"""Train the reader of digit_accuracy: python scripts/train_reader.py --mnist-root DIR.
 
 The digits are the training digits of both pools, the world is M3SO with the block in every other frame. Frames are
 bent as handwriting is (turned, slanted, stretched). Some are blurred or dimmed, as an average of samples is where their
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import affine_grid, conv2d, cross_entropy, grid_sample
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from benchmark.metrics import reader
 from benchmark.metrics.reader import WEIGHTS, Reader
 from mmnist_av.m3so.digits import Digits, load_pool
 from mmnist_av.m3so.spec import Spec
@@ -24,6 +25,8 @@ from mmnist_av.m3so.stream import M3SOStream
 from mmnist_av.m3so.world import simulate
 from mmnist_av.system.files import sha256, written_whole
 from mmnist_av.system.progress import track
+
+OUT = Path(reader.__file__).with_name(WEIGHTS)
 
 SEED = 0
 STEPS = 1600
@@ -43,9 +46,7 @@ DIMMEST = 0.3  # of full brightness
 @click.command()
 @click.option("--mnist-root", type=Path, envvar="MMNIST_AV_MNIST_ROOT", help="Folder with the MNIST files.")
 @click.option("--steps", type=int, default=STEPS, show_default=True, help="Optimizer steps.")
-@click.option(
-    "--out", type=Path, default=Path(__file__).with_name(WEIGHTS), show_default=True, help="File for the weights."
-)
+@click.option("--out", type=Path, default=OUT, show_default=True, help="File for the weights.")
 def main(mnist_root: Path | None, steps: int, out: Path) -> None:
     """Train the reader of `digit_accuracy` and write its weights."""
     pools = {source: load_pool(source, mnist_root if source == "mnist" else None)["train"] for source in CLIPS}
