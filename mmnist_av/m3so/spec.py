@@ -12,7 +12,7 @@ from mmnist_av.system.errors import InputError, unknown_name
 from mmnist_av.system.settings import checked
 
 if TYPE_CHECKING:
-    from mmnist_av.dataset import ClipFormat
+    from mmnist_av.clip_format import ClipFormat
 
 SPLIT_IDS = {"train": 0, "val": 1, "test": 2}  # part of the random key, so the numbers never change
 
@@ -71,12 +71,11 @@ class Spec:
     full_gain: int = _constant(10)  # px from the lower-left corner within which the gain is 1 (inverse); ours
 
     def __post_init__(self) -> None:
+        _ = self.format  # refuses what no clip can have
         self._refuse_impossible()
 
     def _refuse_impossible(self) -> None:
         """Raise InputError, with the reason, for a world whose rules contradict each other."""
-        if self.sample_rate % self.fps:
-            raise InputError(f"fps {self.fps} does not divide the {self.sample_rate} samples of a second of sound")
         if self.fastest > self.canvas:
             raise InputError(f"{self.fastest} px a frame would cross a canvas of {self.canvas} px in one step")
         if not self.obstacle:
@@ -114,7 +113,7 @@ class Spec:
     @property
     def format(self) -> "ClipFormat":
         """Format of the clips."""
-        from mmnist_av.dataset import ClipFormat  # imported here so that --help does not wait for numpy
+        from mmnist_av.clip_format import ClipFormat  # imported here so that --help does not wait for numpy
 
         return ClipFormat(
             frames=self.frames,
@@ -128,12 +127,12 @@ class Spec:
     @property
     def samples_per_frame(self) -> int:
         """Samples of sound that belong to one frame."""
-        return self.sample_rate // self.fps
+        return self.format.samples_per_frame
 
     @property
     def samples(self) -> int:
         """Samples of sound in a clip."""
-        return self.frames * self.samples_per_frame
+        return self.format.samples
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field, as JSON would read it back."""
