@@ -206,7 +206,7 @@ def verify_command(folder: Path) -> None:
 
 def _summary(dataset: "Dataset") -> str:
     """Return the dataset's name, sizes and fingerprint in one line."""
-    from mmnist_av.dataset import SPLITS
+    from mmnist_av.manifest import SPLITS
 
     clips = ", ".join(f"{len(dataset.split(split))} {split}" for split in SPLITS)
     shard = "shard {} of {} of ".format(*dataset.manifest["shard"]) if "shard" in dataset.manifest else ""

@@ -1,9 +1,6 @@
-"""The dataset on disk: its manifest, dataset.json, and how it is opened and verified."""
+"""The dataset on disk: its splits and their arrays, and how it is opened and verified."""
 
-import hashlib
-import json
 import zipfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,19 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmnist_av import __version__, families
 from mmnist_av.clip_format import ClipFormat
-from mmnist_av.families import ArrayType
+from mmnist_av.manifest import clips_of, format_of, read_manifest
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import differences, sha256, written_whole
+from mmnist_av.system.files import differences
 from mmnist_av.system.progress import progress_bar
 
-MANIFEST = "dataset.json"
-SPLITS = ("train", "val", "test")
 REMEDY = "delete the folder and generate it again"
-
-# What the manifest says of the finished files; the rest says which dataset was requested
-RESULTS = ("files", "generator", "fingerprint", "beside", "checksum")
 
 
 @dataclass(frozen=True)
@@ -105,7 +96,7 @@ class Dataset:
     name: str
     family: str  # whose code knows more of it: see mmnist_av.families
     format: ClipFormat
-    annotations: frozenset[str]  # names of what is stored beside frames and sound
+    annotations: frozenset[str]  # names of what is stored with frames and sound
     fingerprint: str  # SHA-256 of the spec and the files' hashes: equal fingerprints, equal bytes
     manifest: dict[str, Any]  # dataset.json
     _splits: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)
@@ -116,29 +107,6 @@ class Dataset:
         if name not in clips:
             raise unknown_name("split", name, clips)
         return self._splits.setdefault(name, Split(name, self.path / name, len(clips[name]), self.format))
-
-
-def clips_of(requested: Mapping[str, Any]) -> dict[str, range]:
-    """Return the numbers of each split's clips; of a shard (number, of), only the numbers of its own clips."""
-    number, of = requested.get("shard", (1, 1))
-    return {split: range(size * (number - 1) // of, size * number // of) for split, size in requested["sizes"].items()}
-
-
-def format_of(requested: Mapping[str, Any]) -> ClipFormat:
-    """Return the clip format of a manifest."""
-    return ClipFormat(**requested["format"])
-
-
-def array_types(requested: Mapping[str, Any]) -> dict[str, ArrayType]:
-    """Return the types of all arrays that a manifest's dataset stores clip by clip: frames, audio, annotations."""
-    stored = requested.get("arrays", {}).items()
-    types = {name: ArrayType(tuple(facts["shape"]), np.dtype(facts["dtype"])) for name, facts in stored}
-    return format_of(requested).arrays | types
-
-
-def requested_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a manifest that says which dataset was requested."""
-    return {name: value for name, value in manifest.items() if name not in RESULTS}
 
 
 def open_dataset(path: Path | str) -> Dataset:
@@ -193,100 +161,3 @@ def refuse_damaged(path: Path, remedy: str = REMEDY) -> None:
     wrong = verify(path)
     if wrong:
         raise InputError(f"{path} is damaged: {'; '.join(wrong)}; {remedy}")
-
-
-def complete_manifest(path: Path, requested: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
-    """Return the manifest of the folder `path`, from what was requested and the SHA-256 of each file.
-
-    The manifest has no card and no checksum yet: `write_manifest` adds them.
-    """
-    files = {name: {"bytes": (path / name).stat().st_size, "sha256": digest} for name, digest in digests.items()}
-    manifest = {**requested, "files": files, "generator": __version__}
-    return {**manifest, "fingerprint": _fingerprint(manifest)}
-
-
-def write_manifest(path: Path, manifest: Mapping[str, Any], beside: Sequence[str]) -> None:
-    """Write dataset.json to the folder `path`, with the hashes of the files `beside` the arrays (card and metadata)."""
-    facts = {name: {"bytes": (path / name).stat().st_size, "sha256": sha256(path / name)} for name in beside}
-    manifest = {**manifest, "beside": facts}
-    manifest["checksum"] = _checksum(manifest)
-    with written_whole(path / MANIFEST) as part:
-        part.write_text(_text(manifest), encoding="utf-8")
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest of the folder `path`. Raises InputError if it is missing or damaged.
-
-    Manifests of versions that knew M3SO only come with the family, format and annotations that these imply.
-    """
-    file = path / MANIFEST
-    try:
-        text = file.read_bytes().decode()
-    except FileNotFoundError as error:
-        found = f"it has no {MANIFEST}" if path.exists() else "the folder does not exist"
-        raise InputError(f"{path} is not a dataset: {found}; `mmnist-av generate` writes one") from error
-    except OSError as error:
-        raise InputError(f"{path} is not a dataset that can be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is damaged: it is not text") from error
-    try:
-        written: dict[str, Any] = json.loads(text)
-        manifest = with_defaults(written)
-        format_of(manifest)
-        family = _usable_family(manifest["family"])
-        if family is not None:
-            family.check(manifest)
-        if written["fingerprint"] != _fingerprint(written):
-            raise InputError("its fingerprint is not that of its spec and files")
-        whole = written["checksum"] == _checksum(written) and text == _text(written)
-    except InputError as error:
-        raise InputError(f"{file} is damaged, or of another version: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} is damaged: {error!r}") from error
-    if not whole or set(manifest["sizes"]) != set(SPLITS):
-        raise InputError(f"{file} is damaged: it is not as it was written")
-    if family is None:
-        families.find(manifest["family"])  # raises: the manifest is whole, its family is not here
-    return manifest
-
-
-def _usable_family(name: str) -> families.Family | None:
-    """Return the family called `name`, or None if it is unknown or cannot be loaded."""
-    try:
-        return families.find(name)
-    except InputError:
-        return None
-
-
-def with_defaults(requested: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the family, format and annotations to a manifest of M3SO that was written before these were part of it."""
-    if "family" in requested:
-        return dict(requested)
-    spec = requested["spec"]
-    clips = ClipFormat(
-        frames=spec["frames"],
-        channels=1,
-        height=spec["canvas"],
-        width=spec["canvas"],
-        fps=spec["fps"],
-        sample_rate=spec["sample_rate"],
-    )
-    return {**requested, "family": "m3so", "format": clips.as_dict(), "annotations": ["truth"]}
-
-
-def _fingerprint(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of the spec's canonical text and of a line per file, as sha256sum prints it, by name."""
-    files = manifest["files"]
-    spec = json.dumps(manifest["spec"], sort_keys=True, separators=(",", ":"))
-    lines = [spec, *(f"{files[name]['sha256']}  {name}" for name in sorted(files))]
-    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
-
-
-def _checksum(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of everything in the manifest but the checksum."""
-    rest = {name: value for name, value in manifest.items() if name != "checksum"}
-    return hashlib.sha256(_text(rest).encode()).hexdigest()
-
-
-def _text(manifest: Mapping[str, Any]) -> str:
-    return json.dumps(manifest, indent=2, sort_keys=True) + "\n"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmnist_av.dataset import requested_of
+from mmnist_av.manifest import request_of
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import is_leftover, sync_folder
 
@@ -65,7 +65,7 @@ def open_journal(out: Path, requested: Mapping[str, Any], provenance: str) -> It
 
 def refuse_another(out: Path, requested: Mapping[str, Any], existing: Mapping[str, Any]) -> None:
     """Raise InputError, with the first difference, if the `existing` dataset of `out` is not the `requested` one."""
-    wanted, found = _facts(requested), _facts(requested_of(existing))
+    wanted, found = _facts(requested), _facts(request_of(existing))
     for name in {**wanted, **found}:
         if found.get(name) != wanted.get(name):
             difference = f"{name} is {found.get(name)}, not {wanted.get(name)}"

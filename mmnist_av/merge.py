@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from mmnist_av.dataset import Dataset, Split, format_of, open_dataset, read_manifest, refuse_damaged, requested_of
+from mmnist_av.dataset import Dataset, Split, open_dataset, refuse_damaged
 from mmnist_av.families import find
+from mmnist_av.manifest import format_of, read_manifest, request_of
+from mmnist_av.sources import Clips, Source, clips_at_once
 from mmnist_av.system.errors import InputError
-from mmnist_av.writing import Clips, Source, clips_at_once, write_once
+from mmnist_av.writing import write_once
 
 
 def merge(out: Path, parts: Sequence[Path]) -> Dataset:
@@ -33,7 +35,7 @@ def _whole_of(parts: Sequence[Path]) -> tuple[dict[str, Any], list[Path]]:
         if "shard" not in manifest:
             raise InputError(f"{folder} is not a shard: it is a whole dataset")
         number, count = manifest["shard"]
-        requested = {**requested_of(manifest), "shard": count}
+        requested = {**request_of(manifest), "shard": count}
         if whole and requested != whole:
             raise InputError(f"{folder} is a shard of another dataset, or of another number of shards, than {parts[0]}")
         if number in by_number:

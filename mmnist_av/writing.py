@@ -1,12 +1,10 @@
 """Write the clips of any source to a dataset on disk, resuming what an earlier run left unfinished."""
 
 import errno
-import re
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,146 +13,26 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from mmnist_av.dataset import (
+from mmnist_av.dataset import Dataset, open_dataset
+from mmnist_av.exchange.card import write_card
+from mmnist_av.families import ArrayType, find
+from mmnist_av.journal import JOURNAL, Journal, open_journal, refuse_another
+from mmnist_av.manifest import (
     MANIFEST,
-    SPLITS,
-    ClipFormat,
-    Dataset,
     array_types,
     clips_of,
     complete_manifest,
-    format_of,
-    open_dataset,
     read_manifest,
+    request,
     write_manifest,
 )
-from mmnist_av.exchange.card import write_card
-from mmnist_av.families import PLAIN, ArrayType, find
-from mmnist_av.journal import JOURNAL, Journal, open_journal, refuse_another
-from mmnist_av.system.errors import InputError, unknown_name
+from mmnist_av.sources import Clips, SingleClips, Source
+from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import LOCK, GrowingArray, remove_leftovers, sha256, sole_writer, written_whole
 from mmnist_av.system.progress import progress_bar
 
-SHARD = 10_000_000  # bytes written at once, 25 clips of M3SO: they are hashed while still in the processor's cache
-
-
-@dataclass(frozen=True)
-class Clips:
-    """N clips, as they are written."""
-
-    frames: NDArray[np.uint8]  # (N, T, H, W) or (N, T, H, W, 3)
-    audio: NDArray[np.int16]  # (N, samples)
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # stored annotations by name, each (N, ...)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-
-class Source:
-    """Where the clips of a dataset come from: the base class of all sources."""
-
-    provenance: str  # an unfinished dataset is resumed only with clips of the same provenance
-
-    def clips(self, split: str, first: int) -> Generator[Clips, None, None]:
-        """Yield the clips of `split` from number `first` on, several at a time; the arrays may be reused afterwards.
-
-        Every call must give the same clips: they are requested again when writing is resumed.
-        """
-        raise NotImplementedError
-
-    def record(self, split: str) -> Mapping[str, NDArray[Any]]:
-        """Return the fields of the family's record for all clips of `split`, {} if the family has no record.
-
-        Called after `clips` has ended.
-        """
-        return {}
-
-
-class SingleClips(Source):
-    """A source that gets its clips one by one from a function."""
-
-    def __init__(self, provenance: str, clip: Callable[[str, int], Clips], requested: Mapping[str, Any]) -> None:
-        """`clip` returns clip `number` of a split as Clips of length 1; `requested` is the dataset to write."""
-        self.provenance = provenance
-        self._clip, self._count = clip, clips_at_once(format_of(requested))
-        self._clips = clips_of(requested)
-
-    def clips(self, split: str, first: int) -> Generator[Clips, None, None]:
-        """Yield the clips that the function returns."""
-        yield from joined((self._clip(split, number) for number in self._clips[split][first:]), self._count)
-
-
-def joined(clips: Iterable[Clips], count: int) -> Iterator[Clips]:
-    """Yield single clips joined to `count` at a time; the last may be fewer."""
-    waiting: list[Clips] = []
-    for clip in clips:
-        waiting.append(clip)
-        if len(waiting) == count:
-            yield _concatenated(waiting)
-            waiting = []
-    if waiting:
-        yield _concatenated(waiting)
-
-
-def _concatenated(clips: list[Clips]) -> Clips:
-    frames, audio = np.concatenate([clip.frames for clip in clips]), np.concatenate([clip.audio for clip in clips])
-    return Clips(
-        frames, audio, {name: np.concatenate([clip.arrays[name] for clip in clips]) for name in clips[0].arrays}
-    )
-
-
-def clips_at_once(format: ClipFormat) -> int:
-    """Return how many clips are rendered and written at once."""
-    return max(1, SHARD // format.clip_bytes)
-
-
-def request(
-    name: str,
-    format: ClipFormat,
-    sizes: Mapping[str, int],
-    *,
-    family: str = PLAIN,
-    spec: Mapping[str, Any] | None = None,
-    arrays: Mapping[str, ArrayType] | None = None,
-    **rest: Any,
-) -> dict[str, Any]:
-    """Return the description of a dataset to write, as dataset.json holds it.
-
-    sizes: clips by split; spec: the parameters that decide the clips, part of the fingerprint (None: the format);
-    arrays: annotations that are stored clip by clip, with their types; rest: the family's own entries.
-    Raises InputError for an unknown split, a negative size, no clips at all, and a bad annotation name.
-    """
-    stored = arrays or {}
-    _refuse_bad_request(sizes, stored, format)
-    described: dict[str, Any] = {
-        "dataset": name,
-        "family": family,
-        "spec": dict(format.as_dict() if spec is None else spec),
-        **rest,
-        "sizes": {split: int(sizes.get(split, 0)) for split in SPLITS},
-        "format": format.as_dict(),
-    }
-    if stored:
-        described["arrays"] = {
-            array: {"shape": list(kind.shape), "dtype": kind.dtype.newbyteorder("<").str}
-            for array, kind in sorted(stored.items())
-        }
-    record = find(family).record(described)
-    return {**described, "annotations": sorted(stored) + ([record.name] if record else [])}
-
-
-def _refuse_bad_request(sizes: Mapping[str, int], arrays: Mapping[str, ArrayType], format: ClipFormat) -> None:
-    for split, size in sizes.items():
-        if split not in SPLITS:
-            raise unknown_name("split", split, SPLITS)
-        if size < 0:
-            raise InputError(f"the split '{split}' cannot have {size} clips")
-    if not any(sizes.values()):
-        raise InputError("a dataset needs at least one clip in one split")
-    for name in arrays:
-        if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in format.arrays:
-            taken = " and ".join(format.arrays)
-            raise InputError(f"an annotation cannot be called '{name}': use a-z, 0-9 and _, and not {taken}")
+# What another package needs to write a dataset
+__all__ = ["Clips", "SingleClips", "Source", "request", "write_once"]
 
 
 def write_once(

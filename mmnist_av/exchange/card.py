@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmnist_av.dataset import SPLITS, array_types, format_of
 from mmnist_av.families import find
+from mmnist_av.manifest import SPLITS, array_types, format_of
 from mmnist_av.system.files import written_whole
 
 CARD, CROISSANT = "README.md", "croissant.json"

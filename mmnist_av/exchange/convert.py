@@ -13,21 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from mmnist_av.dataset import (
-    MANIFEST,
-    Dataset,
-    clips_of,
-    format_of,
-    read_manifest,
-    refuse_damaged,
-    requested_of,
-)
+from mmnist_av.dataset import Dataset, refuse_damaged
 from mmnist_av.exchange.card import CARD, card, hugging_face_header
 from mmnist_av.exchange.formats import FORMS, Clip, Layout, Reader, layout_of
+from mmnist_av.manifest import MANIFEST, clips_of, format_of, read_manifest, request_of
+from mmnist_av.sources import Clips, Source, clips_at_once, joined
 from mmnist_av.system.errors import InputError, unknown_name
 from mmnist_av.system.files import LOCK, sole_writer, sync_folder
 from mmnist_av.system.progress import progress_bar
-from mmnist_av.writing import Clips, Source, clips_at_once, joined, write_once
+from mmnist_av.writing import write_once
 
 
 def export(dataset: Dataset, form: str, out: Path) -> None:
@@ -79,7 +73,7 @@ def import_(folder: Path, out: Path) -> Dataset:
     readers = [form.reader for form in FORMS.values() if any(folder.glob(form.mark))]
     if not readers:
         raise InputError(f"{folder} is no export: it has a {MANIFEST} and no clips of any form")
-    return write_once(out, requested_of(manifest), Exported(folder, manifest, readers[0]), manifest["files"])
+    return write_once(out, request_of(manifest), Exported(folder, manifest, readers[0]), manifest["files"])
 
 
 class Exported(Source):

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import soundfile
 from numpy.typing import NDArray
 
-from mmnist_av.dataset import ClipFormat, array_types, format_of
+from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import ArrayType, Record, find
+from mmnist_av.manifest import array_types, format_of
 from mmnist_av.preview.movie import read_movie, write_movie
 from mmnist_av.system.errors import InputError
 

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from mmnist_av.dataset import SPLITS, Dataset, Split
+from mmnist_av.dataset import Dataset, Split
 from mmnist_av.families import Card, Family, Record
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.picture import backward_flow, block_mask
 from mmnist_av.m3so.spec import BLOCK, NONE, WALL, Spec, spec_from_dict
 from mmnist_av.m3so.world import Truth, truth_types
+from mmnist_av.manifest import SPLITS
 from mmnist_av.system.errors import InputError, unknown_name
 
 if TYPE_CHECKING:

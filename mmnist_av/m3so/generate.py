@@ -11,16 +11,18 @@ from pydantic import Field
 from typing_extensions import override
 
 from mmnist_av import __version__
-from mmnist_av.dataset import Dataset, clips_of, format_of, open_dataset
+from mmnist_av.dataset import Dataset, open_dataset
 from mmnist_av.m3so.digits import POOL_SHA256, DigitPool, Digits, check_source, load_pool
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import render_audio
 from mmnist_av.m3so.spec import MOST_CLIPS, Seed, Spec, spec_from_dict
 from mmnist_av.m3so.world import Truth, simulate
+from mmnist_av.manifest import clips_of, format_of, request
+from mmnist_av.sources import Clips, Source, clips_at_once
 from mmnist_av.system.engine import Engine, ahead, in_order, open_engine
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.settings import checked
-from mmnist_av.writing import Clips, Source, clips_at_once, is_finished, remove_traces, request, write_once
+from mmnist_av.writing import is_finished, remove_traces, write_once
 
 FAMILY = "m3so"
 

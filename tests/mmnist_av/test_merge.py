@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmnist_av import writing
+from mmnist_av import sources, writing
 from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -20,7 +20,7 @@ def contents(out):
 
 @pytest.fixture(autouse=True)
 def few_clips_at_once(monkeypatch):
-    monkeypatch.setattr(writing, "SHARD", 2 * SPEC.format.clip_bytes)
+    monkeypatch.setattr(sources, "BYTES_AT_ONCE", 2 * SPEC.format.clip_bytes)
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_two_writes_of_a_dataset_are_equal_and_a_second_write_changes_nothing(tm
 
 
 def test_an_interrupted_write_resumes_with_annotations_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("mmnist_av.writing.SHARD", SMALL.clip_bytes)
+    monkeypatch.setattr("mmnist_av.sources.BYTES_AT_ONCE", SMALL.clip_bytes)
     whole = make_plain(tmp_path / "whole", {"train": 5}, SMALL, flow=True)
     add, lines = Journal.add, iter(range(3))
     with monkeypatch.context() as patch:

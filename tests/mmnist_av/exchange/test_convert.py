@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from mmnist_av import writing
+from mmnist_av import sources
 from mmnist_av.dataset import ClipFormat, open_dataset
 from mmnist_av.exchange import formats as forms
 from mmnist_av.exchange.convert import export, import_
@@ -32,7 +32,7 @@ def dataset(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch):
     monkeypatch.setattr(forms, "FILE", 2 * SPEC.format.clip_bytes)
-    monkeypatch.setattr(writing, "SHARD", 2 * SPEC.format.clip_bytes)
+    monkeypatch.setattr(sources, "BYTES_AT_ONCE", 2 * SPEC.format.clip_bytes)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmnist_av import writing
-from mmnist_av.dataset import MANIFEST, open_dataset
+from mmnist_av import sources, writing
+from mmnist_av.dataset import open_dataset
 from mmnist_av.exchange.card import CARD, CROISSANT
 from mmnist_av.journal import JOURNAL, Journal
 from mmnist_av.m3so import generate as module
@@ -26,6 +26,7 @@ from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import render_audio
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import simulate
+from mmnist_av.manifest import MANIFEST
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import GrowingArray, sha256, sole_writer
 
@@ -38,7 +39,7 @@ def contents(out: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(writing, "SHARD", 3 * SPEC.format.clip_bytes)
+    monkeypatch.setattr(sources, "BYTES_AT_ONCE", 3 * SPEC.format.clip_bytes)
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ FILES = "frames.npy", "audio.npy", "truth.npz"
 
 
 def test_the_size_of_shards_changes_no_byte(tmp_path, unbroken, monkeypatch):
-    monkeypatch.setattr(writing, "SHARD", 128 * SPEC.format.clip_bytes)
+    monkeypatch.setattr(sources, "BYTES_AT_ONCE", 128 * SPEC.format.clip_bytes)
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5).path) == unbroken
 
 

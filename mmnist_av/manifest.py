@@ -1,0 +1,191 @@
+"""dataset.json, the manifest: it is a request for a dataset first, and says what was written when it is finished."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmnist_av import __version__, families
+from mmnist_av.clip_format import ClipFormat
+from mmnist_av.families import PLAIN, ArrayType
+from mmnist_av.system.errors import InputError, unknown_name
+from mmnist_av.system.files import sha256, written_whole
+
+MANIFEST = "dataset.json"
+SPLITS = ("train", "val", "test")
+
+# Entries that are known when the files are written ("beside": the card's files); the others are the request
+AFTER_WRITING = ("files", "generator", "fingerprint", "beside", "checksum")
+
+
+def request(
+    name: str,
+    format: ClipFormat,
+    sizes: Mapping[str, int],
+    *,
+    family: str = PLAIN,
+    spec: Mapping[str, Any] | None = None,
+    arrays: Mapping[str, ArrayType] | None = None,
+    **rest: Any,
+) -> dict[str, Any]:
+    """Return the description of a dataset to write, as dataset.json holds it.
+
+    sizes: clips by split; spec: the parameters that decide the clips, part of the fingerprint (None: the format);
+    arrays: annotations that are stored clip by clip, with their types; rest: the family's own entries.
+    Raises InputError for an unknown split, a negative size, no clips at all, and a bad annotation name.
+    """
+    stored = arrays or {}
+    _refuse_bad_request(sizes, stored, format)
+    described: dict[str, Any] = {
+        "dataset": name,
+        "family": family,
+        "spec": dict(format.as_dict() if spec is None else spec),
+        **rest,
+        "sizes": {split: int(sizes.get(split, 0)) for split in SPLITS},
+        "format": format.as_dict(),
+    }
+    if stored:
+        described["arrays"] = {
+            array: {"shape": list(kind.shape), "dtype": kind.dtype.newbyteorder("<").str}
+            for array, kind in sorted(stored.items())
+        }
+    record = families.find(family).record(described)
+    return {**described, "annotations": sorted(stored) + ([record.name] if record else [])}
+
+
+def _refuse_bad_request(sizes: Mapping[str, int], arrays: Mapping[str, ArrayType], format: ClipFormat) -> None:
+    for split, size in sizes.items():
+        if split not in SPLITS:
+            raise unknown_name("split", split, SPLITS)
+        if size < 0:
+            raise InputError(f"the split '{split}' cannot have {size} clips")
+    if not any(sizes.values()):
+        raise InputError("a dataset needs at least one clip in one split")
+    for name in arrays:
+        if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in format.arrays:
+            taken = " and ".join(format.arrays)
+            raise InputError(f"an annotation cannot be called '{name}': use a-z, 0-9 and _, and not {taken}")
+
+
+def clips_of(manifest: Mapping[str, Any]) -> dict[str, range]:
+    """Return the numbers of each split's clips; of a shard (number, of), only the numbers of its own clips."""
+    number, of = manifest.get("shard", (1, 1))
+    return {split: range(size * (number - 1) // of, size * number // of) for split, size in manifest["sizes"].items()}
+
+
+def format_of(manifest: Mapping[str, Any]) -> ClipFormat:
+    """Return the clip format of a manifest."""
+    return ClipFormat(**manifest["format"])
+
+
+def array_types(manifest: Mapping[str, Any]) -> dict[str, ArrayType]:
+    """Return the types of all arrays that a manifest's dataset stores clip by clip: frames, audio, annotations."""
+    stored = manifest.get("arrays", {}).items()
+    types = {name: ArrayType(tuple(facts["shape"]), np.dtype(facts["dtype"])) for name, facts in stored}
+    return format_of(manifest).arrays | types
+
+
+def request_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a manifest that says which dataset was requested, as `request` describes it."""
+    return {name: value for name, value in manifest.items() if name not in AFTER_WRITING}
+
+
+def complete_manifest(path: Path, requested: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return the manifest of the folder `path`, from the request and the SHA-256 of each file.
+
+    The manifest has no card and no checksum yet: `write_manifest` adds them.
+    """
+    files = {name: {"bytes": (path / name).stat().st_size, "sha256": digest} for name, digest in digests.items()}
+    manifest = {**requested, "files": files, "generator": __version__}
+    return {**manifest, "fingerprint": _fingerprint(manifest)}
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any], card: Sequence[str]) -> None:
+    """Write dataset.json to the folder `path`, with the hashes of the files of its `card`, which are written before."""
+    facts = {name: {"bytes": (path / name).stat().st_size, "sha256": sha256(path / name)} for name in card}
+    manifest = {**manifest, "beside": facts}
+    manifest["checksum"] = _checksum(manifest)
+    with written_whole(path / MANIFEST) as part:
+        part.write_text(_text(manifest), encoding="utf-8")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest of the folder `path`. Raises InputError if it is missing or damaged.
+
+    Manifests of versions that knew M3SO only come with the family, format and annotations that these imply.
+    """
+    file = path / MANIFEST
+    try:
+        text = file.read_bytes().decode()
+    except FileNotFoundError as error:
+        found = f"it has no {MANIFEST}" if path.exists() else "the folder does not exist"
+        raise InputError(f"{path} is not a dataset: {found}; `mmnist-av generate` writes one") from error
+    except OSError as error:
+        raise InputError(f"{path} is not a dataset that can be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is damaged: it is not text") from error
+    try:
+        written: dict[str, Any] = json.loads(text)
+        manifest = _with_defaults(written)
+        format_of(manifest)
+        family = _usable_family(manifest["family"])
+        if family is not None:
+            family.check(manifest)
+        if written["fingerprint"] != _fingerprint(written):
+            raise InputError("its fingerprint is not that of its spec and files")
+        whole = written["checksum"] == _checksum(written) and text == _text(written)
+    except InputError as error:
+        raise InputError(f"{file} is damaged, or of another version: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is damaged: {error!r}") from error
+    if not whole or set(manifest["sizes"]) != set(SPLITS):
+        raise InputError(f"{file} is damaged: it is not as it was written")
+    if family is None:
+        families.find(manifest["family"])  # raises: the manifest is whole, its family is not here
+    return manifest
+
+
+def _usable_family(name: str) -> families.Family | None:
+    """Return the family called `name`, or None if it is unknown or cannot be loaded."""
+    try:
+        return families.find(name)
+    except InputError:
+        return None
+
+
+def _with_defaults(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the family, format and annotations to a manifest of M3SO that was written before these were part of it."""
+    if "family" in manifest:
+        return dict(manifest)
+    spec = manifest["spec"]
+    clips = ClipFormat(
+        frames=spec["frames"],
+        channels=1,
+        height=spec["canvas"],
+        width=spec["canvas"],
+        fps=spec["fps"],
+        sample_rate=spec["sample_rate"],
+    )
+    return {**manifest, "family": "m3so", "format": clips.as_dict(), "annotations": ["truth"]}
+
+
+def _fingerprint(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the spec's canonical text and of a line per file, as sha256sum prints it, by name."""
+    files = manifest["files"]
+    spec = json.dumps(manifest["spec"], sort_keys=True, separators=(",", ":"))
+    lines = [spec, *(f"{files[name]['sha256']}  {name}" for name in sorted(files))]
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of everything in the manifest but the checksum."""
+    rest = {name: value for name, value in manifest.items() if name != "checksum"}
+    return hashlib.sha256(_text(rest).encode()).hexdigest()
+
+
+def _text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, indent=2, sort_keys=True) + "\n"
