@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from mmnist_av.dataset import Dataset, refuse_damaged
 from mmnist_av.exchange.card import CARD, card, hugging_face_header
-from mmnist_av.exchange.formats import FORMS, Clip, Layout, Reader, layout_of
+from mmnist_av.exchange.formats import FORMS
+from mmnist_av.exchange.layout import Clip, Layout, Reader, layout_of
 from mmnist_av.manifest import MANIFEST, clips_of, format_of, read_manifest, request_of
 from mmnist_av.sources import Clips, Source, clips_at_once, joined
 from mmnist_av.system.errors import InputError, unknown_name

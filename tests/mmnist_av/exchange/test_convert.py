@@ -11,7 +11,7 @@ import soundfile
 
 from mmnist_av import sources
 from mmnist_av.dataset import ClipFormat, open_dataset
-from mmnist_av.exchange import formats as forms
+from mmnist_av.exchange import layout, separate_files
 from mmnist_av.exchange.convert import export, import_
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -31,7 +31,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch):
-    monkeypatch.setattr(forms, "FILE", 2 * SPEC.format.clip_bytes)
+    monkeypatch.setattr(layout, "FILE", 2 * SPEC.format.clip_bytes)
     monkeypatch.setattr(sources, "BYTES_AT_ONCE", 2 * SPEC.format.clip_bytes)
 
 
@@ -187,7 +187,7 @@ def test_missing_clips_are_named(dataset, tmp_path, form, lost):
 
 def test_an_export_appears_complete_or_not_at_all(dataset, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(forms, "record_to_json", None)
+        patch.setattr(separate_files, "record_to_json", None)
         with pytest.raises(TypeError):
             export(dataset, "clips", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -4,7 +4,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from mmnist_av.exchange.formats import LOSSLESS
+from mmnist_av.exchange.separate_files import LOSSLESS
 from mmnist_av.preview.movie import read_movie, write_movie
 
 

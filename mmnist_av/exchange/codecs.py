@@ -1,0 +1,50 @@
+"""The parts of an exported clip as bytes of common formats: WAV, .npy and JSON."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from mmnist_av.families import Record
+
+# Exceptions from reading a damaged file, beside the errors of its own format
+UNREADABLE = OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, SyntaxError
+
+
+def to_wav(audio: NDArray[np.int16], rate: int) -> bytes:
+    """Return the bytes of a .wav file of the sound (samples,), 16 bit."""
+    content = io.BytesIO()
+    soundfile.write(content, audio, rate, format="WAV", subtype="PCM_16")
+    return content.getvalue()
+
+
+def from_wav(content: bytes) -> NDArray[np.int16]:
+    """Return the sound (samples,) of the bytes of a .wav file. Raises RuntimeError if they are damaged."""
+    audio, _ = soundfile.read(io.BytesIO(content), dtype="int16")
+    return audio
+
+
+def to_npy(array: NDArray[Any]) -> bytes:
+    """Return the bytes of an .npy file of the array."""
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def from_npy(content: bytes) -> NDArray[Any]:
+    """Return the array of the bytes of an .npy file. Raises ValueError if they are damaged."""
+    array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
+
+
+def record_to_json(record: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the fields of a record as numbers and lists."""
+    return {name: values.tolist() for name, values in record.items()}
+
+
+def record_from_json(entries: Mapping[str, Any], record: Record | None) -> dict[str, NDArray[Any]]:
+    """Return the fields of a record from numbers and lists. Raises KeyError or ValueError if they do not fit."""
+    return {name: np.array(entries[name], kind.dtype) for name, kind in (record.fields.items() if record else ())}
