@@ -100,6 +100,12 @@ settings_option = click.option(
     metavar="NAME=VALUE",
     help="Change a setting of the model; any number of times.",
 )
+report_option = click.option(
+    "--report/--no-report",
+    default=True,
+    show_default=True,
+    help="Draw figures and movies at the end; later, `avbench report RUN` does.",
+)
 mnist_option = click.option(
     "--mnist-root",
     type=FOLDER,
@@ -152,12 +158,7 @@ mnist_option = click.option(
     show_default=True,
     help="Machines that train together; start the command on each by torchrun or srun.",
 )
-@click.option(
-    "--report/--no-report",
-    default=True,
-    show_default=True,
-    help="Draw figures and movies at the end; later, `avbench report RUN` does.",
-)
+@report_option
 @click.option("--trained", type=FOLDER, help="Reuse the trained model of this finished run instead of training.")
 @metrics_option
 @weights_option
@@ -210,6 +211,7 @@ def check_command(**options: Any) -> None:
 @device_option
 @metrics_option
 @weights_option
+@report_option
 def score_command(
     predictions: Path,
     protocol: str,
@@ -218,6 +220,7 @@ def score_command(
     device: str,
     metrics: str,
     weights: "Path | Download | None",
+    report: bool,
 ) -> None:
     """Score external predictions: samples that another program drew.
 
@@ -229,7 +232,7 @@ def score_command(
     from benchmark.external import score_predictions
     from benchmark.report.summary import summary
 
-    rows, folder = score_predictions(predictions, protocol, data, out, device, metrics, weights)
+    rows, folder = score_predictions(predictions, protocol, data, out, device, metrics, weights, report)
     click.echo(summary(rows, find_protocol(protocol), folder))
 
 

@@ -148,10 +148,12 @@ def score_predictions(
     device: str = "auto",
     metrics: str = "standard",
     weights: Path | Download | None = None,
+    report: bool = True,
 ) -> tuple[pd.DataFrame, Path]:
     """Score a folder of predictions beside the floors, continuing where an interrupted call ended.
 
-    Returns the rows and `out`, a run's folder without training. Raises InputError as `open_predictions` does.
+    report: whether figures, movies and the page are drawn. Returns the rows and `out`, a run's folder without training.
+    Raises InputError as `open_predictions` does.
     """
     protocol, compute = find_protocol(protocol_name), choose_compute(device)
     check_folder(out)
@@ -188,5 +190,6 @@ def score_predictions(
             training={"seed": "", "steps": "", "batch": "", "settings": "", "pretrained": ""},
             compute=compute,
             folder=out,
+            report=report,
         )
         return evaluate(evaluation), out

@@ -13,6 +13,7 @@ from benchmark.cli import main
 from benchmark.external import score_predictions
 from benchmark.job import Job
 from benchmark.run import run
+from benchmark.scoring import evaluate
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
@@ -130,6 +131,17 @@ def test_a_missing_file_is_named_with_what_is_expected(dataset, tmp_path):
     assert result.exit_code == 2
     assert 'must hold {"model": "a-name-of-yours", "fingerprint": "the dataset' in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_report_is_drawn_unless_the_user_does_without(dataset, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(evaluate, "write_report", lambda runs, out: drawn.extend(runs))
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    out = tmp_path / "out"
+    options = ["--predictions", theirs, "--data", dataset.path, "--out", out, "--metrics", "psnr"]
+    for more, expected in (["--no-report"], []), ([], [out]):
+        assert CliRunner().invoke(main, ["score", *map(str, options), *more]).exit_code == 0
+        assert drawn == expected
 
 
 def test_other_predictions_do_not_go_into_the_same_folder(dataset, tmp_path):
