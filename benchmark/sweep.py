@@ -25,7 +25,14 @@ from mmnist_av.system.files import written_whole
 from mmnist_av.system.progress import track
 
 LINE = ("protocol", "preset", "fingerprint", "metric", "sampling", "k", "frame")  # with the model: a line of a summary
-GIVEN = ("model", "protocol", "preset", "seed", "data", "out")  # options of a run that the sweep sets
+GIVEN = {  # options of a run that the sweep sets, and the sweep's own that decide them
+    "model": "--models",
+    "protocol": "--protocols",
+    "preset": "--preset",
+    "seed": "--seeds",
+    "data": "--data PROTOCOL=FOLDER",
+    "out": "--out",
+}
 DONE = "done"  # the last line of the log of a run that ended well
 
 
@@ -80,9 +87,9 @@ def jobs_of(requested: Sweep) -> list[Job]:
     for names in (requested.models, requested.protocols, [str(seed) for seed in requested.seeds]):
         if not names or len(set(names)) < len(names):
             raise InputError(f"a sweep needs one or more names, each once, not '{','.join(names)}'")
-    own = {option.partition("=")[0] for option in requested.options} & {f"--{name}" for name in GIVEN}
-    if own:
-        raise InputError(f"{own.pop()} is set by the sweep: leave it out behind --")
+    for name, own in GIVEN.items():
+        if any(option.partition("=")[0] == f"--{name}" for option in requested.options):
+            raise InputError(f"--{name} behind `--`: the sweep sets it for every run, by {own} before `--`")
     stray = set(requested.data) - set(requested.protocols)
     if stray:
         raise InputError(f"--data {stray.pop()}=...: the sweep has the protocols {', '.join(requested.protocols)}")

@@ -99,7 +99,8 @@ def test_names_are_checked_before_anything_is_done(data, tmp_path):
         ({"protocols": ["m3so-bn"]}, "unknown protocol"),
         ({"models": ["black", "black"]}, "each once"),
         ({"seeds": []}, "one or more"),
-        ({"options": ["--seed=5"]}, "--seed is set by the sweep: leave it out"),
+        ({"options": ["--seed=5"]}, "--seed behind `--`: the sweep sets it for every run, by --seeds before `--`"),
+        ({"options": ["--data", "x"]}, "--data behind `--`: .*, by --data PROTOCOL=FOLDER before `--`"),
         ({"engine": "cloud"}, "cloud"),
         ({"data": {"m3so": data}}, "--data m3so=...: the sweep has the protocols m3so-nb"),
     ):
