@@ -3,14 +3,18 @@
 A new protocol, preset or metric is one new row; a metric's row names the function that computes it.
 """
 
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from mmnist_av.audio_features import AudioFeatures, Spectrogram
 from mmnist_av.dataset import Dataset
 from mmnist_av.system.errors import InputError, unknown_name
+
+log = logging.getLogger(__name__)
 
 Row = TypeVar("Row", "Protocol", "Preset", "Metric")
 
@@ -440,6 +444,18 @@ def find_preset(name: str) -> Preset:
 def find_metric(name: str) -> Metric:
     """Return the metric called `name`; InputError with the nearest names for an unknown one."""
     return _find("metric", METRICS, name)
+
+
+def known_metrics(names: Iterable[str], run: Path) -> list[str]:
+    """Return those of `names` that are metrics of this version, each once; one note names the others.
+
+    names: metrics of a `run`'s results, which another version or another package may have written.
+    """
+    found = list(dict.fromkeys(names))
+    unknown = [name for name in found if name not in METRICS]
+    if unknown:
+        log.warning("%s: left out %s, no metric of this version", run, ", ".join(unknown))
+    return [name for name in found if name in METRICS]
 
 
 def _find(kind: str, rows: Mapping[str, Row], name: str) -> Row:

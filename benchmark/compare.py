@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from baselines import registry
-from benchmark.catalogue import METRICS, Metric, Protocol, find_protocol
+from benchmark.catalogue import METRICS, Metric, Protocol, find_protocol, known_metrics
 from benchmark.external import PRESET as EXTERNAL
+from benchmark.report.runs import metrics_of, of_metrics
 from benchmark.runs.folder import check_comparable, read_config
 from benchmark.runs.seal import check_seal
 from benchmark.scoring.rows import Floats, report_frames
-from benchmark.scoring.scores import read_scores, samplings
+from benchmark.scoring.scores import Scores, read_scores, samplings
 from benchmark.scoring.statistics import mean_over_clips, paired_interval
 from mmnist_av.system.errors import InputError
 
@@ -39,7 +40,7 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
 
     The columns are the fields of Difference. Raises InputError where the runs do not compare: other clips or another
     protocol. Left out are sampling rules whose figures depend on K, where K differs, and metrics that only one of the
-    runs was scored with.
+    runs was scored with. A note names metrics of other versions, which are left out, too.
     """
     for folder in (one, other):
         check_seal(folder)
@@ -47,7 +48,7 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
     check_comparable(one, configs[0], other, configs[1])
     protocol = find_protocol(configs[0]["protocol"])
     scores = [
-        read_scores(folder / "scores.npz")[config["model"]]
+        known_scores(folder, read_scores(folder / "scores.npz")[config["model"]])
         for folder, config in zip((one, other), configs, strict=True)
     ]
     same_k = len({samples_of(config) for config in configs} - {None}) <= 1
@@ -62,6 +63,11 @@ def compare(one: Path, other: Path) -> pd.DataFrame:
     if not rows:
         raise InputError(f"{one} and {other} have no sampling in common")
     return pd.DataFrame([asdict(row) for row in rows])
+
+
+def known_scores(folder: Path, scores: Scores) -> Scores:
+    """Return a model's scores of the metrics that this version knows; a note names the others."""
+    return of_metrics(known_metrics(metrics_of(scores), folder), scores)
 
 
 def samples_of(config: Mapping[str, Any]) -> int | None:

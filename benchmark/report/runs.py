@@ -1,7 +1,8 @@
 """Run folders, read for a report. A missing file is left out; a damaged one is an error that names it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from baselines import registry
-from benchmark.catalogue import METRICS, Protocol, find_protocol
+from benchmark.catalogue import METRICS, Protocol, find_protocol, known_metrics
 from benchmark.report.examples import Examples, read_examples
 from benchmark.report.training_logs import Columns, read_training, read_validation
 from benchmark.runs.folder import check_comparable, read_config, read_json
@@ -22,6 +23,7 @@ from mmnist_av.system.errors import InputError
 
 # The largest relative difference of a floor's means over clips between two runs that scored the same clips alike
 FLOOR_TOLERANCE = 1e-3
+AVERAGED = "/mean_frame"  # the end of the names of scores of averaged samples
 
 T = TypeVar("T")
 
@@ -79,11 +81,19 @@ def open_runs(paths: Sequence[Path]) -> list[RunFolder]:
 
 
 def open_run(path: Path) -> RunFolder:
-    """Return the run in a folder; only config.json must exist. Raises InputError for a damaged file."""
+    """Return the run in a folder; only config.json must exist. Raises InputError for a damaged file.
+
+    A note names metrics of other versions, which are left out.
+    """
     check_seal(path)
     facts = read_config(path)
     protocol = find_protocol(facts["protocol"])
     scores = _if_exists(path / "scores.npz", read_scores) or {}
+    rows = _if_exists(path / "results.csv", read_rows)
+    validation = _if_exists(path / "validation.csv", read_validation)
+    tables = [table for table in (rows, validation) if table is not None]
+    known = known_metrics(chain(*map(metrics_of, scores.values()), *(table["metric"] for table in tables)), path)
+    scores = {model: of_metrics(known, own) for model, own in scores.items()}
     _check_scores(scores, facts, protocol, path / "scores.npz")
     return RunFolder(
         path=path,
@@ -92,11 +102,21 @@ def open_run(path: Path) -> RunFolder:
         environment=_if_exists(path / "environment.json", read_json) or {},
         protocol=protocol,
         scores=scores,
-        rows=_if_exists(path / "results.csv", read_rows),
+        rows=None if rows is None else rows[rows["metric"].isin(known)],
         training=_if_exists(path / "training.csv", read_training) or {},
-        validation=_if_exists(path / "validation.csv", read_validation),
+        validation=None if validation is None else validation[validation["metric"].isin(known)],
         examples=_if_exists(path / "examples.npz", lambda file: read_examples(file, protocol)),
     )
+
+
+def metrics_of(scores: Scores) -> list[str]:
+    """Return the names of the metrics in a model's scores."""
+    return [name.removesuffix(AVERAGED) for name in scores]
+
+
+def of_metrics(names: Container[str], scores: Scores) -> Scores:
+    """Return a model's scores of the metrics called `names`."""
+    return {name: values for name, values in scores.items() if name.removesuffix(AVERAGED) in names}
 
 
 def _if_exists(path: Path, read: Callable[[Path], T]) -> T | None:
@@ -141,9 +161,7 @@ def _check_scores(scores: dict[str, Scores], facts: dict[str, Any], protocol: Pr
     for model, found in scores.items():
         is_floor = model in registry.FLOORS and model != facts["model"]
         for name, values in found.items():
-            metric, _, averaged = name.partition("/")
-            if metric not in METRICS or averaged not in ("", "mean_frame"):
-                raise InputError(f"{path} holds {model}/{name}, which is no metric of this version")
+            metric, averaged = name.removesuffix(AVERAGED), name.endswith(AVERAGED)
             if METRICS[metric].of == "set":
                 continue
             frames = protocol.test_predicted if METRICS[metric].frames == "all" else 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.catalogue import Metric, find_metric, sampling_name
+from benchmark.catalogue import Metric, find_metric, known_metrics, sampling_name
 from mmnist_av.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -115,13 +115,16 @@ def print_all(rows: "pd.DataFrame", console: "Console | None" = None) -> None:
 
 
 def show(folder: Path, console: "Console | None" = None) -> None:
-    """Print all tables of a finished run. Raises InputError where the folder has no results.csv, or a damaged one."""
+    """Print all tables of a finished run; a note names metrics of other versions, which are left out.
+
+    Raises InputError where the folder has no results.csv, or a damaged one."""
     from benchmark.scoring.rows import read_rows
 
     path = folder / "results.csv"
     if not path.is_file():
         raise InputError(f"{folder} has no results.csv: name the folder of a finished run")
-    print_all(read_rows(path), console)
+    rows = read_rows(path)
+    print_all(rows[rows["metric"].isin(known_metrics(rows["metric"], folder))], console)
 
 
 def print_comparison(comparison: "pd.DataFrame", console: "Console | None" = None) -> None:

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from benchmark.catalogue import METRICS, PROTOCOLS, choose_metrics, find_protocol
 from benchmark.cli import main
 from benchmark.compare import compare
-from benchmark.report import figures, movies, strips, write
+from benchmark.report import figures, movies, strips, tables, write
 from benchmark.report.curves import best_of_k_curve, frame_curves, training_curves, uncertainty_curve, validation_curves
 from benchmark.report.runs import open_run, open_runs
 from benchmark.report.write import write_report
@@ -437,7 +437,6 @@ def rewrite_examples(folder, **changes):
             lambda path: np.savez(path, **{"puq/psnr": np.zeros((5, 4, 40), "f4")}),
             r"expected \(6, K, 40\)",
         ),
-        ("scores.npz", lambda path: np.savez(path, **{"puq/pnsr": np.zeros((6, 4, 40), "f4")}), "no metric of this"),
         ("scores.npz", lambda path: np.savez(path, **{"s2s/psnr": np.zeros((6, 4, 40), "f4")}), "no scores of puq"),
         (
             "scores.npz",
@@ -504,6 +503,36 @@ def test_a_damaged_file_is_refused_by_name(run, tmp_path, name, damage, message)
         write_report([tmp_path / "run"], tmp_path / "out")
     assert str(tmp_path / "run" / name) in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_metrics_of_another_version_are_left_out_with_one_note(run, tmp_path, caplog, capsys):
+    older = tmp_path / "older"
+    shutil.copytree(run, older)
+    with np.load(run / "scores.npz") as scores:
+        np.savez(older / "scores.npz", **{name.replace("/ssim", "/sim"): scores[name] for name in scores})
+    for name in ("results.csv", "validation.csv"):
+        (older / name).write_text((older / name).read_text().replace(",ssim", ",sim").replace(",psnr,", ",pnsr,"))
+    note = f"{older}: left out sim, sim_uniform, pnsr, no metric of this version"
+    metrics = set(open_run(older).scores["puq"])
+    assert "position_error" in metrics
+    assert not metrics & {"sim", "ssim"}
+    assert caplog.messages == [note]
+    caplog.clear()
+    page = write_report([older], tmp_path / "report").read_text()
+    assert "position_error" in page
+    assert "ssim" not in page
+    assert caplog.messages == [note]
+    caplog.clear()
+    tables.show(older)
+    shown = capsys.readouterr().out
+    assert "position_error" in shown
+    assert "ssim" not in shown
+    assert caplog.messages == [note.replace("sim, sim_uniform, pnsr", "pnsr, sim, sim_uniform")]
+    caplog.clear()
+    compared = set(compare(run, older)["metric"])
+    assert "psnr" in compared
+    assert compared.isdisjoint({"sim", "ssim"})
+    assert caplog.messages == [note.replace(", pnsr", "")]
 
 
 @pytest.mark.parametrize("name", ["protocol", "fingerprint", "test_clips"])
