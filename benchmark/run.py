@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pandas as pd
 
 from baselines import registry
@@ -45,6 +46,7 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
 def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
     """Do the job as one of several processes: all train; rank 0 alone scores and returns the rows."""
     setup = prepare(job, ranks)
+    ranks.first(lambda: click.echo(opening_line(setup)))
     if job.learns and not (job.folder / CHECKPOINT).exists():
         try_model(setup)
     training, steps = training_of(setup) if job.learns else None, setup.config["steps"]
@@ -77,6 +79,14 @@ def try_model(setup: Setup) -> Trial:
     settings = registry.configure(setup.job.model, setup.job.settings)
     model = build(setup.job, setup.protocol, setup.dataset, settings).to(setup.compute.device)
     return try_out(model, batches_of(setup)(0)[1], target_clips(setup, "test", 1), setup.protocol, setup.compute)
+
+
+def opening_line(setup: Setup) -> str:
+    """Return what the run works with: the model and its size, the data, the device, the folder."""
+    millions = sum(parameter.numel() for parameter in setup.model.parameters()) / 1e6
+    size = f"{millions:.2f} M parameters" if millions else "no parameters"
+    data, where = setup.dataset.path, f"{setup.compute.device.type} in {setup.compute.precision}"
+    return f"{setup.job.model}, {size}; data {data}; {where}; folder {setup.job.folder}"
 
 
 def take_folder(held: ExitStack, setup: Setup) -> None:

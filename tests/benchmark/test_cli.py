@@ -1,5 +1,6 @@
 """avbench as a user types it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -91,13 +92,16 @@ def test_finished_runs_are_verified_and_a_changed_file_is_named(small_dataset, t
     assert "is not a finished run: it has no files.json" in unfinished.stderr
 
 
-def test_a_run_ends_with_a_summary_and_where_the_files_are(small_dataset, tmp_path):
+def test_a_run_begins_with_what_it_works_with_and_ends_with_a_summary(small_dataset, tmp_path):
     out = tmp_path / "run"
-    result = avbench("run", "--model", "black", "--protocol", "m3so", "--data", small_dataset.path, "--out", out)
+    options = ["--protocol", "m3so", "--data", small_dataset.path, "--out", out, "--device", "cpu"]
+    result = avbench("run", "--model", "black", *options)
     assert result.exit_code == 0
-    assert "psnr" in result.output
-    assert "copy-last" in result.output
-    assert str(out / "results.csv") in result.output
+    first, title, *_, last = result.stdout.splitlines()
+    precision = json.loads((out / "config.json").read_text())["precision"]
+    assert first == f"black, no parameters; data {small_dataset.path}; cpu in {precision}; folder {out}"
+    assert title == "black, m3so, demo, seed 0: means over 3 test clips"
+    assert last == f"all tables: avbench show {out}"
     assert result.stderr == (
         "Note: lpips, fid, fvd left out for black: no published weights: "
         "name their folder with --weights DIR, or use --weights download\n"
