@@ -25,7 +25,7 @@ class Cell:
     """A name or a figure."""
 
     text: str = ""
-    interval: str = ""  # "[12.96, 13.44]": printed behind the figure, or below it where the table would be too wide
+    interval: str = ""  # "[12.96, 13.44]"
 
 
 @dataclass(frozen=True)
@@ -197,25 +197,41 @@ def wide_console() -> "Console":
 
 
 def _for_terminal(table: Table, width: int) -> "rich_table.Table":
-    """Return the table for rich: two spaces between columns, and intervals below their figures where it is narrow."""
+    """Return the table for rich, two spaces between columns; where it is narrow, a line a figure."""
     from rich.box import Box
     from rich.markup import escape
     from rich.table import Table as RichTable
 
     rule_below_header = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-    lines = [[_joined(cell, " ") for cell in line] for line in table.lines]
-    if sum(widths_of([table.header, *lines])) + 2 * (len(table.header) - 1) > width:
-        lines = [[_joined(cell, "\n") for cell in line] for line in table.lines]
+    header, lines = table.header, [[_joined(cell) for cell in line] for line in table.lines]
+    if sum(widths_of([header, *lines])) + 2 * (len(header) - 1) > width and _has_intervals(table):
+        header, lines = (*header[: table.names], "at", "value", "95% interval"), _a_line_a_figure(table)
     drawn = RichTable(box=rule_below_header, show_edge=False, padding=(0, 1, 0, 0))
-    for number, name in enumerate(table.header):
-        drawn.add_column(escape(name), justify="left" if number < table.names else "right")
+    for number, name in enumerate(header):
+        drawn.add_column(escape(name), justify="left" if number < table.names else "right", overflow="fold")
     for line in lines:
         drawn.add_row(*map(escape, line))
     return drawn
 
 
-def _joined(cell: Cell, gap: str) -> str:
-    return f"{cell.text}{gap}{cell.interval}" if cell.interval else cell.text
+def _has_intervals(table: Table) -> bool:
+    return any(cell.interval for line in table.lines for cell in line)
+
+
+def _a_line_a_figure(table: Table) -> list[list[str]]:
+    """Return a table's lines, one for each figure, with names where they change: names, column, value, interval."""
+    lines = []
+    for line in table.lines:
+        names = [cell.text for cell in line[: table.names]]
+        for column, cell in zip(table.header[table.names :], line[table.names :], strict=True):
+            if cell.text:
+                lines.append([*names, column, cell.text, cell.interval])
+                names = [""] * table.names
+    return lines
+
+
+def _joined(cell: Cell) -> str:
+    return f"{cell.text} {cell.interval}" if cell.interval else cell.text
 
 
 def widths_of(lines: Sequence[Sequence[str]]) -> list[int]:

@@ -79,12 +79,14 @@ def test_every_figure_is_printed_with_its_interval(capsys):
     assert "nan" not in text
 
 
-def test_a_narrow_table_loses_no_figure():
-    rows = rows_of("a-model-with-a-long-name").query("metric == 'ssim'")
-    text = on_terminal(rows, 100)
-    assert max(map(len, text.splitlines())) <= 100
-    for value in (*rows["value"], *rows["low"], *rows["high"]):
-        assert f"{value:.4f}" in text
+def test_a_narrow_table_cuts_no_name_and_no_interval():
+    rows = board(("a-model-with-a-long-name", 100), ("black", 1)).query("metric == 'ssim'")
+    text = on_terminal(rows, 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(text.count(f"{rule} of 100 ") == 1 for rule in RULES)
+    for row in rows.to_dict("records"):
+        frame = "mean" if row["frame"] == "mean" else f"frame {row['frame']}"
+        assert re.search(rf"{frame}  {row['value']:.4f}  \[{row['low']:.4f}, {row['high']:.4f}\]", text)
 
 
 def test_a_metric_without_any_score_has_a_dash(capsys):
