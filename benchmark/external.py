@@ -1,6 +1,7 @@
 """External predictions: another program's samples, scored as our own are."""
 
 import json
+import logging
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from mmnist_av import families
 from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256, sole_writer
+
+log = logging.getLogger(__name__)
 
 FRAMES, FLOW, MANIFEST = "predictions.npy", "flow.npy", "predictions.json"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -105,6 +108,8 @@ def open_predictions(
         raise InputError(f"{path} has {frames.shape[0]} clips, the test split has {clips}: {expected} is expected")
     if frames.dtype != np.uint8 and not np.issubdtype(frames.dtype, np.floating):
         raise InputError(f"{path} holds {frames.dtype}: uint8, or floats within 0 and 1, are expected")
+    if frames.dtype == np.uint8 and frames[0].max() == 1:
+        log.warning("%s: the levels of clip 0 are 0 and 1, and white is 255: floats may have been meant", path)
     flow = _open_flow(folder / FLOW, frames)
     return ExternalPredictions(manifest.model, frames, flow, folder, torch.device(device))
 

@@ -1,5 +1,7 @@
 """The setup of a run: everything that it works with, looked up, opened and built from its job."""
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +62,9 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
     for metric in metrics:
         find_function(metric)  # a wrong row is refused before the training, not after it
     model = build(job, protocol, dataset, settings).to(compute.device)
-    plan = plan_of(job, preset)
+    samples = (job.samples or preset.samples) if model.stochastic else 1
+    check_memory(samples, math.prod((protocol.test_predicted, *dataset.format.frame_shape)), compute)
+    plan = plan_of(job, preset, dataset)
     config = config_of(job, dataset, settings, plan, compute)
     if job.trained is not None:
         config |= pretrained_config(job.trained, config)
@@ -79,6 +83,23 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
         environment=environment.describe(compute, config["code_version"]),
         changed=";".join(f"{key}={value}" for key, value in config["settings"].items() if value != defaults[key]),
     )
+
+
+def check_memory(samples: int, pixels: int, compute: Compute) -> None:
+    """Raise InputError where the samples of one clip, of so many pixels each, do not fit into the device's memory.
+
+    They are float32, and three times in memory: as the model predicts them, checked, and scored.
+    """
+    if compute.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(compute.device).total_memory
+    else:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    most = memory // (3 * 4 * pixels)
+    if samples > most:
+        raise InputError(
+            f"--samples {samples}: the samples of one clip take {12 * samples * pixels / 2**30:.0f} GiB, and there are "
+            f"{memory / 2**30:.0f} GiB of memory: choose fewer than {most}"
+        )
 
 
 def config_of(job: Job, dataset: Dataset, settings: Any, plan: TrainingPlan, compute: Compute) -> dict[str, Any]:
@@ -164,13 +185,14 @@ def published_weights(job: Job, name: str) -> Mapping[str, Tensor]:
     return published.read(name, job.weights)
 
 
-def plan_of(job: Job, preset: Preset) -> TrainingPlan:
+def plan_of(job: Job, preset: Preset, dataset: Dataset) -> TrainingPlan:
     """Return how long the model is trained, and on how many clips per step; no steps for one that is not trained."""
+    clips = preset.batch if job.data == Stream() else min(preset.batch, len(dataset.split("train")))
     if not registry.is_trained(job.model):
         return TrainingPlan(steps=0, batch=0, seed=job.seed)
     return TrainingPlan(
         steps=preset.steps if job.steps is None else job.steps,
-        batch=preset.batch,
+        batch=clips,
         seed=job.seed,
         annealed=preset.annealed,
         eval_every=preset.eval_every if job.eval_every is None else job.eval_every,

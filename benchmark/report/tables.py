@@ -102,7 +102,7 @@ def figure(row: Mapping[Any, Any], digits: int | None = None) -> Cell:
     metric = find_metric(row["metric"])
     if digits is None or metric.unit:
         digits = 2 if metric.unit else 4  # hundredths of a dB or px; figures without a unit are mostly below 1
-    interval = "" if metric.of == "set" else f"[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+    interval = f"[{row['low']:.{digits}f}, {row['high']:.{digits}f}]" if row["low"] <= row["high"] else ""  # not NaN
     return Cell(f"{row['value']:.{digits}f}", interval)
 
 
@@ -132,7 +132,7 @@ def print_comparison(comparison: "pd.DataFrame", console: "Console | None" = Non
     lines = []
     for row in comparison.to_dict("records"):
         names = (str(row[name]) for name in ("metric", "sampling", "frame"))
-        interval = f"{row['low']:+.4g} .. {row['high']:+.4g}"
+        interval = f"{row['low']:+.4g} .. {row['high']:+.4g}" if row["low"] <= row["high"] else ""  # not NaN
         figures = (f"{row['one']:.4g}", f"{row['other']:.4g}", f"{row['difference']:+.4g}", interval)
         lines.append(tuple(map(Cell, (*names, *figures, str(row["better"])))))
     header = ("metric", "sampling", "frame", "one", "other", "one - other", "95% interval", "better")

@@ -174,7 +174,7 @@ def rows_schema() -> "DataFrameSchema":
     )
 
 
-_BOUND = "a finite number, or nan where clips is 0 and for a distance of sets"
+_BOUND = "a finite number, or nan where clips is 0 or 1 and for a distance of sets"
 
 
 def _numbers(column: pd.Series) -> pd.Series:
@@ -194,6 +194,6 @@ def _bound_check(column: str) -> Callable[[pd.DataFrame], pd.Series]:
         of_set = rows["metric"].isin([name for name, metric in METRICS.items() if metric.of == "set"])
         values = _numbers(rows[column])
         fits = pd.Series(np.isfinite(values)).where((rows["clips"] != "0") & ~of_set, values.isna())
-        return fits | ~rows["metric"].isin(METRICS)
+        return fits | (values.isna() & (rows["clips"] == "1")) | ~rows["metric"].isin(METRICS)
 
     return check

@@ -110,7 +110,8 @@ def bootstrap_interval(values: Floats, seed: int = 0, resamples: int = RESAMPLES
 
     Clips are drawn with replacement, the same draws for every column and for every array of N clips, so that an
     interval depends on nothing but its own column and the seed. NaN clips are left out of each resample's mean;
-    a column without any value gets NaN. Source: Efron and Tibshirani 1993, chapter 13.
+    a column with fewer than two values gets NaN, as one clip says nothing of the others. Source: Efron and Tibshirani
+    1993, chapter 13.
     """
     counts = _resampled_counts(len(values), seed, resamples)
     tails = (50 * (1 - level), 50 * (1 + level))
@@ -121,11 +122,12 @@ def bootstrap_interval(values: Floats, seed: int = 0, resamples: int = RESAMPLES
 
 def _tails(counts: NDArray[np.float64], column: NDArray[np.float64], tails: tuple[float, float]) -> Floats:
     valid = ~np.isnan(column)
+    if valid.sum() < 2:
+        return np.full(2, np.nan)
     totals = counts @ np.where(valid, column, 0)
     with np.errstate(invalid="ignore"):
         means = totals / (counts @ valid.astype(np.float64))
-    drawn = means[~np.isnan(means)]  # a resample may miss every clip that has a value
-    return np.percentile(drawn, tails) if drawn.size else np.full(2, np.nan)
+    return np.percentile(means[~np.isnan(means)], tails)  # a resample may miss every clip that has a value
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from benchmark.catalogue import PROTOCOLS
 from benchmark.cli import main
-from benchmark.external import score_predictions
+from benchmark.external import open_predictions, score_predictions
 from benchmark.job import Job
 from benchmark.run import run
 from benchmark.scoring import evaluate
@@ -45,6 +45,14 @@ def figures(rows, model):
     return rows[rows["model"] == model].drop(
         columns=["model", "seed", "steps", "batch", "settings", "preset", "precision"]
     )
+
+
+def test_levels_of_0_and_1_are_noted(dataset, tmp_path, caplog):
+    for name, frames, notes in (("levels", copied(dataset), 0), ("bits", copied(dataset) // 255, 1)):
+        caplog.clear()
+        theirs = folder(dataset, tmp_path / name, np.asarray(frames))
+        open_predictions(theirs, dataset, PROTOCOL, "cpu")
+        assert caplog.text.count("the levels of clip 0 are 0 and 1, and white is 255") == notes
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])

@@ -88,6 +88,15 @@ def test_rows_hold_model_and_floors_under_each_sampling_and_reported_frame(finis
     assert (rows["clips"] == 3).all()
 
 
+def test_a_batch_is_never_larger_than_the_training_split(nb_dataset, tmp_path):
+    few = generate(tmp_path / "few", Spec(), {"train": 1, "test": 1}, seed=2)
+    rows, _ = run(job(few, tmp_path / "run", model="svg-lp", settings={"hidden": "16"}, steps=1, samples=1))
+    assert set(rows[rows["model"] == "svg-lp"]["batch"]) == {"1"}
+    scored = rows[rows["clips"] == 1]
+    assert len(scored)
+    assert scored[["low", "high"]].isna().all(axis=None)  # an interval of one clip is none
+
+
 def test_rows_say_where_they_come_from(finished, nb_dataset):
     rows, _ = finished
     for column in ("seed", "dataset", "device", "precision", "code_version", "machine"):
@@ -280,6 +289,7 @@ def test_numbers_that_make_no_sense_are_refused_before_anything_is_written(nb_da
     refused("samples must be at least 1, not 0", nb_dataset, out, samples=0)
     refused("steps must be at least 0, not -1", nb_dataset, out, steps=-1)
     refused("seed must be at least 0, not -1", nb_dataset, out, seed=-1)
+    refused("--samples 100000000: .* GiB of memory: choose fewer than", nb_dataset, out, samples=100_000_000)
     refused("eval_every must be at least 0, not -1", nb_dataset, out, eval_every=-1)
     refused("devices must be at least 1, not 0", nb_dataset, out, devices=0)
     refused("2 clips cannot be shared evenly among 3 processes", nb_dataset, out, devices=3)

@@ -157,6 +157,15 @@ def test_bootstrap_covers_the_truth_as_often_as_it_says():
     assert 0.92 < covered < 0.97  # a percentile interval of 100 clips covers a little less than 95%
 
 
+def test_one_clip_has_no_interval():
+    gaps = np.array([[1.0, 2.0, np.nan], [3.0, np.nan, np.nan]])
+    for interval, defined in (
+        (bootstrap_interval(gaps), [True, False, False]),
+        (bootstrap_interval(gaps[:1]), [False] * 3),
+    ):
+        assert np.isfinite(interval.low).tolist() == np.isfinite(interval.high).tolist() == defined
+
+
 def test_clips_without_a_value_are_left_out():
     values = np.array([[1.0, np.nan], [2.0, np.nan], [np.nan, np.nan], [6.0, np.nan]])
     assert mean_over_clips(values)[0] == 3
@@ -164,7 +173,7 @@ def test_clips_without_a_value_are_left_out():
     interval = bootstrap_interval(values)
     assert 1 <= interval.low[0] < 3 < interval.high[0] <= 6
     assert np.isnan([interval.low[1], interval.high[1]]).all()
-    one = bootstrap_interval(np.array([[np.nan]] * 5 + [[0.25]]))  # many resamples miss the only value
+    one = bootstrap_interval(np.array([[np.nan]] * 9 + [[0.25]] * 2))  # many resamples miss both values
     assert (one.low.item(), one.high.item()) == (0.25, 0.25)
 
 
