@@ -152,8 +152,9 @@ def verify(path: Path) -> list[str]:
     """
     manifest = read_manifest(path)
     files = {**manifest["files"], **manifest["beside"]}
-    with progress_bar("verify, bytes", sum(facts["bytes"] for facts in files.values())) as advance:
-        return [f"{name} {difference}" for name, difference in differences(path, files, advance).items()]
+    with progress_bar("verify, MB", sum(facts["bytes"] for facts in files.values()) / 1e6) as advance:
+        found = differences(path, files, lambda size: advance(size / 1e6))
+    return [f"{name} {difference}" for name, difference in found.items()]
 
 
 def refuse_damaged(path: Path, remedy: str = REMEDY) -> None:

@@ -9,15 +9,18 @@ T = TypeVar("T")
 
 
 @contextmanager
-def progress_bar(label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show a bar of `done` out of `total` steps while the block runs; yield a function that adds finished steps."""
+def progress_bar(label: str, total: float, done: int = 0) -> Iterator[Callable[[float], None]]:
+    """Show a bar of `done` out of `total` steps while the block runs; yield a function that adds finished steps.
+
+    Beside the bar stand both numbers and the time that is left.
+    """
     if not sys.stderr.isatty():
         yield lambda more: None
         return
     from rich.console import Console  # imported here because it takes a tenth of a second
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left")
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total, completed=done)
         yield lambda more: bar.advance(task, more)
