@@ -94,7 +94,7 @@ def generate_command(
 ) -> None:
     """Generate M3SO or M3SO-NB: the same options give the same bytes on every machine.
 
-    If the command is stopped, start it again: it resumes. A finished dataset is not written again.
+    If the command is stopped, start it again: it resumes. A finished dataset is verified and not written again.
     """
     from mmnist_av.m3so.generate import generate
 

@@ -13,7 +13,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from mmnist_av.dataset import Dataset, open_dataset
+from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
 from mmnist_av.exchange.card import write_card
 from mmnist_av.families import ArrayType, find
 from mmnist_av.journal import JOURNAL, Journal, open_journal, refuse_another
@@ -38,10 +38,10 @@ __all__ = ["Clips", "SingleClips", "Source", "request", "write_once"]
 def write_once(
     out: Path, requested: Mapping[str, Any], source: Source, expected: Mapping[str, Any] | None = None
 ) -> Dataset:
-    """Write the `requested` dataset from `source` to the folder `out`, unless it is there; return it.
+    """Write the `requested` dataset from `source` to the folder `out`, or verify it if it is there; return it.
 
-    expected: the "files" of the manifest, if known before. Raises InputError if the folder holds anything else, if the
-    disk is full, and if the files are not the expected ones; the files are removed then.
+    expected: the "files" of the manifest, if known before. Raises InputError if the folder holds anything else or a
+    damaged dataset, if the disk is full, and if the files are not the expected ones; the files are removed then.
     """
     with sole_writer(out):
         if not is_finished(out, requested):
@@ -53,10 +53,14 @@ def write_once(
 
 
 def is_finished(out: Path, requested: Mapping[str, Any]) -> bool:
-    """Return whether `out` holds the requested dataset. Raises InputError if it holds another, or a damaged one."""
+    """Return whether `out` holds the requested dataset. Raises InputError if it holds another, or a damaged one.
+
+    Reads every byte of a finished dataset.
+    """
     if not (out / MANIFEST).exists():
         return False
     refuse_another(out, requested, read_manifest(out))
+    refuse_damaged(out)
     return True
 
 

@@ -56,10 +56,10 @@ def generate(
 ) -> Dataset:
     """Write the dataset of `spec` and `seed`, with `sizes` clips by split, to the folder `out`; return it.
 
-    A finished dataset is returned as it is, an unfinished one resumed. `digits`, `mnist_root` and `download` are those
-    of `digits.load_pool`; `engine` and `workers`, those of `open_engine`, change no byte. shard: (number, count), to
-    write that part of every split only, for `merge`. Raises InputError for bad sizes, seed, digits or shard, for an
-    `out` that holds anything else, and for a full disk.
+    A finished dataset is verified, an unfinished one resumed. `digits`, `mnist_root` and `download` are those of
+    `digits.load_pool`; `engine` and `workers`, those of `open_engine`, change no byte. shard: (number, count), to write
+    that part of every split only, for `merge`. Raises InputError for bad sizes, seed, digits or shard, for an `out`
+    that holds anything else or a damaged dataset, and for a full disk.
     """
     requested = describe(spec, sizes, seed, digits, shard)
     if is_finished(out, requested):  # then no pool is loaded and no engine started

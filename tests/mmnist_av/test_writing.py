@@ -76,6 +76,15 @@ def test_an_interrupted_write_resumes_with_annotations_too(tmp_path, monkeypatch
         make_plain(tmp_path / "again", {"train": 6}, SMALL, flow=True)
 
 
+def test_a_finished_dataset_with_changed_bytes_is_not_taken_for_the_requested_one(tmp_path):
+    dataset = make_plain(tmp_path / "data", {"train": 2}, SMALL)
+    with (dataset.path / "train" / "frames.npy").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\x55")
+    with pytest.raises(InputError, match=r"data is damaged: train/frames\.npy has changed; delete the folder"):
+        make_plain(tmp_path / "data", {"train": 2}, SMALL)
+
+
 @pytest.mark.parametrize(
     ("clips", "message"),
     [

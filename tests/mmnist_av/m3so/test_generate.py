@@ -90,6 +90,15 @@ def test_a_finished_dataset_is_not_written_again(tmp_path, monkeypatch):
     assert not (out / JOURNAL).exists()
 
 
+def test_a_finished_dataset_with_changed_bytes_has_no_good_fingerprint(tmp_path):
+    out = generate(tmp_path / "new", SPEC, SIZES, seed=5).path
+    with (out / "test" / "audio.npy").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\x55")
+    with pytest.raises(InputError, match=r"new is damaged: test/audio\.npy has changed"):
+        generate(out, SPEC, SIZES, seed=5)
+
+
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
