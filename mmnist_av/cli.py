@@ -130,12 +130,14 @@ def info(folder: Path) -> None:
     """Print what the dataset in FOLDER is."""
     from mmnist_av.dataset import open_dataset
     from mmnist_av.families import find
+    from mmnist_av.manifest import own_entries
 
     dataset = open_dataset(folder)
     clips, manifest = dataset.format, dataset.manifest
     size, colour = f"{clips.width}x{clips.height} px", "grey" if clips.channels == 1 else "colour"
     lines = {
-        **find(dataset.family).facts(manifest),
+        "family": dataset.family,
+        **(find(dataset.family).facts(manifest) or own_entries(manifest)),
         "frames": f"{clips.frames} per clip at {clips.fps} per second, {size}, 8 bit, {colour}",
         "sound": f"{clips.samples_per_frame} samples per frame at {clips.sample_rate} per second, 16 bit",
         "annotations": ", ".join(sorted(find(dataset.family).annotations(dataset))) or "none",

@@ -111,7 +111,7 @@ class Family:
         return Card(name=str(manifest["dataset"]), description=f"Video clips with sound: {manifest['dataset']}.")
 
     def facts(self, manifest: Mapping[str, Any]) -> Mapping[str, str]:
-        """Return what `mmnist-av info` prints beside the format, by heading."""
+        """Return what `mmnist-av info` prints beside the format, by heading; {}: the manifest's own entries."""
         return {}
 
     def explain(self, dataset: "Dataset", split: str, clip: int) -> "Figure | None":

@@ -89,6 +89,24 @@ def array_types(manifest: Mapping[str, Any]) -> dict[str, ArrayType]:
     return format_of(manifest).arrays | types
 
 
+def own_entries(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a manifest has beyond the entries of every dataset, in words: its spec, its seed and so on.
+
+    A spec that only repeats the format is left out.
+    """
+    usual = {"dataset", "family", "sizes", "format", "arrays", "annotations", "shard"}
+    own = {name: value for name, value in request_of(manifest).items() if name not in usual}
+    if own["spec"] == manifest["format"]:
+        del own["spec"]
+    return {name: _in_words(value) for name, value in own.items()}
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={each}" for name, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def request_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a manifest that says which dataset was requested, as `request` describes it."""
     return {name: value for name, value in manifest.items() if name not in AFTER_WRITING}

@@ -4,13 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from mmnist_av.cli import main
-from mmnist_av.dataset import open_dataset
+from mmnist_av.dataset import ClipFormat, open_dataset
 from mmnist_av.m3so.family import spec_of
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.writing import Clips, SingleClips, request, write_once
 
 SMALL = ["--train", "2", "--val", "1", "--test", "1"]
 
@@ -51,6 +53,20 @@ def test_a_world_is_chosen_by_options_and_printed_by_info(tmp_path):
     assert dataset.split("train").audio.shape == (2, 12 * 320)
     info = run("info", tmp_path / "data").output
     assert "world        canvas=40 frames=12 fps=25 bounce=specular amplitude=linear" in info
+
+
+def test_info_shows_the_family_and_the_entries_of_any_dataset(tmp_path):
+    format = ClipFormat(frames=5, channels=1, height=8, width=8, fps=10, sample_rate=100)
+    requested = request("drums", format, {"test": 1}, spec={"kit": "jazz", "bpm": 90}, seed=7, rooms=["a", "b"])
+    clip = Clips(np.zeros((1, 5, 8, 8), np.uint8), np.zeros((1, 50), np.int16))
+    write_once(tmp_path / "data", requested, SingleClips("none", lambda split, number: clip, requested))
+    lines = [line.split(maxsplit=1) for line in run("info", tmp_path / "data").output.splitlines()[1:]]
+    assert lines[:4] == [["family", "plain"], ["rooms", "a, b"], ["seed", "7"], ["spec", "bpm=90 kit=jazz"]]
+    run("generate", *SMALL, "--seed", "3", "--out", tmp_path / "m3so")
+    info = run("info", tmp_path / "m3so").output
+    assert "family       m3so\n" in info
+    assert "seed         3\n" in info
+    assert "spec" not in info
 
 
 def test_verify_names_every_damaged_file(tmp_path):
