@@ -22,6 +22,20 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} '{name}': {hint}")
 
 
+def one_line(message: str) -> str:
+    """Return a message as one line of at most some 2,000 characters without control characters.
+
+    It may repeat names that the user gave: their control characters are shown as escapes, and a word of more than 200
+    characters is cut in its middle.
+    """
+    words = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in word) for word in message.split())
+    return _cut(" ".join(_cut(word, 200) for word in words), 2000)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: 3 * most // 4]} ... {text[-most // 4 :]}"
+
+
 class OneLineErrors(click.Group):
     """A command group that reports every mistake as one line, `Error: ...`, on stderr and exits with 2."""
 
@@ -34,7 +48,7 @@ class OneLineErrors(click.Group):
             error.show()
             sys.exit(2)
         except (click.ClickException, InputError, OSError) as error:
-            click.echo(f"Error: {' '.join(_message(error).split())}", err=True)
+            click.echo(f"Error: {one_line(_message(error))}", err=True)
             sys.exit(2)
         except click.Abort as abort:
             done = str(abort.__cause__ or "")  # what a KeyboardInterrupt says of the work that it ended
