@@ -5,9 +5,9 @@ model's name, its object is a Predictor class or a Model.
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from torch import Tensor
@@ -20,7 +20,10 @@ from baselines.puq import PUQ
 from baselines.settings import parse
 from baselines.sound2sight import Sound2Sight
 from baselines.svg_lp import SVGLP
+from mmnist_av.system import plugins
 from mmnist_av.system.errors import InputError, unknown_name
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,43 +97,45 @@ FLOORS = ("black", "copy-last", "mean-seen")
 
 
 def models() -> dict[str, Model]:
-    """Return every model by name, third parties' included; InputError for one that cannot be loaded."""
-    others = {entry.name: load(entry) for entry in entry_points(group=ENTRY_POINTS)}
+    """Return every model by name, third parties' included; a note names those that cannot be used."""
+    others = {}
+    for name in plugins.installed(ENTRY_POINTS):
+        try:
+            others[name] = load(name)
+        except InputError as error:
+            log.warning("%s", error)
     return {**others, **MODELS}
-
-
-def load(entry: EntryPoint) -> Model:
-    """Return a third party's model; InputError if it cannot be loaded or has the name of another model."""
-    if entry.name in MODELS:
-        raise InputError(
-            f"entry point {ENTRY_POINTS} of '{entry.value}': the name {entry.name} belongs to another model, rename it"
-        )
-    try:
-        loaded = entry.load()
-    except Exception as error:  # importing a third party's package may raise anything
-        raise InputError(f"model '{entry.name}' ({entry.value}) cannot be loaded: {error!r}") from error
-    predictor = loaded.predictor if isinstance(loaded, Model) else loaded
-    if not (isinstance(predictor, type) and issubclass(predictor, Predictor)):
-        raise InputError(f"model '{entry.name}' ({entry.value}) is not a class that derives from Predictor")
-    missing = [name for name in ("modality", "stochastic", "paper") if not hasattr(predictor, name)]
-    if missing:
-        raise InputError(f"model '{entry.name}' ({entry.value}) does not define {', '.join(missing)}: see Predictor")
-    return loaded if isinstance(loaded, Model) else Model(predictor)
 
 
 def names() -> set[str]:
     """Return the names of all models, third parties' included, loaded or not."""
-    return {*MODELS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}
+    return {*MODELS, *plugins.installed(ENTRY_POINTS)}
 
 
 def find(name: str) -> Model:
     """Return the model called `name`; InputError with the nearest names if no model has that name."""
+    if name in plugins.installed(ENTRY_POINTS):
+        return load(name)
+    if name not in MODELS:
+        raise unknown_name("model", name, names())
+    return MODELS[name]
+
+
+def load(name: str) -> Model:
+    """Return a third party's model; InputError if it cannot be loaded, or has the name of one of ours."""
+    package = plugins.described(plugins.installed(ENTRY_POINTS)[name][0])
     if name in MODELS:
-        return MODELS[name]
-    offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-    if name not in offered:
-        raise unknown_name("model", name, {**offered, **MODELS})
-    return load(offered[name])
+        raise InputError(
+            f"the model '{name}' of {package} has the name of one of ours: uninstall it, or rename its entry point"
+        )
+    loaded = plugins.load(ENTRY_POINTS, "model", name)
+    predictor = loaded.predictor if isinstance(loaded, Model) else loaded
+    if not (isinstance(predictor, type) and issubclass(predictor, Predictor)):
+        raise InputError(f"the model '{name}' of {package} is not a class that derives from Predictor")
+    missing = [each for each in ("modality", "stochastic", "paper") if not hasattr(predictor, each)]
+    if missing:
+        raise InputError(f"the model '{name}' of {package} does not define {', '.join(missing)}: see Predictor")
+    return loaded if isinstance(loaded, Model) else Model(predictor)
 
 
 def configure(name: str, settings: Mapping[str, str]) -> Any:

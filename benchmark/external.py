@@ -29,11 +29,11 @@ from mmnist_av import families
 from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256, sole_writer
+from mmnist_av.system.plugins import NAME, NAME_IN_WORDS
 
 log = logging.getLogger(__name__)
 
 FRAMES, FLOW, MANIFEST = "predictions.npy", "flow.npy", "predictions.json"
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 PRESET = "external"  # in the rows, the name of the preset that these runs have none of
 
 
@@ -121,7 +121,7 @@ def _read_manifest(path: Path) -> Manifest:
     except (OSError, ValidationError, ValueError) as error:
         if isinstance(error, ValidationError) and error.errors()[0]["type"] == "string_pattern_mismatch":
             name = error.errors()[0]["input"]
-            raise InputError(f"{path}: a name has letters, digits, '.', '_' and '-', not {name!r}") from None
+            raise InputError(f"{path}: {NAME_IN_WORDS}, not {name!r}") from None
         raise InputError(f"{path} must hold {expected} ({str(error).splitlines()[0]})") from error
 
 

@@ -7,13 +7,13 @@ of the family "plain" needs no code: the base class `Family` serves it.
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmnist_av.system import plugins
 from mmnist_av.system.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -128,12 +128,14 @@ def find(name: str) -> Family:
     """Return the family called `name`; "" and "plain" need no code. Raises InputError for an unknown name."""
     if name in ("", PLAIN):
         return Family()
-    installed = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in installed:
-        nearest = unknown_name("family of datasets", name, [*installed, PLAIN])
+    if name not in plugins.installed(GROUP):
+        nearest = unknown_name("family of datasets", name, [*plugins.installed(GROUP), PLAIN])
         raise InputError(f"{nearest}; a family of another package is known once that package is installed")
+    family = plugins.load(GROUP, "family of datasets", name)
+    what = f"the family of datasets '{name}' of {plugins.described(plugins.installed(GROUP)[name][0])}"
+    if not (isinstance(family, type) and issubclass(family, Family)):
+        raise InputError(f"{what} is not a class that derives from Family")
     try:
-        family: Family = installed[name].load()()
+        return family()
     except Exception as error:  # whatever that package does
-        raise InputError(f"the family '{name}' ({installed[name].value}) cannot be loaded: {error!r}") from error
-    return family
+        raise InputError(f"{what} cannot be used: {error!r}") from error

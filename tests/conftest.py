@@ -1,7 +1,8 @@
 """Fixtures of several tests: a small dataset, real MNIST if its folder is named, scaled weights."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: pytest-xdist keeps the cores busy already
@@ -12,6 +13,7 @@ import torch
 from mmnist_av.dataset import Dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.system import plugins
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +45,23 @@ def lively() -> Callable[[torch.nn.Module], torch.nn.Module]:
         return model
 
     return scale
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Install other packages for the time of a test: install("their-package", group, {name: object}, module=source)."""
+
+    def install_package(package: str, group: str, entries: Mapping[str, str], **modules: str) -> None:
+        folder, lines = tmp_path / "site" / package, [f"{name} = {value}" for name, value in entries.items()]
+        facts = folder / f"{package.replace('-', '_')}-1.0.dist-info"
+        facts.mkdir(parents=True)
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (facts / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]))
+        for module, source in modules.items():
+            (folder / f"{module}.py").write_text(source)
+            monkeypatch.delitem(sys.modules, module, raising=False)
+        monkeypatch.syspath_prepend(folder)
+        plugins.installed.cache_clear()
+
+    yield install_package
+    plugins.installed.cache_clear()

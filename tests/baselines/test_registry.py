@@ -1,6 +1,5 @@
-import sys
+import re
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
 
 import pytest
 
@@ -51,47 +50,68 @@ def test_settings_that_do_not_fit_are_refused(model, settings, message):
         registry.configure(model, settings)
 
 
-def test_third_parties_register_by_entry_point(monkeypatch):
-    entry = EntryPoint("pitch-black", "baselines.floors:Black", "avbench.models")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "avbench.models" else [])
+GROUP = "avbench.models"
+
+
+def test_third_parties_register_by_entry_point(install):
+    install("their-package", GROUP, {"pitch-black": "baselines.floors:Black"})
     assert registry.find("pitch-black") == registry.Model(Black)
     assert registry.models()["pitch-black"] == registry.Model(Black)
     assert registry.find("puq") is registry.MODELS["puq"]
 
 
-def test_a_broken_third_party_model_leaves_the_others_usable(monkeypatch):
-    entry = EntryPoint("broken", "no_such_module:Model", "avbench.models")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
-    assert registry.find("black").predictor is Black
-    with pytest.raises(InputError, match=r"model 'broken' .*cannot be loaded: ModuleNotFoundError"):
-        registry.find("broken")
-
-
-def test_a_third_party_cannot_use_the_name_of_one_of_our_models(monkeypatch):
-    entry = EntryPoint("puq", "baselines.floors:Black", "avbench.models")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
-    with pytest.raises(InputError, match="the name puq belongs to another model"):
-        registry.models()
-
-
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("value", "source", "message"),
     [
-        ("Model = 3", "is not a class that derives from Predictor"),
+        ("no_such_module:Model", "", "cannot be loaded: ModuleNotFoundError"),
+        ("their_module:Model", "raise SystemExit(3)", r"cannot be loaded: SystemExit\(3\)"),
+        ("their_module:Model", "Model = 3", "is not a class that derives from Predictor"),
         (
+            "their_module:Model",
             "from baselines.predictor import Predictor\nclass Model(Predictor): modality, paper = 'AV', ''",
             "does not define stochastic",
         ),
     ],
 )
-def test_incomplete_third_party_models_are_refused(source, message, tmp_path, monkeypatch):
-    (tmp_path / "their_module.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "their_module", raising=False)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("theirs", "their_module:Model", group)])
-    assert "theirs" in registry.names()
-    with pytest.raises(InputError, match=message):
-        registry.find("theirs")
+def test_a_broken_model_of_a_third_party_is_named_and_the_others_are_listed(value, source, message, install, caplog):
+    install("their-package", GROUP, {"broken": value, "pitch-black": "baselines.floors:Black"}, their_module=source)
+    whole = rf"the model 'broken' of their-package \({value}\) {message}"
+    with pytest.raises(InputError, match=whole):
+        registry.find("broken")
+    assert set(registry.models()) == {"pitch-black", *registry.MODELS}
+    (note,) = caplog.messages
+    assert re.match(whole, note)
+    assert "broken" in registry.names()
+
+
+def test_a_third_party_cannot_use_the_name_of_one_of_our_models(install, caplog):
+    install("their-package", GROUP, {"puq": "baselines.floors:Black"})
+    with pytest.raises(InputError, match=r"the model 'puq' of their-package .* has the name of one of ours"):
+        registry.find("puq")
+    assert registry.models() == registry.MODELS
+    assert len(caplog.messages) == 1
+
+
+def test_a_name_that_two_packages_have_registered_names_both_where_it_is_used(install, caplog):
+    install("package-a", GROUP, {"dark": "baselines.floors:Black"})
+    install("package-b", GROUP, {"dark": "baselines.floors:CopyLast", "other": "baselines.floors:Black"})
+    with pytest.raises(
+        InputError,
+        match=r"'dark' is registered by package-a \(.*Black\) and package-b \(.*CopyLast\): uninstall all but",
+    ):
+        registry.find("dark")
+    assert set(registry.models()) == {"other", *registry.MODELS}
+    assert len(caplog.messages) == 1
+    assert registry.find("other") == registry.Model(Black)
+
+
+@pytest.mark.parametrize("name", ["lab/mine", "../../evil", "-mine", ".mine"])
+def test_names_of_third_parties_models_keep_the_rule_of_names(name, install, caplog):
+    install("their-package", GROUP, {name: "baselines.floors:Black"})
+    with pytest.raises(InputError, match=r"their-package .*: a name has letters, digits, .*; rename its entry point"):
+        registry.find(name)
+    assert registry.models() == registry.MODELS
+    assert len(caplog.messages) == 1
 
 
 def test_a_setting_without_a_simple_default_cannot_be_set(monkeypatch):

@@ -103,7 +103,7 @@ def spoiled(dataset, index, value):
         (lambda d: {"fingerprint": "0" * 64}, "they are of the dataset 0000"),
         (lambda d: {"model": "puq"}, "'puq' is a model of this package: choose another name"),
         (lambda d: {"model": 3}, "must hold"),
-        (lambda d: {"model": "a/b"}, "a name has letters, digits, '.', '_' and '-', not 'a/b'"),
+        (lambda d: {"model": "a/b"}, "a name has letters, digits, .* begins with a letter or a digit, not 'a/b'"),
         (lambda d: {"frames": np.array([object()])}, r"predictions\.npy cannot be read"),
     ],
 )

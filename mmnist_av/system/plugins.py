@@ -1,0 +1,44 @@
+"""Code of other packages, found through entry points. The name of an entry point is the name of what it adds."""
+
+import functools
+import re
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from mmnist_av.system.errors import InputError
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of what others add: it is part of the names of folders and files
+NAME_IN_WORDS = "a name has letters, digits, '.', '_' and '-', and begins with a letter or a digit"
+
+
+@functools.cache
+def installed(group: str) -> Mapping[str, list[EntryPoint]]:
+    """Return the entry points of a group by their names; nothing is imported yet."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in sorted(entry_points(group=group), key=described):
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def load(group: str, kind: str, name: str) -> Any:
+    """Return what the installed entry point `name` of the group stands for; `kind` is what errors call it.
+
+    Raises InputError, with the package, where the name is against the rule, where two packages have registered it, and
+    where the package cannot be imported.
+    """
+    entries = installed(group)[name]
+    packages = " and ".join(map(described, entries))
+    if not re.fullmatch(NAME, name):
+        raise InputError(f"the {kind} '{name}' of {packages}: {NAME_IN_WORDS}; rename its entry point")
+    if len(entries) > 1:
+        raise InputError(f"the {kind} '{name}' is registered by {packages}: uninstall all but one of them")
+    try:
+        return entries[0].load()
+    except (Exception, SystemExit) as error:  # importing another package may raise anything
+        raise InputError(f"the {kind} '{name}' of {packages} cannot be loaded: {error!r}") from error
+
+
+def described(entry: EntryPoint) -> str:
+    """Return an entry point's package and object, in words: "their-package (theirs.model:Model)"."""
+    return f"{entry.dist.name} ({entry.value})" if entry.dist else entry.value
