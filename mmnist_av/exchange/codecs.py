@@ -1,9 +1,10 @@
-"""The parts of an exported clip as bytes of common formats: WAV, .npy and JSON."""
+"""The parts of an exported clip as bytes of common formats: WAV, PNG, .npy and JSON."""
 
 import io
 from collections.abc import Mapping
 from typing import Any
 
+import imageio.v3 as imageio
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
@@ -38,6 +39,16 @@ def from_npy(content: bytes) -> NDArray[Any]:
     """Return the array of the bytes of an .npy file. Raises ValueError if they are damaged."""
     array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
     return array
+
+
+def to_png(frame: NDArray[np.uint8]) -> bytes:
+    """Return the bytes of a .png file of a frame, (H, W) or (H, W, 3)."""
+    return imageio.imwrite("<bytes>", frame, extension=".png")
+
+
+def from_png(content: bytes) -> NDArray[np.uint8]:
+    """Return the picture of the bytes of a .png file. Raises OSError if they are damaged."""
+    return imageio.imread(content, extension=".png")
 
 
 def record_to_json(record: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

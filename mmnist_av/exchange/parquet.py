@@ -5,13 +5,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as imageio
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from mmnist_av.exchange.codecs import UNREADABLE, from_npy, from_wav, record_from_json, record_to_json, to_npy, to_wav
+from mmnist_av.exchange.codecs import (
+    UNREADABLE,
+    from_npy,
+    from_png,
+    from_wav,
+    record_from_json,
+    record_to_json,
+    to_npy,
+    to_png,
+    to_wav,
+)
 from mmnist_av.exchange.layout import Clip, Form, Layout, batched
 from mmnist_av.system.errors import InputError
 
@@ -26,7 +34,7 @@ def _write(out: Path, layout: Layout, split: str, clips: Iterator[Clip]) -> None
         rows = [
             {
                 "index": clip.index,
-                "frames": [{"bytes": _png(frame), "path": None} for frame in clip.frames],
+                "frames": [{"bytes": to_png(frame), "path": None} for frame in clip.frames],
                 "audio": {"bytes": to_wav(clip.audio, layout.format.sample_rate), "path": None},
                 **record_to_json(clip.record),
                 **{name: to_npy(array) for name, array in clip.arrays.items()},
@@ -69,13 +77,9 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
 
 
 def _clip_of_row(row: Mapping[str, Any], layout: Layout) -> Clip:
-    frames = np.stack([imageio.imread(frame["bytes"], extension=".png") for frame in row["frames"]])
+    frames = np.stack([from_png(frame["bytes"]) for frame in row["frames"]])
     arrays = {name: from_npy(row[name]) for name in layout.arrays}
     return Clip(row["index"], frames, from_wav(row["audio"]["bytes"]), arrays, record_from_json(row, layout.record))
-
-
-def _png(frame: NDArray[np.uint8]) -> bytes:
-    return imageio.imwrite("<bytes>", frame, extension=".png")
 
 
 def _rows(layout: Layout) -> str:

@@ -5,10 +5,19 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 
-from mmnist_av.exchange.codecs import UNREADABLE, from_npy, from_wav, record_from_json, record_to_json, to_npy, to_wav
+from mmnist_av.exchange.codecs import (
+    UNREADABLE,
+    from_npy,
+    from_png,
+    from_wav,
+    record_from_json,
+    record_to_json,
+    to_npy,
+    to_png,
+    to_wav,
+)
 from mmnist_av.exchange.layout import Clip, Form, Layout
 from mmnist_av.preview.movie import read_movie, write_movie
 from mmnist_av.system.errors import InputError
@@ -33,7 +42,7 @@ def _write(out: Path, layout: Layout, split: str, clips: Iterator[Clip], video: 
         else:
             path.mkdir()
             for number, frame in enumerate(clip.frames):
-                imageio.imwrite(path / f"{number:04d}.png", frame)
+                (path / f"{number:04d}.png").write_bytes(to_png(frame))
         path.with_suffix(".wav").write_bytes(to_wav(clip.audio, layout.format.sample_rate))
         if layout.record is not None:
             path.with_suffix(".json").write_text(json.dumps(record_to_json(clip.record)) + "\n")
@@ -58,7 +67,7 @@ def _read_clip(path: Path, layout: Layout, index: int) -> Clip:
     if path.with_suffix(".mp4").exists():
         frames = read_movie(path.with_suffix(".mp4"), clips.height, clips.width, clips.channels)
     else:
-        frames = np.stack([imageio.imread(path / f"{number:04d}.png") for number in range(clips.frames)])
+        frames = np.stack([from_png((path / f"{number:04d}.png").read_bytes()) for number in range(clips.frames)])
     arrays = {name: from_npy(path.with_suffix(f".{name}.npy").read_bytes()) for name in layout.arrays}
     return Clip(index, frames, audio, arrays, record)
 

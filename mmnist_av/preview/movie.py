@@ -1,5 +1,7 @@
 """Read and write movies with the ffmpeg that imageio-ffmpeg installs."""
 
+import errno
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,5 +48,7 @@ def _ffmpeg(arguments: Sequence[str], content: bytes, path: Path) -> bytes:
     done = subprocess.run(line, input=content, capture_output=True, check=False)
     if done.returncode:
         report = done.stderr.decode(errors="replace").strip().splitlines()
+        if os.strerror(errno.ENOSPC) in "".join(report):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         raise OSError(f"ffmpeg failed on {path}: {report[-1] if report else f'exit code {done.returncode}'}")
     return done.stdout

@@ -7,11 +7,11 @@ from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
-import soundfile
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mmnist_av.dataset import Dataset
+from mmnist_av.exchange.codecs import to_wav
 from mmnist_av.families import find
 from mmnist_av.preview.movie import write_movie
 from mmnist_av.system.errors import InputError
@@ -64,14 +64,17 @@ def write_clip(path: Path, frames: Frames, audio: NDArray[np.int16], fps: int, s
     """Write an .mp4 of frames with their sound (samples,), as H.264 and AAC, which players and browsers can show."""
     with written_whole(path) as part, TemporaryDirectory() as folder:
         wav = Path(folder) / "sound.wav"
-        soundfile.write(wav, audio, sample_rate, subtype="PCM_16")
+        wav.write_bytes(to_wav(audio, sample_rate))
         write_movie(part, enlarge(frames, MOVIE_SIDE), fps, PLAYABLE, wav)
 
 
 def write_gif(path: Path, frames: Frames, fps: int) -> None:
     """Write a .gif of frames that repeats without end."""
     with written_whole(path) as part:
-        imageio.imwrite(part, enlarge(frames, GIF_SIDE), extension=".gif", duration=1000 / fps, loop=0)
+        # in memory first: of a full disk, imageio's own files report a second time when they are deleted
+        part.write_bytes(
+            imageio.imwrite("<bytes>", enlarge(frames, GIF_SIDE), extension=".gif", duration=1000 / fps, loop=0)
+        )
 
 
 def write_figure(path: Path, figure: Figure) -> None:

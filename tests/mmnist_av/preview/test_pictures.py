@@ -1,20 +1,29 @@
 """Previews show the clip: movies, GIFs, figures, sheets."""
 
+import errno
+import gc
+import resource
 import subprocess
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 
 import imageio.v3 as imageio
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from mmnist_av.cli import main
 from mmnist_av.dataset import ClipFormat
 from mmnist_av.m3so.family import spec_of, truth_of
 from mmnist_av.m3so.figure import explain
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.sound import keys_pressed
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.preview import pictures
 from mmnist_av.preview.movie import write_movie
-from mmnist_av.preview.pictures import preview, sheet
+from mmnist_av.preview.pictures import preview, sheet, write_clip, write_gif
 from mmnist_av.system.errors import InputError
 from plain_clips import make_plain
 
@@ -112,6 +121,29 @@ def test_a_clip_that_does_not_exist_is_refused(small_dataset, tmp_path):
 def test_a_failure_of_ffmpeg_is_reported(tmp_path):
     with pytest.raises(OSError, match="ffmpeg failed on"):
         write_movie(tmp_path / "x.mp4", np.zeros((2, 8, 8), np.uint8), 10, ["-c:v", "nonsense"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("write", [write_gif, partial(write_clip, audio=np.zeros(400, np.int16), sample_rate=1000)])
+def test_a_full_disk_is_reported_once(monkeypatch, write):
+    monkeypatch.setattr(pictures, "written_whole", lambda path: nullcontext(Path("/dev/full")))
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write(path=Path("x"), frames=np.zeros((4, 8, 8), np.uint8), fps=10)
+    assert error.value.errno == errno.ENOSPC
+    del error
+    gc.collect()
+
+
+def test_a_sound_that_cannot_be_written_is_one_line(small_dataset, tmp_path):
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, allowed[1]))  # bytes a file: the kernel refuses more
+    try:
+        result = CliRunner().invoke(main, ["preview", str(small_dataset.path), "--out", str(tmp_path / "out")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert (result.exit_code, result.stderr) == (2, "Error: [Errno 27] File too large\n")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_colour_clip_without_an_explanation_is_shown_in_its_colours(tmp_path):
