@@ -1,9 +1,10 @@
 """The dataset on disk: its splits and their arrays, and how it is opened and verified."""
 
-import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from mmnist_av.clip_format import ClipFormat
 from mmnist_av.manifest import clips_of, format_of, read_manifest
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import differences
+from mmnist_av.system.files import differences, regular
+from mmnist_av.system.npy import map_npy, read_npy
 from mmnist_av.system.progress import progress_bar
 
 REMEDY = "delete the folder and generate it again"
@@ -58,12 +60,9 @@ class Split:
         if name not in self._records:
             path = self.path / f"{name}.npz"
             try:
-                with np.load(path) as arrays:
-                    self._records[name] = dict(arrays)
-            except (OSError, ValueError, zipfile.BadZipFile) as error:
-                raise InputError(f"{path} cannot be read: {error}") from error
-            for array in self._records[name].values():
-                array.flags.writeable = False
+                self._records[name] = _read_npz(regular(path))
+            except (OSError, EOFError, ValueError, RuntimeError, MemoryError, BadZipFile, zlib.error) as error:
+                raise InputError(f"{path} cannot be read: {error}; {REMEDY}") from error
         return self._records[name]
 
     def _map(self, name: str) -> NDArray[Any]:
@@ -71,9 +70,9 @@ class Split:
         if not self.clips:
             raise InputError(f"{self.path.parent} was generated without clips in its split '{self.name}'")
         try:
-            array: NDArray[Any] = np.load(path, mmap_mode="c")
+            array = map_npy(regular(path))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+            raise InputError(f"{path} cannot be read: {error}; {REMEDY}") from error
         if len(array) != self.clips:
             raise InputError(f"{path} has {len(array)} clips, not {self.clips}")
         expected = self.format.arrays.get(name)
@@ -86,6 +85,11 @@ class Split:
     def __getstate__(self) -> dict[str, Any]:
         """Leave the maps out: a worker process that receives a split opens the files itself."""
         return {**self.__dict__, "_maps": {}, "_records": {}}
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    with ZipFile(path) as archive:
+        return {member.removesuffix(".npy"): read_npy(archive.read(member)) for member in archive.namelist()}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from mmnist_av import __version__, families
 from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import PLAIN, ArrayType
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import sha256, written_whole
+from mmnist_av.system.files import regular, sha256, written_whole
 
 MANIFEST = "dataset.json"
 SPLITS = ("train", "val", "test")
@@ -138,12 +138,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     file = path / MANIFEST
     try:
-        text = file.read_bytes().decode()
+        text = regular(file).read_bytes().decode()
     except FileNotFoundError as error:
         found = f"it has no {MANIFEST}" if path.exists() else "the folder does not exist"
         raise InputError(f"{path} is not a dataset: {found}; `mmnist-av generate` writes one") from error
     except OSError as error:
-        raise InputError(f"{path} is not a dataset that can be read: {error.strerror}") from error
+        raise InputError(f"{path} is not a dataset that can be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is damaged: it is not text") from error
     try:

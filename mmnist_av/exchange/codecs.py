@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmnist_av.families import Record
 
 # Exceptions from reading a damaged file, beside the errors of its own format
-UNREADABLE = OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, SyntaxError
+UNREADABLE = OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, SyntaxError, MemoryError
 
 
 def to_wav(audio: NDArray[np.int16], rate: int) -> bytes:
@@ -33,12 +33,6 @@ def to_npy(array: NDArray[Any]) -> bytes:
     content = io.BytesIO()
     np.save(content, array)
     return content.getvalue()
-
-
-def from_npy(content: bytes) -> NDArray[Any]:
-    """Return the array of the bytes of an .npy file. Raises ValueError if they are damaged."""
-    array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    return array
 
 
 def to_png(frame: NDArray[np.uint8]) -> bytes:

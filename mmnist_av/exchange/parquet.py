@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from mmnist_av.exchange.codecs import (
     UNREADABLE,
-    from_npy,
     from_png,
     from_wav,
     record_from_json,
@@ -22,6 +21,8 @@ from mmnist_av.exchange.codecs import (
 )
 from mmnist_av.exchange.layout import Clip, Form, Layout, batched
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import regular
+from mmnist_av.system.npy import read_npy
 
 
 def _write(out: Path, layout: Layout, split: str, clips: Iterator[Clip]) -> None:
@@ -68,7 +69,7 @@ def parquet_schema(layout: Layout) -> Any:
 def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip]:
     for path in sorted((folder / "data").glob(f"{split}-*.parquet")):
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(regular(path)) as file:
                 for group in range(file.num_row_groups):
                     for row in file.read_row_group(group).to_pylist():
                         yield _clip_of_row(row, layout)
@@ -78,7 +79,7 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
 
 def _clip_of_row(row: Mapping[str, Any], layout: Layout) -> Clip:
     frames = np.stack([from_png(frame["bytes"]) for frame in row["frames"]])
-    arrays = {name: from_npy(row[name]) for name in layout.arrays}
+    arrays = {name: read_npy(row[name]) for name in layout.arrays}
     return Clip(row["index"], frames, from_wav(row["audio"]["bytes"]), arrays, record_from_json(row, layout.record))
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from mmnist_av.exchange.codecs import (
     UNREADABLE,
-    from_npy,
     from_png,
     from_wav,
     record_from_json,
@@ -21,6 +20,8 @@ from mmnist_av.exchange.codecs import (
 from mmnist_av.exchange.layout import Clip, Form, Layout
 from mmnist_av.preview.movie import read_movie, write_movie
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import regular
+from mmnist_av.system.npy import read_npy
 
 LOSSLESS = {  # ffmpeg's options by channels
     1: ["-c:v", "libx264", "-qp", "0", "-pix_fmt", "gray"],
@@ -60,16 +61,18 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
 
 
 def _read_clip(path: Path, layout: Layout, index: int) -> Clip:
-    clips, record = layout.format, {}
+    def content(ending: str) -> bytes:
+        return regular(Path(f"{path}{ending}")).read_bytes()
+
+    clips, record, movie = layout.format, {}, path.with_suffix(".mp4")
     if layout.record is not None:
-        record = record_from_json(json.loads(path.with_suffix(".json").read_text()), layout.record)
-    audio = from_wav(path.with_suffix(".wav").read_bytes())
-    if path.with_suffix(".mp4").exists():
-        frames = read_movie(path.with_suffix(".mp4"), clips.height, clips.width, clips.channels)
+        record = record_from_json(json.loads(content(".json")), layout.record)
+    if movie.exists():
+        frames = read_movie(regular(movie), clips.height, clips.width, clips.channels)
     else:
-        frames = np.stack([from_png((path / f"{number:04d}.png").read_bytes()) for number in range(clips.frames)])
-    arrays = {name: from_npy(path.with_suffix(f".{name}.npy").read_bytes()) for name in layout.arrays}
-    return Clip(index, frames, audio, arrays, record)
+        frames = np.stack([from_png(content(f"/{number:04d}.png")) for number in range(clips.frames)])
+    arrays = {name: read_npy(content(f".{name}.npy")) for name in layout.arrays}
+    return Clip(index, frames, from_wav(content(".wav")), arrays, record)
 
 
 def _rows(layout: Layout, video: str) -> str:

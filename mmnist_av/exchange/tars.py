@@ -6,9 +6,11 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mmnist_av.exchange.codecs import UNREADABLE, from_npy, from_wav, record_from_json, record_to_json, to_npy, to_wav
+from mmnist_av.exchange.codecs import UNREADABLE, from_wav, record_from_json, record_to_json, to_npy, to_wav
 from mmnist_av.exchange.layout import Clip, Form, Layout, batched
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import regular
+from mmnist_av.system.npy import read_npy
 
 
 def _write(out: Path, layout: Layout, split: str, clips: Iterator[Clip]) -> None:
@@ -34,7 +36,7 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
     for path in sorted(folder.glob(f"{split}-*.tar")):
         found: dict[str, bytes] = {}
         try:
-            with tarfile.open(path) as tar:
+            with tarfile.open(regular(path)) as tar:
                 for member in tar:
                     key, kind = member.name.split(".", 1)
                     content = tar.extractfile(member)
@@ -50,8 +52,8 @@ def _clip_of_members(index: int, members: Mapping[str, bytes], layout: Layout) -
     record = {}
     if layout.record is not None:
         record = record_from_json(json.loads(members[f"{layout.record.name}.json"]), layout.record)
-    arrays = {name: from_npy(members[f"{name}.npy"]) for name in layout.arrays}
-    return Clip(index, from_npy(members["frames.npy"]), from_wav(members["audio.wav"]), arrays, record)
+    arrays = {name: read_npy(members[f"{name}.npy"]) for name in layout.arrays}
+    return Clip(index, read_npy(members["frames.npy"]), from_wav(members["audio.wav"]), arrays, record)
 
 
 def _rows(layout: Layout) -> str:

@@ -99,6 +99,13 @@ def sha256(path: Path, advance: Callable[[int], None] = lambda size: None) -> st
     return digest.hexdigest()
 
 
+def regular(path: Path) -> Path:
+    """Return `path`, which may be missing. Raises OSError for a pipe or a device: reading from it may never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is not a regular file")
+    return path
+
+
 MISSING, CHANGED = "is missing", "has changed"  # as `differences` says it
 
 

@@ -52,6 +52,24 @@ def test_a_missing_file_is_found_and_named(copy, name):
         open_dataset(copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("frames.npy", b"garbage"),
+        ("frames.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (23000000000000,)}"),
+        ("truth.npz", b"garbage"),
+        ("truth.npz", b"PK\x03\x04"),
+    ],
+)
+def test_a_file_that_is_no_array_is_named_in_our_own_words(copy, name, content):
+    size = (copy / "test" / name).stat().st_size
+    (copy / "test" / name).write_bytes(content + b" " * (size - len(content)))
+    split = open_dataset(copy).split("test")
+    with pytest.raises(InputError, match=rf"test/{name} cannot be read: .*; delete the folder") as error:
+        _ = split.frames, split.record("truth")
+    assert "allow_pickle" not in str(error.value)
+
+
 def test_a_flipped_bit_anywhere_in_the_manifest_is_found(copy):
     file = copy / "dataset.json"
     content = file.read_bytes()

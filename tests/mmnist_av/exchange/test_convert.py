@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -150,6 +151,35 @@ def test_a_changed_file_is_refused_and_a_repaired_one_accepted(dataset, tmp_path
     for path, content in kept.items():
         path.write_bytes(content)
     assert import_(out, again).fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("clips", "dataset.json"),
+        ("clips", "test/000001.wav"),
+        ("clips", "test/000001.mp4"),
+        ("clips", "test/000001.json"),
+        ("clips-png", "test/000001/0003.png"),
+        ("webdataset", "test-000001.tar"),
+        ("hf", "data/test-00001.parquet"),
+    ],
+)
+def test_a_pipe_in_place_of_a_file_is_refused_at_once(dataset, tmp_path, form, name):
+    export(dataset, form, tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    os.mkfifo(tmp_path / "out" / name)
+    with pytest.raises(InputError, match=rf"{name} is not a regular file"):
+        import_(tmp_path / "out", tmp_path / "again")
+
+
+def test_an_annotation_that_claims_terabytes_is_refused(tmp_path):
+    format = ClipFormat(frames=5, channels=1, height=18, width=25, fps=30, sample_rate=44100)
+    export(make_plain(tmp_path / "data", {"test": 2}, format, flow=True), "clips", tmp_path / "out")
+    flow = tmp_path / "out" / "test" / "000001.flow.npy"
+    flow.write_bytes(flow.read_bytes().replace(b"(5, 2, 18, 25)", b"(9999999999,) "))
+    with pytest.raises(InputError, match=r"clip 1 of test in .*: by its \.npy header it has 40000000124 bytes"):
+        import_(tmp_path / "out", tmp_path / "again")
 
 
 @pytest.mark.parametrize(("form", "pattern"), [("webdataset", "train-*.tar"), ("hf", "data/train-*.parquet")])
