@@ -6,7 +6,7 @@ model's name, its object is a Predictor class or a Model.
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,12 +130,25 @@ def load(name: str) -> Model:
         )
     loaded = plugins.load(ENTRY_POINTS, "model", name)
     predictor = loaded.predictor if isinstance(loaded, Model) else loaded
-    if not (isinstance(predictor, type) and issubclass(predictor, Predictor)):
-        raise InputError(f"the model '{name}' of {package} is not a class that derives from Predictor")
-    missing = [each for each in ("modality", "stochastic", "paper") if not hasattr(predictor, each)]
-    if missing:
-        raise InputError(f"the model '{name}' of {package} does not define {', '.join(missing)}: see Predictor")
+    fault = fault_of(predictor)
+    if fault:
+        raise InputError(f"the model '{name}' of {package} {fault}: see Predictor")
     return loaded if isinstance(loaded, Model) else Model(predictor)
+
+
+def fault_of(predictor: Any) -> str:
+    """Return what is wrong with a third party's model, in words; "" for a class that has all that a model must have."""
+    if not (isinstance(predictor, type) and issubclass(predictor, Predictor)):
+        return "is not a class that derives from Predictor"
+    missing = [name for name in ("modality", "stochastic", "paper") if not hasattr(predictor, name)]
+    if predictor.predict is Predictor.predict and predictor.predict_windows is Predictor.predict_windows:
+        missing.append("predict")
+    if predictor.players is not Predictor.players and predictor.losses is Predictor.losses:
+        missing.append("losses")
+    if missing:
+        return f"does not define {', '.join(missing)}"
+    wrong = [name for name in ("needs", "predicts") if not isinstance(getattr(predictor, name), Set)]
+    return f"must define {wrong[0]} as a set of names" if wrong else ""
 
 
 def configure(name: str, settings: Mapping[str, str]) -> Any:
@@ -149,14 +162,24 @@ def configure(name: str, settings: Mapping[str, str]) -> Any:
         for key, text in settings.items():
             raise InputError(f"--set {key}={text}: model '{name}' has no settings, so leave --set out")
         return None
-    default = config_type(**model.settings)
+    default = make_config(name, config_type, model.settings)
     values = {key: parse(key, text, type_of_setting(name, default, key, text)) for key, text in settings.items()}
+    return make_config(name, config_type, {**model.settings, **values})
+
+
+def make_config(name: str, config_type: Any, settings: Mapping[str, Any]) -> Any:
+    """Return the config of the model called `name`; InputError where it cannot be made with these settings."""
     try:
-        return config_type(**{**model.settings, **values})
+        config = config_type(**settings)
     except InputError:
         raise
     except ValueError as error:  # of a third party's config, by pydantic or by hand
         raise InputError(f"settings of {name}: {' '.join(str(error).split())}") from error
+    except TypeError as error:
+        raise InputError(f"Config of {name} cannot be made ({error}): each of its fields needs a default") from error
+    if not dataclasses.is_dataclass(config):
+        raise InputError(f"Config of {name} must be a dataclass, not {config_type!r}")
+    return config
 
 
 def type_of_setting(name: str, default: Any, key: str, text: str) -> type:
@@ -194,11 +217,14 @@ def build(
     """
     predictor = find(name).predictor
     config = configure(name, {}) if config is None else config
-    arguments = [] if config is None else [config]
-    needed = weights_needed(name)
-    if needed:
-        return predictor(shape, *arguments, weights={each: (weights or {})[each] for each in needed})
-    return predictor(shape, *arguments)
+    arguments = [shape] if config is None else [shape, config]
+    states = {each: (weights or {})[each] for each in weights_needed(name)}
+    keywords = {"weights": states} if states else {}
+    try:
+        return predictor(*arguments, **keywords)
+    except TypeError as error:
+        call = ", ".join([*("shape", "config")[: len(arguments)], *keywords])
+        raise InputError(f"{name} cannot be built by {predictor.__name__}({call}): {error}") from error
 
 
 def weights_needed(name: str) -> list[str]:

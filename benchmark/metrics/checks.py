@@ -35,6 +35,10 @@ def check_target(target: Tensor, prediction: Tensor) -> None:
         )
 
 
-def described(values: Tensor) -> str:
-    """Return shape and type in words: "(2, 1, 48, 48) uint8"."""
-    return f"{tuple(values.shape)} {str(values.dtype).removeprefix('torch.')}"
+def described(value: object) -> str:
+    """Return what a value is, in words: "(2, 1, 48, 48) uint8" for a tensor, "dict of Tensor" or "float" for others."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    kinds = sorted({type(each).__name__ for each in inner})
+    return f"{type(value).__name__} of {' and '.join(kinds)}" if kinds else type(value).__name__

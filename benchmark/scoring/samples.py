@@ -1,7 +1,6 @@
 """Samples drawn from a model: K predictions of the frames that follow a clip's context."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from baselines.predictor import ClipShape, Context, Noise, Prediction, Predictor
 from benchmark.catalogue import Protocol
 from benchmark.compute import Compute
 from benchmark.inputs import load_clips
-from benchmark.metrics.checks import check_unit_range
+from benchmark.metrics.checks import check_finite, check_unit_range, described
 from benchmark.metrics.resources import TrainingSamples
 from mmnist_av.clips import StoredClips
 from mmnist_av.system.errors import InputError
@@ -25,40 +24,54 @@ def draw_samples(
     the model and the frame, where a prediction has another shape than requested or values outside [0, 1].
     """
     noise = Noise(seed, clips, samples, compute.device)
-    first = 0
+    name, first = type(model).__name__, 0
     with torch.inference_mode(), compute.autocast():
         windows = model.predict_windows(context, samples, noise)
+    if not isinstance(windows, Iterator):
+        raise InputError(f"{name}.predict_windows must yield Predictions, not return {described(windows)}")
     while True:
         with torch.inference_mode(), compute.autocast():
-            window = next(windows, None)
-        if window is None:
+            window = next(windows, END)
+        if window is END:
             break
-        yield _checked(model, window, context, samples, first)
-        first += window.frames.shape[2]
+        checked = _checked(model, window, context, samples, first)
+        yield checked
+        first += checked.frames.shape[2]
     if first != context.predicted:
-        raise InputError(f"{type(model).__name__} predicted {first} frames, {context.predicted} are requested")
+        raise InputError(f"{name} predicted {first} frames, {context.predicted} are requested")
 
 
-def _checked(model: Predictor, window: Prediction, context: Context, samples: int, first: int) -> Prediction:
+END = object()  # stands for the end of a prediction's windows
+
+
+def _checked(model: Predictor, window: object, context: Context, samples: int, first: int) -> Prediction:
     """Return the window in float32, its frames first + 1, first + 2, ... of the prediction."""
-    name, shape = type(model).__name__, window.frames.shape
+    name = type(model).__name__
+    if not isinstance(window, Prediction):
+        raise InputError(f"{name}.predict must return a Prediction, not {described(window)}")
     left = context.predicted - first
-    count = shape[2] if len(shape) == 6 else 0
-    expected = (len(context.frames), samples, count if 1 <= count <= left else left, *context.frames.shape[2:])
-    if shape != expected:
-        raise InputError(f"{name}.predict must return frames of the shape {expected}, not {tuple(shape)}")
-    extras = {"flow": (*expected[:3], 2, *expected[4:]), "variance": expected[:3]}
-    for extra, extra_shape in extras.items():
+    count = window.frames.shape[2] if isinstance(window.frames, Tensor) and window.frames.ndim == 6 else 0
+    shape = (len(context.frames), samples, count if 1 <= count <= left else left, *context.frames.shape[2:])
+    frames = _as_float32(name, "frames", window.frames, shape)
+    check_unit_range(frames, f"{name}'s predicted frames from {first + 1} on")
+    extras: dict[str, Tensor] = {}
+    for extra, extra_shape in {"flow": (*shape[:3], 2, *shape[4:]), "variance": shape[:3]}.items():
         values = getattr(window, extra)
         if values is None and extra in model.predicts:
             raise InputError(f"{name} declares that it predicts {extra}, but its prediction has none")
-        if values is not None and values.shape != extra_shape:
-            found = tuple(values.shape)
-            raise InputError(f"{name}.predict must return {extra} of the shape {extra_shape}, not {found}")
-    frames = window.frames.float()
-    check_unit_range(frames, f"{name}'s predicted frames from {first + 1} on")
-    flow, variance = (None if each is None else each.float() for each in (window.flow, window.variance))
-    return replace(window, frames=frames, flow=flow, variance=variance)
+        if values is not None:
+            extras[extra] = _as_float32(name, extra, values, extra_shape)
+            check_finite(extras[extra], f"{name}'s predicted {extra} from frame {first + 1} on")
+    return Prediction(frames, **extras)
+
+
+def _as_float32(name: str, part: str, values: object, shape: tuple[int, ...]) -> Tensor:
+    """Return a part of a prediction in float32; InputError where it is no tensor or has another shape."""
+    if not isinstance(values, Tensor):
+        raise InputError(f"{name}.predict must return {part} as a tensor, not {described(values)}")
+    if values.shape != shape:
+        raise InputError(f"{name}.predict must return {part} of the shape {shape}, not {tuple(values.shape)}")
+    return values.float()
 
 
 def clip_shape(clips: StoredClips, protocol: Protocol) -> ClipShape:

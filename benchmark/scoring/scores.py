@@ -17,6 +17,7 @@ from torch import Tensor
 from baselines.predictor import Prediction
 from benchmark.catalogue import METRICS, Metric
 from benchmark.metrics import load
+from benchmark.metrics.checks import described
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.resources import Measure, Resources, TrainingSamples, Unavailable
 from benchmark.metrics.uncertainty import mean_variance
@@ -205,8 +206,7 @@ def _checked(metric: Metric, values: Tensor, prediction: Prediction) -> Tensor:
     rows = 1 if metric.of == "pairs" else prediction.frames.shape[1]
     expected = (1, rows, prediction.frames.shape[2] if metric.frames == "all" else 1)
     if not isinstance(values, Tensor) or values.shape != expected:
-        found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise InputError(f"metric {metric.name} must return a tensor of the shape {expected}, not {found}")
+        raise InputError(f"metric {metric.name} must return a tensor of the shape {expected}, not {described(values)}")
     return values
 
 

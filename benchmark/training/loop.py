@@ -20,6 +20,7 @@ from benchmark.compute import Compute
 from benchmark.inputs import as_model_inputs
 from benchmark.training import checkpoint
 from benchmark.training.batches import ANNOTATIONS, Batches, Clips, OrderedBatches
+from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
 from benchmark.training.logs import Logs
 from benchmark.training.plan import TrainingPlan, metric_value, rate_factor, stage_lengths
 from benchmark.training.processes import Ranks
@@ -132,15 +133,16 @@ class Loop:
     def take_turn(self, turn: Turn, batch: Batch, progress: Progress, factor: float) -> dict[str, Loss]:
         """Update the turn's players, their learning rates multiplied by `factor`; return the whole batch's losses."""
         with self.training.compute.autocast():
-            losses = compute_losses(self.model, batch, progress, turn)
+            losses = check_losses(self.model, self.model.losses(batch, progress), turn)
         if turn.may_skip:
             updated = self.ranks.in_common(losses)
             losses = {name: loss for name, loss in losses.items() if name in updated}
         logged = dict(self.ranks.average_losses(losses))
         checked = [name for name in losses if self.players[name].on_nonfinite == "stop"]
-        check_finite({f"{name}'s loss": logged[name].total for name in checked}, progress.step, self.path)
+        check_finite(self.model, "loss", {name: logged[name].total for name in checked}, progress.step, self.path)
         norms = differentiate(losses, self.players, self.optimizers, self.ranks)
-        check_finite({f"{name}'s gradient": norms[name] for name in checked}, progress.step, self.path)
+        check_gradients(self.model, losses, norms)
+        check_finite(self.model, "gradient", {name: norms[name] for name in checked}, progress.step, self.path)
         for name in losses:
             rate = self.players[name].learning_rate * self.players[name].schedule(progress) * factor
             for group in self.optimizers[name].param_groups:
@@ -219,16 +221,11 @@ def ctrl_c(ranks: Ranks) -> Iterator[Callable[[], bool]]:
 
 
 def check(training: Training) -> None:
-    """Raise InputError where plan, clips or processes do not suit the model, ValueError where its stages are wrong."""
+    """Raise InputError where the model's players and stages are wrong, or plan, clips or processes do not suit it."""
     model, name = training.model, type(training.model).__name__
+    check_players(model)
+    check_stages(model)
     for stage in model.stages():
-        strangers = {player for turn in stage.turns for player in turn.players} - set(stage.players)
-        if strangers:
-            raise ValueError(f"stage '{stage.name}' has the players {stage.players}, but turns of {sorted(strangers)}")
-        if stage.stop is not None and find_metric(stage.stop.metric).of != "sample":
-            raise ValueError(
-                f"stage '{stage.name}' cannot be stopped by {stage.stop.metric}: it does not score samples"
-            )
         if stage.stop is not None and (training.validate is None or not training.plan.eval_every):
             raise InputError(
                 f"{name} ends its stage '{stage.name}' when {stage.stop.metric} on the val split "
@@ -274,18 +271,6 @@ def make_batch(model: Predictor, clips: Clips, protocol: Protocol, device: torch
 def turns_of(stage: Stage) -> Sequence[Turn]:
     """Return the turns of each of the stage's steps; by default one turn with all its players."""
     return stage.turns or (Turn(stage.players),)
-
-
-def compute_losses(model: Predictor, batch: Batch, progress: Progress, turn: Turn) -> dict[str, Loss]:
-    """Return the losses of the turn's players. Raises ValueError where the model returns those of others."""
-    losses = model.losses(batch, progress)
-    expected = set(turn.players)
-    if not (losses.keys() <= expected if turn.may_skip else losses.keys() == expected):
-        raise ValueError(
-            f"stage '{progress.stage}' has the players {turn.players} in this turn, but the losses are those of "
-            f"{list(losses)}"
-        )
-    return losses
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from baselines.predictor import Loss, Player
+from baselines.predictor import Loss, Player, Predictor
 from benchmark.training.checkpoint import Optimizers
 from benchmark.training.processes import ALONE, Ranks
 
@@ -35,9 +36,9 @@ def differentiate(
 ) -> dict[str, Tensor]:
     """Compute every player's gradient of its own loss, and return the gradients' norms.
 
-    Gradients that are not finite are set to 0 for players that say so. The norm is that before clipping. Between
-    ranks the gradients are averaged here, not by torch's DistributedDataParallel, whose hooks expect one backward pass
-    per forward pass: here every player has its own.
+    Gradients that are not finite are set to 0 for players that say so. The norm is that before clipping; a player whose
+    loss depends on none of its parameters has none. Between ranks the gradients are averaged here, not by torch's
+    DistributedDataParallel, whose hooks expect one backward pass per forward pass: here every player has its own.
     """
     norms = {}
     remaining = len(losses)
@@ -46,8 +47,11 @@ def differentiate(
         player = players[name]
         parameters = [parameter for parameter in player.parameters if parameter.requires_grad]  # not the frozen ones
         optimizers[name].zero_grad()
-        loss.total.backward(inputs=parameters, retain_graph=remaining > 0)
+        if parameters:
+            loss.total.backward(inputs=parameters, retain_graph=remaining > 0)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
+            continue
         ranks.average(gradients)
         if player.on_nonfinite == "zero":
             for gradient in gradients:
@@ -58,13 +62,26 @@ def differentiate(
     return norms
 
 
-def check_finite(values: Mapping[str, Tensor], step: int, path: Path) -> None:
-    """Raise Diverged where one of the values is infinite or NaN; they are named by their keys."""
-    for name, value in values.items():
+def check_finite(model: Predictor, what: str, values: Mapping[str, Tensor], step: int, path: Path) -> None:
+    """Raise Diverged where a value is infinite or NaN.
+
+    values: the losses, or the norms of the gradients (`what` says which), by player; path: of the last checkpoint.
+    """
+    for player, value in values.items():
         if not torch.isfinite(value):
             saved = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint was written yet"
-            remedy = "try another --seed, or --set learning_rate=... lower"
-            raise Diverged(f"training diverged at step {step}: the {name} is {value.item()}; {saved}; {remedy}")
+            raise Diverged(
+                f"the training of {type(model).__name__} diverged at step {step}: the {what} of its player '{player}' "
+                f"is {value.item()}; {saved}; {remedy(model)}"
+            )
+
+
+def remedy(model: Predictor) -> str:
+    """Return what may help a training that diverges: another seed and, where it is a setting, a lower learning rate."""
+    config = getattr(model, "Config", None)
+    names = [each.name for each in fields(config)] if is_dataclass(config) else []
+    rates = " or ".join(name for name in names if name.endswith("learning_rate"))
+    return f"try another --seed, or --set a lower {rates}" if rates else "try another --seed"
 
 
 @contextmanager

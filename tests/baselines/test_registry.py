@@ -1,11 +1,11 @@
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 
 import pytest
 
 from baselines import registry
 from baselines.floors import Black
-from baselines.predictor import ClipShape
+from baselines.predictor import ClipShape, Predictor
 from mmnist_av.system.errors import InputError
 
 
@@ -51,6 +51,12 @@ def test_settings_that_do_not_fit_are_refused(model, settings, message):
 
 
 GROUP = "avbench.models"
+FACTS = "modality, stochastic, paper = 'AV', False, ''"
+
+
+def theirs(*lines):
+    """Return the source of a third party's model, of which these are the lines."""
+    return "\n    ".join(["from baselines.predictor import Predictor\nclass Model(Predictor):", *lines])
 
 
 def test_third_parties_register_by_entry_point(install):
@@ -66,11 +72,9 @@ def test_third_parties_register_by_entry_point(install):
         ("no_such_module:Model", "", "cannot be loaded: ModuleNotFoundError"),
         ("their_module:Model", "raise SystemExit(3)", r"cannot be loaded: SystemExit\(3\)"),
         ("their_module:Model", "Model = 3", "is not a class that derives from Predictor"),
-        (
-            "their_module:Model",
-            "from baselines.predictor import Predictor\nclass Model(Predictor): modality, paper = 'AV', ''",
-            "does not define stochastic",
-        ),
+        ("their_module:Model", theirs("modality, paper = 'AV', ''"), "does not define stochastic, predict"),
+        ("their_module:Model", theirs(FACTS, "predict = None", "players = None"), "does not define losses"),
+        ("their_module:Model", theirs(FACTS, "predict = None", "needs = 'seen'"), "must define needs as a set"),
     ],
 )
 def test_a_broken_model_of_a_third_party_is_named_and_the_others_are_listed(value, source, message, install, caplog):
@@ -147,6 +151,53 @@ def test_errors_of_a_third_partys_config_are_one_line(monkeypatch):
         registry.configure("theirs", {"size": "10"})
     with pytest.raises(InputError, match="--set size=much: must be a whole number"):
         registry.configure("theirs", {"size": "much"})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (make_dataclass("Settings", [("size", int)]), "Config of theirs cannot be made .*'size'.*: each of its fields"),
+        (dict, "Config of theirs must be a dataclass"),
+        (3, "Config of theirs cannot be made"),
+    ],
+)
+def test_a_config_that_cannot_be_made_without_settings_is_refused(config, message, monkeypatch):
+    class Theirs(Black):
+        Config = config
+
+    monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(Theirs))
+    with pytest.raises(InputError, match=message):
+        registry.configure("theirs", {})
+
+
+class NoConfig(Black):
+    def __init__(self, shape, config):
+        super().__init__(shape)
+
+
+class OnlyShape(Black):
+    Config = make_dataclass("Settings", [("size", int, 3)])
+
+    def __init__(self, shape):
+        super().__init__(shape)
+
+
+class NoConstructor(Predictor):
+    modality, stochastic, paper = "V", False, ""
+
+
+@pytest.mark.parametrize(
+    ("predictor", "message"),
+    [
+        (NoConfig, r"theirs cannot be built by NoConfig\(shape\): .*'config'"),
+        (OnlyShape, r"theirs cannot be built by OnlyShape\(shape, config\): .* takes 2 positional arguments but 3"),
+        (NoConstructor, r"theirs cannot be built by NoConstructor\(shape\): "),
+    ],
+)
+def test_a_constructor_of_another_signature_is_refused(predictor, message, monkeypatch):
+    monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(predictor))
+    with pytest.raises(InputError, match=message):
+        registry.build("theirs", ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10))
 
 
 def test_models_declare_what_they_need_and_predict():

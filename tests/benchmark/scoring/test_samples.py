@@ -1,5 +1,6 @@
 """What the harness gives to a model, and what it accepts from it."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from mmnist_av.system.errors import InputError
 
 SEEN = 3
 CPU = Compute(torch.device("cpu"), bfloat16=False)
+FRAMES = torch.zeros(3, 2, 4, 1, 48, 48)
 SHAPE = ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10)
 TRAINED = [
     name for name, model in registry.MODELS.items() if model.predictor.stochastic and not name.startswith("bayes")
@@ -55,6 +57,35 @@ def test_frames_of_another_shape_are_refused(shape):
             return Prediction(context.frames.new_zeros(shape))
 
     with pytest.raises(InputError, match=r"Careless.predict must return frames of the shape \(3, 2, 4, 1, 48, 48\)"):
+        draw(Careless(), *clips(), 2, 0, [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (torch.zeros(3, 2, 4, 1, 48, 48), r"predict must return a Prediction, not \(3, 2, 4, 1, 48, 48\) float32"),
+        (None, "predict must return a Prediction, not NoneType"),
+        (Prediction(np.zeros((3, 2, 4, 1, 48, 48), np.float32)), "predict must return frames as a tensor, not ndarray"),
+        (Prediction(FRAMES, variance=np.zeros((3, 2, 4))), "predict must return variance as a tensor, not ndarray"),
+        (Prediction(FRAMES, variance=torch.zeros(3, 2)), r"variance of the shape \(3, 2, 4\), not \(3, 2\)"),
+        (Prediction(FRAMES, variance=torch.full((3, 2, 4), torch.nan)), "predicted variance from frame 1 on: finite"),
+    ],
+)
+def test_what_is_no_prediction_is_refused(returned, message):
+    class Careless(Predictor):
+        def predict(self, context, samples, noise):
+            return returned
+
+    with pytest.raises(InputError, match=f"Careless.*{message}"):
+        draw(Careless(), *clips(), 2, 0, [0, 1, 2])
+
+
+def test_windows_must_be_yielded():
+    class Careless(Predictor):
+        def predict_windows(self, context, samples, noise):
+            return Prediction(FRAMES)
+
+    with pytest.raises(InputError, match=r"Careless\.predict_windows must yield Predictions, not return Prediction"):
         draw(Careless(), *clips(), 2, 0, [0, 1, 2])
 
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.predictor import ClipShape, Loss, Player, Predictor, Progress, Stage, Turn
+from baselines.predictor import ClipShape, Loss, Player, Predictor, Progress, Stage
 from baselines.puq import PUQ, PUQConfig
 from benchmark.catalogue import PROTOCOLS
 from benchmark.compute import Compute
 from benchmark.training import loop as training
 from benchmark.training.batches import StoredBatches
 from benchmark.training.loop import Diverged, Training, TrainingPlan, train
+from benchmark.training.updates import check_finite
 from mmnist_av.clips import StoredClips
 from mmnist_av.system.errors import InputError
 
@@ -238,16 +239,6 @@ def test_slow_steps_are_kept_by_the_clock(clips, tmp_path, monkeypatch):
     assert [step for step, *_ in again.progress] == [2, 3]
 
 
-def test_losses_and_turns_of_other_players_are_refused(clips, tmp_path):
-    model = TwoStages()
-    model.stages = lambda: (Stage("first", ("early", "late")),)
-    with pytest.raises(ValueError, match="stage 'first' has the players"):
-        train_on(clips, model, TrainingPlan(1, 2, 0), tmp_path)
-    model.stages = lambda: (Stage("first", ("early",), turns=(Turn(("early",)), Turn(("late",)))),)
-    with pytest.raises(ValueError, match=r"stage 'first' has the players \('early',\), but turns of \['late'\]"):
-        train_on(clips, model, TrainingPlan(1, 2, 0), tmp_path)
-
-
 def test_a_trained_model_is_not_trained_again(clips, tmp_path):
     plan = TrainingPlan(2, 2, 0)
     train_on(clips, TwoWeights(), plan, tmp_path)
@@ -261,7 +252,7 @@ def test_divergence_stops_with_step_player_and_last_good_checkpoint(clips, tmp_p
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
     model = TwoWeights()
     model.broken_at = 3
-    with pytest.raises(Diverged, match=r"step 3: the one's loss is nan; the last good checkpoint is .*safetensors"):
+    with pytest.raises(Diverged, match=r"step 3: the loss of its player 'one' is nan; the last good .*safetensors"):
         train_on(clips, model, TrainingPlan(6, 2, 0), tmp_path)
 
 
@@ -272,7 +263,8 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(clips, tmp_path):
 
     model = Steep()
     with pytest.raises(
-        Diverged, match=r"step 0: the one's gradient is inf; no checkpoint was written yet; try another"
+        Diverged,
+        match=r"step 0: the gradient of its player 'one' is inf; no checkpoint was written yet; try another",
     ):
         train_on(clips, model, TrainingPlan(1, 2, 0), tmp_path)
     assert (model.one.item(), model.two.item()) == (1.0, 2.0)
@@ -303,3 +295,11 @@ def test_rank_0_draws_the_numbers_of_a_single_process_and_the_others_draw_others
     alone = int(np.random.SeedSequence([3, 7]).generate_state(1, np.uint32)[0])
     assert training.step_seed(3, 7) == training.step_seed(3, 7, 0) == alone
     assert len({training.step_seed(3, 7, rank) for rank in range(100)}) == 100
+
+
+def test_what_helps_a_training_that_diverges_names_settings_of_the_model_alone(tmp_path):
+    values, path = {"only": torch.tensor(torch.nan)}, tmp_path / "none"
+    with pytest.raises(Diverged, match=r"try another --seed, or --set a lower learning_rate or disc_learning_rate$"):
+        check_finite(puq(), "loss", values, 0, path)
+    with pytest.raises(Diverged, match=r"try another --seed$"):
+        check_finite(TwoWeights(), "loss", values, 0, path)

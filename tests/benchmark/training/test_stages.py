@@ -186,7 +186,7 @@ def test_turns_are_counted_within_their_stage_follow_each_other_and_may_skip_a_p
 def test_a_player_may_be_left_out_only_where_its_turn_says_so(small_dataset, tmp_path):
     model = Counter()
     model.stages = lambda: (Stage("only", ("a", "b"), turns=(Turn(("a", "b")),)),)
-    with pytest.raises(ValueError, match=r"stage 'only' has the players \('a', 'b'\) in this turn, .* of \['a'\]"):
+    with pytest.raises(InputError, match=r"Counter\.losses must return the losses of the players a, b, not of a"):
         train(prepare(small_dataset, model, TrainingPlan(2, 2, 0), tmp_path))
 
 
@@ -214,7 +214,7 @@ def test_gradients_that_are_not_finite_are_set_to_zero_where_the_player_says_so(
     model = Fragile("zero")
     assert train(prepare(small_dataset, model, TrainingPlan(4, 2, 0), tmp_path)) == 4
     assert model.weights.tolist() == pytest.approx([1 - 2 * 0.1, 1 - 3 * 0.1])  # of 4 steps, Adam's are its rate
-    with pytest.raises(Diverged, match="step 1: the only's gradient is nan"):
+    with pytest.raises(Diverged, match="step 1: the gradient of its player 'only' is nan"):
         train(prepare(small_dataset, Fragile("stop"), TrainingPlan(4, 2, 0), tmp_path / "stop"))
 
 
@@ -305,7 +305,7 @@ def test_an_early_stop_without_validation_is_refused(small_dataset, tmp_path):
 def test_a_stage_is_stopped_only_by_a_metric_that_scores_samples(small_dataset, tmp_path):
     model, plan = build(Patient), TrainingPlan(8, 2, 0, eval_every=2)
     model.stages = lambda: (Stage("only", ("autoencoder",), stop=EarlyStop("fvd", 1)),)
-    with pytest.raises(ValueError, match="stage 'only' cannot be stopped by fvd"):
+    with pytest.raises(InputError, match="fvd cannot stop stage 'only'"):
         train(prepare(small_dataset, model, plan, tmp_path, falling_scores()))
     model.stages = lambda: (Stage("only", ("autoencoder",), stop=EarlyStop("psrn", 1)),)
     with pytest.raises(InputError, match="did you mean psnr"):
