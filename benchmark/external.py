@@ -169,6 +169,7 @@ def score_predictions(
     chosen = choose_metrics(metrics, family.annotations(dataset), protocol.seen)
     predictions = open_predictions(folder, dataset, protocol, compute.device)
     clips = TargetClips(dataset, "test", protocol, len(predictions.frames), compute.device)
+    code = environment.code_version(type(family))
     config = {
         "model": predictions.model,
         "settings": {},
@@ -181,9 +182,9 @@ def score_predictions(
         "samples": predictions.frames.shape[1],
         "test_clips": clips.count,
         "device": compute.device.type,
-        "code_version": environment.code_version(),
+        "code_version": code,
     }
-    described = environment.describe(compute, environment.code_version())
+    described = environment.describe(compute, code)
     predicted = frozenset({"flow"} if predictions.flow is not None else ())
     with sole_writer(out):
         claim(out, config, described | {"precision": ""})  # the precision of the predictions is not known

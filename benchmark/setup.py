@@ -104,7 +104,8 @@ def check_memory(samples: int, pixels: int, compute: Compute) -> None:
 
 def config_of(job: Job, dataset: Dataset, settings: Any, plan: TrainingPlan, compute: Compute) -> dict[str, Any]:
     """Return config.json: all that decides the results."""
-    preset, label = find_preset(job.preset), families.find(dataset.family).label(dataset.manifest)
+    preset, family = find_preset(job.preset), families.find(dataset.family)
+    label = family.label(dataset.manifest)
     return {
         "model": job.model,
         "settings": as_dict(settings),
@@ -122,7 +123,7 @@ def config_of(job: Job, dataset: Dataset, settings: Any, plan: TrainingPlan, com
         "test_clips": min(preset.test_clips, len(dataset.split("test"))),
         "device": compute.device.type,
         "precision": compute.precision,
-        "code_version": environment.code_version(registry.find(job.model).predictor),
+        "code_version": environment.code_version(registry.find(job.model).predictor, type(family)),
     }
 
 
@@ -139,13 +140,7 @@ def prepare_dataset(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
 
     Raises InputError where it cannot serve the protocol, has changed on disk, or lacks clips.
     """
-    folder = dataset_folder(job, protocol, preset)
-    if isinstance(job.data, Path):
-        dataset = open_dataset(folder)
-    else:
-        sizes = preset.sizes | ({"train": 0} if job.data == Stream() else {})
-        family = families.find(protocol.family)
-        dataset = family.make(folder, protocol.world, sizes, seed=0, source=preset.source, root=job.mnist_root)
+    dataset = open_dataset(job.data) if isinstance(job.data, Path) else generate(job, protocol, preset)
     protocol.check(dataset)
     refuse_damaged(dataset.path)
     for split in ("train", "test") if job.learns and job.data != Stream() else ("test",):
@@ -154,6 +149,24 @@ def prepare_dataset(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
     if protocol.mismatched and len(dataset.split("test")) < 2:
         raise InputError(f"{dataset.path}: protocol {protocol.name} takes another clip's sound, and there is one clip")
     return dataset
+
+
+def generate(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
+    """Return the dataset that the protocol's family generates, without train clips for a stream of them.
+
+    Raises InputError where the family cannot generate the protocol's world, or cannot stream clips.
+    """
+    family, folder = families.find(protocol.family), dataset_folder(job, protocol, preset)
+    if job.data == Stream() and type(family).stream is families.Family.stream:
+        raise InputError(f"--data stream: the family {protocol.family} of datasets has no stream of clips")
+    sizes = preset.sizes | ({"train": 0} if job.data == Stream() else {})
+    try:
+        return family.make(folder, protocol.world, sizes, seed=0, source=preset.source, root=job.mnist_root)
+    except TypeError as error:
+        world = ", ".join(f"{name}={value}" for name, value in protocol.world.items()) or "no values"
+        raise InputError(
+            f"the family {protocol.family} cannot generate the world of protocol {protocol.name} ({world}): {error}"
+        ) from error
 
 
 def build(job: Job, protocol: Protocol, dataset: Dataset, settings: Any) -> Predictor:

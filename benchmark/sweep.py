@@ -18,6 +18,7 @@ from benchmark.runs.folder import CONFIG, RESULTS, read_json
 from benchmark.runs.seal import is_sealed, is_whole
 from benchmark.scoring.rows import COLUMNS, read_rows
 from benchmark.setup import prepare_dataset
+from mmnist_av import families
 from mmnist_av.dataset import open_dataset
 from mmnist_av.system.engine import in_order, open_engine
 from mmnist_av.system.errors import InputError
@@ -125,8 +126,10 @@ def is_done(job: Job, options: Sequence[str]) -> bool:
         return False
     config = read_json(job.folder / CONFIG)
     assert isinstance(job.data, Path)
-    code = environment.code_version(registry.find(job.model).predictor)
-    same = {"fingerprint": open_dataset(job.data).fingerprint, "code_version": code}
+    dataset = open_dataset(job.data)
+    family = families.find(dataset.family)
+    code = environment.code_version(registry.find(job.model).predictor, type(family))
+    same = {"fingerprint": dataset.fingerprint, "code_version": code}
     return all(config.get(name) == value for name, value in same.items())
 
 

@@ -102,9 +102,9 @@ class Family:
     ) -> "ClipStream":
         """Return an endless stream of training clips like those of `dataset`, cut to `frames` frames.
 
-        batch: clips of each of the `ranks` processes; root: as for `make`. Raises InputError without a generator.
+        batch: clips of each of the `ranks` processes; root: as for `make`. Raises InputError if the family has none.
         """
-        raise InputError(f"{dataset.path}: {dataset.name} has no generator, so its clips cannot be streamed")
+        raise InputError(f"{dataset.path}: the family {dataset.family} of datasets has no stream of clips")
 
     def card(self, manifest: Mapping[str, Any]) -> Card:
         """Return what the dataset's card says about it."""

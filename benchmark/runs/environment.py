@@ -18,14 +18,14 @@ PACKAGES = ("mmnist_av", "benchmark", "baselines")  # the code that decides a re
 LIBRARIES = ("torch", "numpy", "pandas", "safetensors")
 
 
-def code_version(model: type | None = None) -> str:
-    """Return the version of this code and, for a third party's model, its package with a hash of its sources.
+def code_version(*classes: type) -> str:
+    """Return the version of this code and, for third parties' classes, their packages with hashes of their sources.
 
-    For example "0.1.0+g1a2b3c4; theirs 5d6e7f8".
+    classes: the model's and the dataset family's. For example "0.1.0+g1a2b3c4; theirs 5d6e7f8".
     """
-    own = version_of(Path(__file__).parents[2])
-    package = PACKAGES[0] if model is None else model.__module__.partition(".")[0]
-    return own if package in PACKAGES else f"{own}; {package} {_hash_of_sources(sys.modules[package])}"
+    packages = dict.fromkeys(each.__module__.partition(".")[0] for each in classes)
+    others = [f"{package} {_hash_of_sources(sys.modules[package])}" for package in packages if package not in PACKAGES]
+    return "; ".join([version_of(Path(__file__).parents[2]), *others])
 
 
 def _hash_of_sources(package: ModuleType) -> str:

@@ -9,7 +9,8 @@ import pytest
 from baselines.puq import PUQ
 from benchmark.runs import environment
 from benchmark.runs.environment import PACKAGES, code_version, version_of
-from mmnist_av import __version__
+from mmnist_av import __version__, families
+from mmnist_av.families import Family
 
 
 @pytest.fixture
@@ -87,7 +88,19 @@ def test_a_third_partys_only_module_is_hashed_and_ours_are_not_twice(tmp_path, m
     assert "; their_only_module " in first
     place.write_text("class Model: a = 2")
     assert code_version(model) != first
-    assert code_version(PUQ) == code_version()
+    assert code_version(PUQ, type(families.find("m3so")), Family) == code_version()
+
+
+def test_a_third_partys_model_and_family_are_named_both_and_one_package_once(tmp_path, monkeypatch):
+    (tmp_path / "their_model.py").write_text("class Model: pass\nclass Data: pass")
+    (tmp_path / "their_data.py").write_text("class Data: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    model, data = (importlib.import_module(name) for name in ("their_model", "their_data"))
+    one, other = (code_version(each).removeprefix(code_version()) for each in (model.Model, data.Data))
+    assert code_version(model.Model, data.Data) == f"{code_version()}{one}{other}"
+    assert code_version(model.Model, model.Data) == f"{code_version()}{one}"
+    (tmp_path / "their_data.py").write_text("class Data: a = 2")
+    assert code_version(model.Model, data.Data) != f"{code_version()}{one}{other}"
 
 
 def test_the_code_version_is_that_of_the_checkout_that_holds_this_code():
