@@ -1,4 +1,4 @@
-"""What keeps the tests of whole runs short: batches of two clips, reports and trials only where a test needs them."""
+"""What keeps the tests of whole runs short: small models, batches of two clips, reports and trials where needed."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ import pytest
 from benchmark import run
 from benchmark.catalogue import PRESETS
 from benchmark.scoring import evaluate
+from narrow import narrow
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,6 +16,12 @@ def small_batches():
     PRESETS["demo"] = replace(preset, batch=2)
     yield
     PRESETS["demo"] = preset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_models():
+    with narrow():
+        yield
 
 
 @pytest.fixture(autouse=True)

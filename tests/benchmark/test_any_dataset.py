@@ -16,6 +16,7 @@ from benchmark.run import run
 from benchmark.scoring import ground_truth
 from mmnist_av.audio_features import Spectrogram
 from mmnist_av.system.errors import InputError
+from narrow import thin
 from plain_clips import make_plain
 from toys import TOYS
 
@@ -30,7 +31,6 @@ VIDEO = Protocol(
     reported=(4, 8),
     audio=Spectrogram(n_fft=512, hop=92, bins=93),
 )
-THIN = {"embedding": "16", "hidden": "16", "transformer_width": "16", "feedforward": "16"}
 SIZES = {"train": 4, "val": 1, "test": 2}
 LEARNED = [name for name in registry.MODELS if registry.is_trained(name)]
 
@@ -60,13 +60,8 @@ def toys(monkeypatch):
         monkeypatch.setitem(registry.MODELS, name, registry.Model(predictor))
 
 
-def settings_of(name):
-    known = vars(registry.configure(name, {}) or object()) if hasattr(registry.find(name).predictor, "Config") else {}
-    return {key: value for key, value in THIN.items() if key in known}
-
-
 def job(dataset, out, model, **changes):
-    facts = {"samples": 2, "steps": 1, "device": "cpu", "settings": settings_of(model), "eval_every": 0}
+    facts = {"samples": 2, "steps": 1, "device": "cpu", "settings": thin(model), "eval_every": 0}
     return Job(model=model, protocol=VIDEO.name, data=dataset.path, out=out, **{**facts, **changes})
 
 

@@ -13,6 +13,7 @@ from benchmark.catalogue import METRICS
 from benchmark.cli import main
 from benchmark.training import loop as training
 from benchmark.training.loop import Diverged
+from narrow import THIN
 
 
 def avbench(*arguments):
@@ -113,7 +114,7 @@ def test_divergence_is_one_line_and_exit_code_1(small_dataset, tmp_path, monkeyp
         raise Diverged("training diverged at step 7")
 
     monkeypatch.setattr(training, "check_finite", diverge)
-    thin = [f"--set={name}=16" for name in ("hidden", "transformer_width", "feedforward", "embedding")]
+    thin = [f"--set={name}={value}" for name, value in THIN.items()]
     out = tmp_path / "run"
     result = avbench("run", "--model", "puq", "--protocol", "m3so", "--data", small_dataset.path, "--out", out, *thin)
     assert result.exit_code == 1

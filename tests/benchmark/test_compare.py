@@ -17,9 +17,9 @@ from benchmark.scoring.statistics import paired_interval
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
+from narrow import THIN
 
 EACH = ("psnr", "ssim", "ssim_uniform", "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
-THIN = {"hidden": "16", "transformer_width": "16", "feedforward": "16", "embedding": "16"}
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,7 @@ from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256, sole_writer
-
-THIN = {"hidden": "16", "transformer_width": "16", "feedforward": "16", "embedding": "16"}
+from narrow import THIN
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from baselines import registry
 from baselines.predictor import ClipShape, Loss, Player, Predictor
-from baselines.puq import PUQ
-from baselines.sound2sight import Sound2Sight
 from benchmark.catalogue import Protocol
 from benchmark.compute import Compute
 from benchmark.training.batches import choose_batches
@@ -15,6 +14,7 @@ from benchmark.training.loop import Training, TrainingPlan, train
 from benchmark.training.processes import ALONE, Ranks
 from mmnist_av.dataset import open_dataset
 from mmnist_av.system.errors import InputError
+from narrow import narrow, thin
 from toys import TOYS
 
 
@@ -45,9 +45,8 @@ def build(name: str) -> Predictor:
         return Rivals()
     if name in TOYS:
         return TOYS[name](shape)
-    sizes = {"hidden": 16, "transformer_width": 16, "feedforward": 16, "embedding": 16}
-    model = {"sound2sight": Sound2Sight, "puq": PUQ}[name]
-    return model(shape, model.Config(**sizes))
+    with narrow():
+        return registry.build(name, shape, registry.configure(name, thin(name)))
 
 
 def learn(job: tuple[str, Path, Path, Protocol, TrainingPlan], ranks: Ranks = ALONE) -> None:
