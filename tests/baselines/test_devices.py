@@ -9,18 +9,17 @@ import torch
 from baselines import registry
 from baselines.layers.precision import without_autocast
 from baselines.predictor import Batch, ClipShape, Context, Noise, Predictor, Progress, Turn
+from narrow import narrow, thin
 
 META = torch.device("meta")
-SHAPE = ClipShape((1, 16, 16), (11, 11), seen=3, train_frames=7, fps=10)
-SMALL = {"embedding": "16", "hidden": "16", "transformer_width": "16", "feedforward": "16"}  # quick to initialise
+SHAPE = ClipShape((1, 16, 16), (11, 11), seen=2, train_frames=4, fps=10)  # operations on meta are slow
 NAMES = [name for name in registry.MODELS if not name.startswith("bayes")]  # those work in NumPy, on the CPU
 LEARNED = [name for name in NAMES if registry.is_trained(name)]
 
 
 def on_meta(name: str) -> Predictor:
-    config = registry.configure(name, {})
-    small = {key: value for key, value in SMALL.items() if hasattr(config, key)}
-    return registry.build(name, SHAPE, registry.configure(name, small)).to(META)
+    with narrow():
+        return registry.build(name, SHAPE, registry.configure(name, thin(name))).to(META)
 
 
 def meta_batch() -> Batch:
@@ -30,11 +29,11 @@ def meta_batch() -> Batch:
 
 def turns(model: Predictor) -> Iterator[Progress]:
     """Yield every stage and turn, before and after the ablations' start epochs, with both outcomes of their coins."""
-    steps = range(4) if getattr(getattr(model, "config", None), "feed_back_from", 0) else range(1)
+    coins = getattr(getattr(model, "config", None), "feed_back_from", 0)
     for stage in model.stages():
         for turn in stage.turns or (Turn(stage.players),):
             for epoch in (0, 100):
-                for step in steps:
+                for step in range(4 if coins and epoch else 1):
                     yield Progress(step, epoch, stage.name, 0.5, turn.players)
 
 
@@ -80,9 +79,10 @@ def test_predictions_are_made_on_the_models_device(name):
 @pytest.mark.parametrize("name", ["sound2sight", "puq", "svg-lp"])
 @pytest.mark.parametrize("settings", [{"init": "released"}, {"init": "released", "score_seen": True}])
 def test_other_settings_stay_on_the_models_device_too(name, settings):
-    config = registry.configure(name, {})
+    config = registry.configure(name, thin(name))
     known = {key: value for key, value in settings.items() if hasattr(config, key)}
-    model = registry.find(name).predictor(SHAPE, replace(config, **known)).to(META)
+    with narrow():
+        model = registry.find(name).predictor(SHAPE, replace(config, **known)).to(META)
     assert all(loss.total.device == META for loss in model.losses(meta_batch(), Progress(1, 1)).values())
 
 

@@ -1,7 +1,6 @@
 """PUQ's objective against its equation 4, and its truncated normal against scipy and numerical integration."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,15 +9,18 @@ from scipy import integrate, stats
 from baselines.predictor import Batch, ClipShape, Context, Noise, Progress
 from baselines.puq import PUQ, PUQConfig, TruncatedNormal
 from baselines.sound2sight import Sound2Sight, Sound2SightConfig
+from narrow import narrow
 
 SMALL = ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10)
+SIZES = {"hidden": 32, "transformer_width": 32}
 SEEN, TOTAL = 3, 7
 RATIOS = (0.5, 2.0, 5.0)
 
 
 def model(**settings):
     torch.manual_seed(0)
-    return PUQ(SMALL, replace(PUQConfig(), **settings))
+    with narrow():
+        return PUQ(SMALL, PUQConfig(**SIZES, **settings))
 
 
 def with_varying_precision(network):
@@ -172,7 +174,8 @@ def test_precision_is_positive_finite_and_one_a_frame():
 
 def test_samples_equal_those_of_sound2sight_with_the_same_generator():
     network, given = model().eval(), batch()
-    backbone = Sound2Sight(SMALL, Sound2SightConfig()).eval()
+    with narrow():
+        backbone = Sound2Sight(SMALL, Sound2SightConfig(**SIZES)).eval()
     backbone.generator.load_state_dict(network.generator.state_dict())
     predicted = [
         each.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(0, [0, 1], 2)).frames

@@ -22,14 +22,22 @@ from baselines.sound2sight import (
     discriminator_loss,
 )
 from mmnist_av.system.errors import InputError
+from narrow import narrow
 
 SMALL = ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10)
+SIZES = {"hidden": 32, "transformer_width": 32}
 SEEN, TOTAL = 3, 7
 
 
 def model(**settings):
+    """A small model; what depends on its size is tested with one of the paper's."""
+    with narrow():
+        return papers_model(**{**SIZES, **settings})
+
+
+def papers_model(**settings):
     torch.manual_seed(0)
-    return Sound2Sight(SMALL, replace(Sound2SightConfig(), **settings))
+    return Sound2Sight(SMALL, Sound2SightConfig(**settings))
 
 
 def batch(clips=2, total=TOTAL, seen=SEEN, seed=0):
@@ -193,7 +201,7 @@ def test_predictions_depend_on_all_audio_up_to_their_frame_and_none_after(change
 
 
 def test_step_by_step_samples_equal_a_recomputation_over_prefixes(lively):
-    network = lively(model()).eval()
+    network = lively(papers_model()).eval()
     given = batch(clips=1)
     generator = network.generator
     predicted = network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(5, [3], 2)).frames
@@ -580,7 +588,7 @@ def test_frames_that_do_not_halve_evenly_are_refused():
 def test_the_balanced_initialisation_keeps_the_scale_of_embeddings_and_the_released_one_does_not():
     strengths = {}
     for init in ("balanced", "released"):
-        generator = model(init=init).generator
+        generator = papers_model(init=init).generator
         codes = torch.tanh(torch.randn(64, 5, 138))
         strengths[init] = torch.tanh(generator.leave_predictor(generator.predictor(codes)[0])).std() / codes.std()
     assert strengths["balanced"] > 0.05

@@ -9,6 +9,7 @@ from baselines.layers.recurrent import Gaussian
 from baselines.predictor import Batch, ClipShape, Context, Noise, Progress
 from baselines.svg_lp import SVGLP, SVGLPConfig
 from mmnist_av.system.errors import InputError
+from narrow import narrow
 
 SMALL = ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10)
 SEEN, TOTAL = 3, 7
@@ -16,7 +17,8 @@ SEEN, TOTAL = 3, 7
 
 def model(**settings):
     torch.manual_seed(0)
-    return SVGLP(SMALL, replace(SVGLPConfig(), **settings))
+    with narrow():
+        return SVGLP(SMALL, SVGLPConfig(hidden=32, **settings))
 
 
 def batch(clips=2, seed=0):
