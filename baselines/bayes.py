@@ -67,6 +67,12 @@ class Particles:
         return Particles(**arrays, fresh=self.fresh)
 
 
+def on_an_axis(flags: Flags) -> Flags:
+    """Return whether one of the two axes has its flag: (..., 2) to (...); `any` takes thirty times as long."""
+    either: Flags = flags[..., 0] | flags[..., 1]
+    return either
+
+
 def read_audio(audio: Tensor) -> AudioReading:
     """Return key and distance of each frame, by the tone whose spectrum fits best.
 
@@ -171,7 +177,8 @@ class Filter:
         """Return the log likelihood of positions (..., 2), given the digit's pixel in frame t; 0 for unseen frames."""
         if t >= len(self.seen.corner):
             return np.zeros(position.shape[:-1])
-        off = np.maximum(self.seen.corner[t] - position, position - self.seen.corner[t] - 1).max(-1)
+        off = np.maximum(self.seen.corner[t] - position, position - self.seen.corner[t] - 1)
+        off = np.maximum(off[..., 0], off[..., 1])
         return np.maximum(-0.5 * (np.maximum(off, 0) / 0.01) ** 2, self.config.impossible)
 
     def key_likelihood(self, touched: Flags, t: int) -> Floats:
@@ -186,7 +193,7 @@ class Filter:
         """Return the particles at frame t, weighted, and resampled where few of them have weight."""
         self.turn(particles, t)
         moved, contact = self.walls(particles.position + particles.velocity)
-        touched = (contact != 0).any(-1)
+        touched = on_an_axis(contact != 0)
         self.meet_block(particles, moved, contact, t)
         self.log_weight += (
             self.distance_likelihood(moved, t) + self.frame_likelihood(moved, t) + self.key_likelihood(touched, t)
@@ -203,18 +210,14 @@ class Filter:
 
     def turn(self, particles: Particles, t: int) -> None:
         """Draw a velocity that agrees with frame t for every particle with a contact or without velocity, in place."""
-        turning = np.full(len(particles.speed), True) if particles.fresh else (particles.contact != 0).any(-1)
+        turning = np.full(len(particles.speed), True) if particles.fresh else on_an_axis(particles.contact != 0)
         which = np.flatnonzero(turning)
         if not len(which):
             return
         tried = self.config.directions
         angle, speed = self.directions(particles, which, tried)
         velocity = speed[..., None] * np.stack([np.cos(angle), np.sin(angle)], -1)
-        moved, contact = self.walls(particles.position[which, None] + velocity)
-        log_likelihood = self.frame_likelihood(moved, t)
-        if self.audio is not None and self.audio.key[t] != WORLD.block_key:
-            touched = (contact != 0).any(-1)
-            log_likelihood = log_likelihood + self.distance_likelihood(moved, t) + self.key_likelihood(touched, t)
+        log_likelihood = self.velocity_likelihood(particles.position[which, None], velocity, t)
         best = log_likelihood.max(-1, keepdims=True)
         weight = np.exp(log_likelihood - best)
         total = weight.sum(-1, keepdims=True)
@@ -225,6 +228,19 @@ class Filter:
         # a particle's weight is its directions' mean likelihood; `step` multiplies by the chosen one's again
         self.log_weight[which] += (np.log(total / angle.shape[1]) + best)[:, 0] - log_likelihood[rows, chosen]
         particles.fresh = False
+
+    def velocity_likelihood(self, position: Floats, velocity: Floats, t: int) -> Floats:
+        """Return the log likelihood of `velocity` (n, tried, 2) px, given frame t, for particles at `position`."""
+        is_seen = t < len(self.seen.corner)
+        has_distance = self.audio is not None and self.audio.key[t] != WORLD.block_key
+        if not (is_seen or has_distance):
+            return np.zeros(velocity.shape[:-1])
+        moved, contact = self.walls(position + velocity)
+        log_likelihood = self.frame_likelihood(moved, t)
+        if has_distance:
+            touched = on_an_axis(contact != 0)
+            log_likelihood = log_likelihood + self.distance_likelihood(moved, t) + self.key_likelihood(touched, t)
+        return log_likelihood
 
     def directions(self, particles: Particles, which: NDArray[np.int64], tried: int) -> tuple[Floats, Floats]:
         """Return directions (n, tried), radians, and speeds from their prior, one in each of `tried` parts."""
