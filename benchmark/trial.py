@@ -17,7 +17,8 @@ from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.samples import draw_samples
 from benchmark.scoring.scores import joined
 from benchmark.training.batches import Clips
-from benchmark.training.loop import compute_losses, make_batch, turns_of
+from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
+from benchmark.training.loop import make_batch, turns_of
 from benchmark.training.updates import adam, differentiate, frozen
 from mmnist_av.system.errors import InputError
 
@@ -51,6 +52,8 @@ def try_training(model: Predictor, clips: Clips, protocol: Protocol, compute: Co
     values: dict[str, float] = {}
     model.train()
     with in_one_line(model, "players and stages"):
+        check_players(model)
+        check_stages(model)
         players, stages = model.players(), model.stages()
         optimizers = {name: adam(player) for name, player in players.items()}
     for stage in stages:
@@ -58,13 +61,10 @@ def try_training(model: Predictor, clips: Clips, protocol: Protocol, compute: Co
             for turn in turns_of(stage):
                 progress = Progress(0, 0, stage.name, players=turn.players)
                 with in_one_line(model, "losses"), compute.autocast():
-                    losses = compute_losses(model, batch, progress, turn)
+                    losses = check_losses(model, model.losses(batch, progress), turn)
                 with in_one_line(model, "the gradient of its losses"):
-                    differentiate(losses, players, optimizers)
-                for name, loss in losses.items():
-                    values[name] = loss.total.item()
-                    if all(parameter.grad is None for parameter in players[name].parameters):
-                        raise InputError(f"{name_of(model)}: the loss of {name} depends on none of its parameters")
+                    check_gradients(model, losses, differentiate(losses, players, optimizers))
+                values |= {name: loss.total.item() for name, loss in losses.items()}
     return values
 
 

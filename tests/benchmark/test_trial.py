@@ -109,9 +109,9 @@ class FieldWithoutDefault(Fades):
 
 
 WRONG = {
-    BareLoss: "losses",
-    VectorLoss: "scalar",
-    LossOfNothing: "the loss of fade depends on none of its parameters|gradient",
+    BareLoss: "BareLoss.losses must return a dictionary, player -> Loss",
+    VectorLoss: "VectorLoss.losses: fade's total must be a scalar tensor",
+    LossOfNothing: "fade's total depends on none of the parameters that the player 'fade' updates",
     BrokenLoss: r"BrokenLoss: losses failed with RuntimeError: .*\(test_trial\.py, line \d+\)",
     BarePrediction: "Prediction",
     NumpyPrediction: "tensor",
