@@ -167,6 +167,8 @@ class Preset:
         return {"train": self.train_clips, "val": self.val_clips, "test": self.test_clips}
 
 
+EXTERNAL = "external"  # in rows, the name of the preset that external predictions have none of
+
 # Short trainings end in the noise of the papers' constant rates. Measured on M3SO-NB with PUQ, 40 clips, K = 5: 600
 # steps at 2e-3 reach a PSNR of 13.6 over 20 frames, 150 more with the rate falling to 0 reach 14.6 (black: 14.4).
 PRESETS = {

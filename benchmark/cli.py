@@ -52,6 +52,11 @@ def parse_names(context: click.Context, option: click.Parameter, text: str) -> l
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def parse_several(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[str]:
+    """Return a,b,c, given any number of times, as a list."""
+    return [name for text in texts for name in parse_names(context, option, text)]
+
+
 def parse_seeds(context: click.Context, option: click.Parameter, text: str) -> list[int]:
     """Return 0,1,2 as a list."""
     try:
@@ -248,17 +253,28 @@ def show_command(folder: Path) -> None:
 @main.command("compare")
 @click.argument("one", type=FOLDER)
 @click.argument("other", type=FOLDER)
-def compare_command(one: Path, other: Path) -> None:
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    callback=parse_several,
+    help="Compare by these metrics only: names separated by commas; any number of times.",
+)
+@click.option("--csv", type=FOLDER, help="File for the figures with all their digits.")
+def compare_command(one: Path, other: Path, metrics: list[str], csv: Path | None) -> None:
     """Print by how much run ONE is better than run OTHER, clip by clip, with paired intervals."""
-    from benchmark.compare import compare
+    from benchmark.compare import compare, write_comparison
     from benchmark.report.tables import print_comparison
-    from benchmark.runs.folder import read_config
 
-    differences = compare(one, other)
-    for name, folder in (("one", one), ("other", other)):
-        config = read_config(folder)
-        click.echo(f"{name + ':':7}{config['model']}, {config['protocol']}, {config['preset']} ({folder})")
-    print_comparison(differences)
+    comparison = compare(one, other, metrics)
+    if csv is not None:
+        write_comparison(comparison, csv)
+    click.echo(f"one:   {comparison.one.in_words}")
+    click.echo(f"other: {comparison.other.in_words}")
+    click.echo(f"clips: {comparison.clips} test clips of both runs; 95% intervals of paired differences\n")
+    print_comparison(comparison.rows)
+    for line in comparison.left_out:
+        click.echo(f"left out: {line}")
 
 
 @main.command("sweep")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from baselines import registry
 from baselines.predictor import Prediction
-from benchmark.catalogue import Protocol, choose_metrics, find_protocol
+from benchmark.catalogue import EXTERNAL, Protocol, choose_metrics, find_protocol
 from benchmark.compute import choose_compute
 from benchmark.metrics.resources import Download
 from benchmark.runs import environment
@@ -34,7 +34,6 @@ from mmnist_av.system.plugins import NAME, NAME_IN_WORDS
 log = logging.getLogger(__name__)
 
 FRAMES, FLOW, MANIFEST = "predictions.npy", "flow.npy", "predictions.json"
-PRESET = "external"  # in the rows, the name of the preset that these runs have none of
 
 
 class Manifest(BaseModel, extra="ignore"):
@@ -174,7 +173,7 @@ def score_predictions(
         "model": predictions.model,
         "settings": {},
         "protocol": protocol.name,
-        "preset": PRESET,
+        "preset": EXTERNAL,
         "fingerprint": dataset.fingerprint,
         "dataset": family.label(dataset.manifest),
         "seed": "",

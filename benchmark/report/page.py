@@ -43,7 +43,8 @@ pre { overflow-x: auto; background: #f5f5f5; padding: 1em }
 </head>
 <body>
 <h1>{{ title }}</h1>
-<h2>Runs</h2>
+{% for run in unsealed %}<p><strong>{{ run.label }} is unfinished, or was changed after its end: no seal.</strong></p>
+{% endfor %}<h2>Runs</h2>
 <table>
 <thead><tr><th></th>{% for run in runs %}<th>{{ run.label }}</th>{% endfor %}</tr></thead>
 <tbody>
@@ -102,13 +103,14 @@ class Section:
     items: list[Item]
 
 
-def render(runs: Sequence[RunFolder], sections: Sequence[Section]) -> str:
-    """Return the page's HTML."""
+def render(runs: Sequence[RunFolder], sections: Sequence[Section], unsealed: Sequence[RunFolder]) -> str:
+    """Return the page's HTML; `unsealed` are the runs that it marks as unfinished or edited."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     return environment.from_string(TEMPLATE).render(
         mark=Markup(MARK),
         title=f"{', '.join(run.label for run in runs)} · {runs[0].protocol.name}",
         runs=runs,
+        unsealed=unsealed,
         facts=facts(runs),
         complete=complete,
         tables=tables(runs),

@@ -1,6 +1,7 @@
 """Run folders, read for a report. A missing file is left out; a damaged one is an error that names it."""
 
-from collections.abc import Callable, Container, Sequence
+import logging
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -15,11 +16,13 @@ from benchmark.catalogue import METRICS, Protocol, find_protocol, known_metrics
 from benchmark.report.examples import Examples, read_examples
 from benchmark.report.training_logs import Columns, read_training, read_validation
 from benchmark.runs.folder import check_comparable, read_config, read_json
-from benchmark.runs.seal import check_seal
+from benchmark.runs.seal import SEAL, check_seal, is_sealed
 from benchmark.scoring.rows import read_rows
 from benchmark.scoring.scores import Scores, read_scores
 from benchmark.scoring.statistics import mean_over_clips
 from mmnist_av.system.errors import InputError
+
+log = logging.getLogger(__name__)
 
 # The largest relative difference of a floor's means over clips between two runs that scored the same clips alike
 FLOOR_TOLERANCE = 1e-3
@@ -88,13 +91,16 @@ def open_run(path: Path) -> RunFolder:
     check_seal(path)
     facts = read_config(path)
     protocol = find_protocol(facts["protocol"])
-    scores = _if_exists(path / "scores.npz", read_scores) or {}
+    scores = _if_exists(path / "scores.npz", read_scores)
     rows = _if_exists(path / "results.csv", read_rows)
     validation = _if_exists(path / "validation.csv", read_validation)
     tables = [table for table in (rows, validation) if table is not None]
+    if scores is None:
+        scores = {}
+    else:
+        check_scores(scores, facts, protocol, path / "scores.npz")
     known = known_metrics(chain(*map(metrics_of, scores.values()), *(table["metric"] for table in tables)), path)
     scores = {model: of_metrics(known, own) for model, own in scores.items()}
-    _check_scores(scores, facts, protocol, path / "scores.npz")
     return RunFolder(
         path=path,
         label=f"{facts['model']}{', other sound' if protocol.mismatched else ''}",
@@ -154,23 +160,48 @@ def _floor_means(scores: NDArray[np.floating]) -> NDArray[np.floating]:
     return mean_over_clips(scores[:, 0]) if scores.ndim else scores
 
 
-def _check_scores(scores: dict[str, Scores], facts: dict[str, Any], protocol: Protocol, path: Path) -> None:
-    """Raise InputError where scores do not fit the run's model and protocol."""
-    if scores and facts["model"] not in scores:
+def note_unsealed(folder: Path) -> None:
+    """Say in a note that a run's folder has no seal, so that it may be unfinished or edited."""
+    if not is_sealed(folder):
+        log.warning("%s has no seal (%s): it is unfinished, or was changed after its end", folder, SEAL)
+
+
+def check_scores(scores: Mapping[str, Scores], facts: Mapping[str, Any], protocol: Protocol, path: Path) -> None:
+    """Raise InputError where scores in the file `path` do not fit the run's model, K, clips and protocol.
+
+    Metrics that this version does not know are not checked.
+    """
+    if facts["model"] not in scores:
         raise InputError(f"{path} holds no scores of {facts['model']}: delete it to score again")
     for model, found in scores.items():
-        is_floor = model in registry.FLOORS and model != facts["model"]
         for name, values in found.items():
-            metric, averaged = name.removesuffix(AVERAGED), name.endswith(AVERAGED)
-            if METRICS[metric].of == "set":
-                continue
-            frames = protocol.test_predicted if METRICS[metric].frames == "all" else 1
-            clips = facts.get("test_clips", len(values))
-            dimensions = 2 if averaged else 3
-            if values.ndim != dimensions or (values.shape[0], values.shape[-1]) != (clips, frames) or not values.size:
-                expected = f"({clips}, {frames})" if averaged else f"({clips}, K, {frames})"
-                raise InputError(f"{path}: {model}/{name} has the shape {values.shape}, expected {expected}")
-            if is_floor and not averaged and values.shape[1] != 1:
-                raise InputError(f"{path}: {model} is a floor and must have one sample, found {values.shape[1]}")
-            if values.dtype.kind != "f" or np.isinf(values).any():
-                raise InputError(f"{path}: {model}/{name} must hold finite numbers or NaN: delete it to score again")
+            if name.removesuffix(AVERAGED) in METRICS:
+                _check_shape(model, name, values, facts, protocol, path)
+                if values.dtype.kind != "f" or np.isinf(values).any():
+                    where = f"{path}: {model}/{name}"
+                    raise InputError(f"{where} must hold finite numbers or NaN: delete it to score again")
+
+
+def _check_shape(
+    model: str, name: str, values: NDArray[Any], facts: Mapping[str, Any], protocol: Protocol, path: Path
+) -> None:
+    """Raise InputError where the scores of one model and metric have another shape than the run's."""
+    metric = METRICS[name.removesuffix(AVERAGED)]
+    if metric.of == "set":
+        fits, expected = values.shape == (), "()"
+    else:
+        clips = facts.get("test_clips", values.shape[0] if values.ndim else 0)
+        frames = protocol.test_predicted if metric.frames == "all" else 1
+        samples = () if name.endswith(AVERAGED) else ("K",)
+        ends = (clips, *samples, frames)
+        fits = values.ndim == len(ends) and (values.shape[0], values.shape[-1]) == (clips, frames) and values.size > 0
+        expected = f"({', '.join(map(str, ends))})"
+    if not fits:
+        raise InputError(f"{path}: {model}/{name} has the shape {values.shape}, expected {expected}")
+    if metric.of != "sample" or name.endswith(AVERAGED):
+        return
+    if model in registry.FLOORS and model != facts["model"] and values.shape[1] != 1:
+        raise InputError(f"{path}: {model} is a floor and must have one sample, found {values.shape[1]}")
+    most = facts.get("samples", values.shape[1])
+    if values.shape[1] not in (1, min(most, metric.samples or most)):
+        raise InputError(f"{path}: {model}/{name} has {values.shape[1]} samples per clip, the run {most}")

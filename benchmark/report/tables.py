@@ -79,8 +79,12 @@ def _note(rows: "pd.DataFrame") -> str:
     """Return where figures come from: "m3so, demo, dataset af6ea5a3cf04; 60 clips"."""
     presets = " and ".join(rows["preset"].unique())
     dataset = f", dataset {rows['fingerprint'].iloc[0][:12]}" if "fingerprint" in rows else ""
-    clips = "-".join(str(count) for count in sorted({rows["clips"].min(), rows["clips"].max()}))
-    return f"{rows['protocol'].iloc[0]}, {presets}{dataset}; {clips} clips, value [95% interval]"
+    return f"{rows['protocol'].iloc[0]}, {presets}{dataset}; {_clips(rows)}, value [95% interval]"
+
+
+def _clips(rows: "pd.DataFrame") -> str:
+    """Return how many clips figures are means of: "60 clips", or "58-60 clips" where this differs."""
+    return f"{'-'.join(str(count) for count in sorted({rows['clips'].min(), rows['clips'].max()}))} clips"
 
 
 def _line_names(rows: "pd.DataFrame") -> "pd.Series":
@@ -101,9 +105,14 @@ def figure(row: Mapping[Any, Any], digits: int | None = None) -> Cell:
         return Cell(NOTHING)
     metric = find_metric(row["metric"])
     if digits is None or metric.unit:
-        digits = 2 if metric.unit else 4  # hundredths of a dB or px; figures without a unit are mostly below 1
+        digits = _digits(metric)
     interval = f"[{row['low']:.{digits}f}, {row['high']:.{digits}f}]" if row["low"] <= row["high"] else ""  # not NaN
     return Cell(f"{row['value']:.{digits}f}", interval)
+
+
+def _digits(metric: Metric) -> int:
+    """Return how many digits are shown: hundredths of a dB or px; figures without a unit are mostly below 1."""
+    return 2 if metric.unit else 4
 
 
 def print_all(rows: "pd.DataFrame", console: "Console | None" = None) -> None:
@@ -127,16 +136,31 @@ def show(folder: Path, console: "Console | None" = None) -> None:
     print_all(rows[rows["metric"].isin(known_metrics(rows["metric"], folder))], console)
 
 
-def print_comparison(comparison: "pd.DataFrame", console: "Console | None" = None) -> None:
-    """Print the differences of two runs, as `benchmark.compare.compare` returns them."""
+def print_comparison(rows: "pd.DataFrame", console: "Console | None" = None) -> None:
+    """Print the differences of two runs, the rows of `benchmark.compare.Comparison`: one table per metric."""
+    print_tables([_comparison_table(own) for _, own in rows.groupby("metric", sort=False)], console)
+
+
+def _comparison_table(rows: "pd.DataFrame") -> Table:
+    metric = find_metric(rows["metric"].iloc[0])
+    digits = _digits(metric)
     lines = []
-    for row in comparison.to_dict("records"):
-        names = (str(row[name]) for name in ("metric", "sampling", "frame"))
-        interval = f"{row['low']:+.4g} .. {row['high']:+.4g}" if row["low"] <= row["high"] else ""  # not NaN
-        figures = (f"{row['one']:.4g}", f"{row['other']:.4g}", f"{row['difference']:+.4g}", interval)
-        lines.append(tuple(map(Cell, (*names, *figures, str(row["better"])))))
-    header = ("metric", "sampling", "frame", "one", "other", "one - other", "95% interval", "better")
-    print_tables([Table(header, tuple(lines), names=3)], console)
+    for row in rows.to_dict("records"):
+        names = (str(row["sampling"]), str(row["frame"]))
+        if not row["clips"]:
+            lines.append(tuple(map(Cell, (*names, *[NOTHING] * 4, "neither"))))
+            continue
+        means = (f"{row[name]:.{digits}f}" for name in ("one", "other"))
+        interval = f"[{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]" if row["low"] <= row["high"] else NOTHING
+        cells = (*names, *means, f"{row['difference']:+.{digits}f}", interval, str(row["better"]))
+        lines.append(tuple(map(Cell, cells)))
+    return Table(
+        header=("sampling", "frame", "one", "other", "one - other", "95% interval", "better"),
+        lines=tuple(lines),
+        names=1,
+        title=metric_title(metric),
+        note=_clips(rows),
+    )
 
 
 def print_sweep(summed: "pd.DataFrame", console: "Console | None" = None) -> None:

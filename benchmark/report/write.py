@@ -12,22 +12,28 @@ from benchmark.catalogue import METRICS
 from benchmark.report import figures, movies, page, strips
 from benchmark.report.curves import POINTS
 from benchmark.report.page import Item, Section
-from benchmark.report.runs import RunFolder, open_runs
+from benchmark.report.runs import RunFolder, note_unsealed, open_runs
 from benchmark.report.tables import metric_title
-from benchmark.runs.seal import SEAL, seal
+from benchmark.runs.folder import read_config
+from benchmark.runs.seal import is_sealed, seal
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import LOCK, sole_writer
 
 PAGE = "index.html"
 
 
-def write_report(runs: Sequence[Path], out: Path) -> Path:
+def write_report(runs: Sequence[Path], out: Path, ended: bool = False) -> Path:
     """Write the figures (PNG and SVG), movies and page of some runs to the folder `out`; return the page's path.
 
-    The same runs give the same bytes. An existing report is replaced once the new one is whole. Raises InputError for
-    damaged files, for runs that cannot be compared, and where `out` holds something other than a report.
+    ended: whether the runs have just ended, and get their seal when their report is written; other runs without a seal
+    are marked on the page and in a note. The same runs give the same bytes. An existing report is replaced once the new
+    one is whole. Raises InputError for damaged files, for runs that cannot be compared, and where `out` holds something
+    other than a report.
     """
     opened = open_runs(runs)
+    unsealed = [] if ended else [run for run in opened if not is_sealed(run.path)]
+    for run in unsealed:
+        note_unsealed(run.path)
     with folder_written_whole(out) as folder, figures.style():
         sections = [
             section
@@ -35,7 +41,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
             for section in draw(opened, folder)
             if section.items
         ]
-        (folder / PAGE).write_text(page.render(opened, sections), encoding="utf-8")
+        (folder / PAGE).write_text(page.render(opened, sections, unsealed), encoding="utf-8")
     return out / PAGE
 
 
@@ -44,9 +50,9 @@ def renew_report(run: Path) -> Path:
 
     Raises InputError as write_report does.
     """
-    open_runs([run])
+    read_config(run)
     with sole_writer(run):
-        sealed = (run / SEAL).exists()
+        sealed = is_sealed(run)
         page = write_report([run], run / "report")
         if sealed:
             seal(run)

@@ -60,7 +60,7 @@ def evaluate(evaluation: Evaluation) -> pd.DataFrame:
     rows = tabulate(scores, evaluation, config)
     write_rows(rows, folder / RESULTS)
     if evaluation.report:
-        write_report([folder], folder / "report")
+        write_report([folder], folder / "report", ended=True)
     seal(folder)
     return rows
 

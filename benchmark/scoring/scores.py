@@ -3,6 +3,7 @@
 import logging
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -280,6 +281,6 @@ def read_scores(path: Path) -> dict[str, Scores]:
             for key in arrays.files:
                 entry, name = key.split("/", 1)
                 scores.setdefault(entry, {})[name] = arrays[key]
-    except (FileNotFoundError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (FileNotFoundError, zipfile.BadZipFile, zlib.error, EOFError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): delete it to score again") from error
     return scores

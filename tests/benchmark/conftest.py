@@ -27,7 +27,7 @@ def small_models():
 @pytest.fixture(autouse=True)
 def without_report(request, monkeypatch):
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(evaluate, "write_report", lambda runs, out: out)
+        monkeypatch.setattr(evaluate, "write_report", lambda runs, out, ended: out)
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,11 @@
 """Two runs compared on the same clips."""
 
 import json
+import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -33,7 +35,7 @@ def runs(tmp_path_factory):
 
 
 def test_differences_are_those_of_the_kept_scores(runs):
-    rows = compare(runs / "puq", runs / "copy")
+    rows = compare(runs / "puq", runs / "copy").rows
     assert set(zip(rows["metric"], rows["sampling"], strict=True)) == {
         (metric, sampling) for metric in EACH for sampling in ("mean", "mean_frame")
     }
@@ -48,7 +50,7 @@ def test_differences_are_those_of_the_kept_scores(runs):
 
 
 def test_a_run_is_not_better_than_itself(runs):
-    rows = compare(runs / "puq", runs / "puq")
+    rows = compare(runs / "puq", runs / "puq").rows
     assert set(rows["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame", "pairs"}
     assert (rows["difference"].dropna() == 0).all()
     assert (rows["better"] == "neither").all()
@@ -75,9 +77,16 @@ def test_runs_on_other_clips_do_not_compare(runs, tmp_path, name):
 def test_best_of_other_numbers_is_left_out(runs, tmp_path):
     data = runs / "data"
     run(Job("puq", data=data, out=tmp_path / "two", samples=2, steps=1, device="cpu", settings=THIN))
-    assert set(compare(runs / "puq", tmp_path / "two")["sampling"]) == {"mean", "pairs"}  # mean_frame is of K, too
+    two = compare(runs / "puq", tmp_path / "two")
+    assert set(two.rows["sampling"]) == {"mean", "pairs"}  # mean_frame is of K, too
+    assert two.left_out == ["best_sequence, best_frame, mean_frame: they depend on K, which is 3 and 2"]
     run(Job("puq", data=data, out=tmp_path / "one", samples=1, steps=1, device="cpu", settings=THIN))
-    assert set(compare(runs / "puq", tmp_path / "one")["sampling"]) == {"mean"}
+    one = compare(runs / "puq", tmp_path / "one")
+    assert set(one.rows["sampling"]) == {"mean"}
+    assert one.left_out == [
+        "best_sequence, best_frame, pairs: run other has one sample per clip",
+        "mean_frame: they depend on K, which is 3 and 1",
+    ]
 
 
 def test_a_run_that_was_changed_is_not_compared(runs, tmp_path):
@@ -95,13 +104,120 @@ def test_a_metric_that_an_older_run_lacks_is_left_out(runs, tmp_path):
     remove_seal(tmp_path / "older")
     with np.load(runs / "copy/scores.npz") as scores:
         np.savez(tmp_path / "older/scores.npz", **{name: scores[name] for name in scores if "position" not in name})
-    assert set(compare(runs / "puq", tmp_path / "older")["metric"]) == set(EACH) - {"position_error"}
+    older = compare(runs / "puq", tmp_path / "older")
+    assert set(older.rows["metric"]) == set(EACH) - {"position_error"}
+    assert "position_error: run other was not scored with it" in "\n".join(older.left_out)
 
 
-def test_the_command_prints_a_line_a_row(runs):
-    result = CliRunner().invoke(main, ["compare", str(runs / "puq"), str(runs / "copy")])
+def avbench(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_the_command_names_runs_k_clips_and_what_it_left_out(runs):
+    result = avbench("compare", runs / "puq", runs / "copy")
     assert result.exit_code == 0
-    assert result.output.count("\n") == 4 + len(compare(runs / "puq", runs / "copy"))
-    assert result.output.startswith("one:   puq, m3so-nb, demo (")
-    missing = CliRunner().invoke(main, ["compare", str(runs / "puq"), str(runs / "nowhere")])
-    assert missing.exit_code == 2
+    lines = result.stdout.splitlines()
+    assert lines[:3] == [
+        f"one:   puq, m3so-nb, demo, K = 3 ({runs / 'puq'})",
+        f"other: copy-last, m3so-nb, demo, one sample ({runs / 'copy'})",
+        "clips: 4 test clips of both runs; 95% intervals of paired differences",
+    ]
+    assert {line.split(",")[0].split(" ")[0] for line in lines if "is better)" in line} == set(EACH)
+    assert lines[-3:] == [
+        "left out: best_sequence, best_frame, pairs: run other has one sample per clip",
+        "left out: aepe: run one was not scored with it",
+        "left out: uncertainty_rank: run other was not scored with it",
+    ]
+    assert max(map(len, lines[3:])) <= 80
+    assert result.stderr == ""
+
+
+def test_metrics_are_chosen_by_name(runs):
+    result = avbench("compare", runs / "puq", runs / "copy", "--metric", "ssim,psnr", "--metric", "aepe")
+    assert [line.split(",")[0].split(" ")[0] for line in result.stdout.splitlines() if "is better)" in line] == [
+        "psnr",
+        "ssim",
+    ]
+    for name, message in (
+        ("psnrr", "unknown metric 'psnrr': did you mean psnr"),
+        ("aepe", "nothing in common to compare: aepe: run one was not scored with it"),
+        ("fid", "nothing in common to compare: fid: neither run was scored with it"),
+    ):
+        result = avbench("compare", runs / "puq", runs / "copy", "--metric", name)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
+def test_the_csv_has_the_rows_and_says_of_which_runs(runs, tmp_path):
+    rows = compare(runs / "puq", runs / "copy", ["psnr"]).rows
+    options = ["--metric", "psnr", "--csv", tmp_path / "rows.csv"]
+    assert avbench("compare", runs / "puq", runs / "copy", *options).exit_code == 0
+    written = pd.read_csv(tmp_path / "rows.csv", dtype={"frame": str})
+    assert len(written) == len(rows) > 0
+    assert written["difference"].to_numpy() == pytest.approx(rows["difference"].to_numpy(), rel=1e-8)
+    about = {"one_run": str(runs / "puq"), "other_run": str(runs / "copy"), "one_k": 3, "other_k": 1, "clips": 4}
+    assert written[[*about]].drop_duplicates().to_dict("records") == [about]
+
+
+def test_a_third_partys_model_is_compared_without_its_package(runs, tmp_path):
+    theirs = tmp_path / "theirs"
+    shutil.copytree(runs / "puq", theirs)
+    remove_seal(theirs)
+    config = json.loads((theirs / "config.json").read_text())
+    (theirs / "config.json").write_text(json.dumps({**config, "model": "not-installed"}))
+    with np.load(runs / "puq/scores.npz") as scores:
+        np.savez(theirs / "scores.npz", **{name.replace("puq/", "not-installed/"): scores[name] for name in scores})
+    same = compare(runs / "puq", theirs)
+    assert same.other.samples == 3
+    assert (same.rows["difference"].dropna() == 0).all()
+
+
+def changed(folder, **changes):
+    config = json.loads((folder / "config.json").read_text()) | changes
+    kept = {name: value for name, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(kept))
+
+
+def rescored(folder, **changes):
+    with np.load(folder / "scores.npz") as file:
+        scores = dict(file) | changes
+    np.savez(folder / "scores.npz", **{name: value for name, value in scores.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "scores.npz").unlink(), "has no scores.npz: finish its run first"),
+        (lambda run: (run / "config.json").unlink(), "holds no run: it has no config.json"),
+        (lambda run: changed(run, samples=None), "config.json is damaged: its samples is None"),
+        (lambda run: changed(run, preset=None), "config.json is damaged: its preset is None"),
+        (lambda run: changed(run, test_clips="4"), "the runs do not compare: test_clips is 4 in"),
+        (lambda run: changed(run, protocol="m4so"), "unknown protocol 'm4so'"),
+        (lambda run: changed(run, model="puq"), "scores.npz holds no scores of puq"),
+        (lambda run: np.savez(run / "scores.npz"), "scores.npz holds no scores of copy-last"),
+        (lambda run: (run / "scores.npz").write_bytes(b"PK"), "scores.npz is damaged"),
+        (lambda run: np.save((run / "scores.npz").open("wb"), np.zeros(3)), "scores.npz is damaged"),
+        (lambda run: rescored(run, **{"copy-last/psnr": np.zeros((3, 1, 20))}), r"expected \(4, K, 20\)"),
+        (lambda run: rescored(run, **{"copy-last/psnr": np.zeros(())}), r"expected \(4, K, 20\)"),
+        (lambda run: rescored(run, **{"copy-last/psnr": np.zeros((4, 2, 20))}), "has 2 samples per clip, the run 10"),
+        (lambda run: rescored(run, **{"copy-last/psnr": np.full((4, 1, 20), np.inf)}), "must hold finite numbers"),
+        (lambda run: rescored(run, **{"copy-last/fid": np.zeros(4)}), r"copy-last/fid has the shape .* expected \(\)"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_without_a_seal_is_said_in_one_line(runs, tmp_path, damage, message):
+    shutil.copytree(runs / "copy", tmp_path / "other")
+    remove_seal(tmp_path / "other")
+    damage(tmp_path / "other")
+    result = avbench("compare", runs / "puq", tmp_path / "other")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert re.search(message, result.stderr)
+
+
+def test_an_edited_or_unfinished_run_is_marked(runs, tmp_path):
+    shutil.copytree(runs / "copy", tmp_path / "other")
+    remove_seal(tmp_path / "other")
+    result = avbench("compare", runs / "puq", tmp_path / "other")
+    assert result.exit_code == 0
+    note = f"{tmp_path / 'other'} has no seal (files.json): it is unfinished, or was changed after its end\n"
+    assert result.stderr == f"Note: {note}"

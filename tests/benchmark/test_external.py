@@ -143,7 +143,7 @@ def test_a_missing_file_is_named_with_what_is_expected(dataset, tmp_path):
 
 def test_a_report_is_drawn_unless_the_user_does_without(dataset, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(evaluate, "write_report", lambda runs, out: drawn.extend(runs))
+    monkeypatch.setattr(evaluate, "write_report", lambda runs, out, ended: drawn.extend(runs))
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
     out = tmp_path / "out"
     options = ["--predictions", theirs, "--data", dataset.path, "--out", out, "--metrics", "psnr"]

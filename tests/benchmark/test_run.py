@@ -378,7 +378,7 @@ def test_under_av_mismatch_a_model_is_given_the_next_clips_sound_and_is_scored_o
     examples = np.load(trained / "examples.npz"), np.load(folder / "examples.npz")
     assert np.array_equal(*(each["target"] for each in examples))
     assert np.array_equal(examples[0]["audio"][[1, 2, 0]], examples[1]["audio"])
-    assert set(compare(trained, folder)["metric"]) >= {"psnr", "ssim"}
+    assert set(compare(trained, folder).rows["metric"]) >= {"psnr", "ssim"}
     page = write_report([trained, folder], tmp_path / "report").read_text()
     assert "puq, other sound" in page
 

@@ -22,6 +22,7 @@ from benchmark.report import figures, movies, strips, tables, write
 from benchmark.report.curves import best_of_k_curve, frame_curves, training_curves, uncertainty_curve, validation_curves
 from benchmark.report.runs import open_run, open_runs
 from benchmark.report.write import write_report
+from benchmark.runs.seal import seal
 from benchmark.scoring.rows import read_rows
 from benchmark.scoring.scores import read_scores, samplings
 from benchmark.scoring.statistics import bootstrap_interval, mean_over_clips
@@ -521,7 +522,8 @@ def test_metrics_of_another_version_are_left_out_with_one_note(run, tmp_path, ca
     page = write_report([older], tmp_path / "report").read_text()
     assert "position_error" in page
     assert "ssim" not in page
-    assert caplog.messages == [note]
+    assert note in caplog.messages
+    assert len(caplog.messages) == 2  # the other one says that there is no seal
     caplog.clear()
     tables.show(older)
     shown = capsys.readouterr().out
@@ -529,10 +531,10 @@ def test_metrics_of_another_version_are_left_out_with_one_note(run, tmp_path, ca
     assert "ssim" not in shown
     assert caplog.messages == [note.replace("sim, sim_uniform, pnsr", "pnsr, sim, sim_uniform")]
     caplog.clear()
-    compared = set(compare(run, older)["metric"])
+    compared = set(compare(run, older).rows["metric"])
     assert "psnr" in compared
     assert compared.isdisjoint({"sim", "ssim"})
-    assert caplog.messages == [note.replace(", pnsr", "")]
+    assert note.replace(", pnsr", "") in caplog.messages
 
 
 @pytest.mark.parametrize("name", ["protocol", "fingerprint", "test_clips"])
@@ -556,6 +558,17 @@ def test_runs_whose_floors_differ_are_refused(run, tmp_path):
     np.savez(other / "scores.npz", **scores)
     with pytest.raises(InputError, match="the ssim of black is not the same"):
         open_runs([run, other])
+
+
+def test_a_run_without_a_seal_is_marked_on_the_page_and_in_a_note(tmp_path, caplog):
+    folder = make_run(tmp_path / "run", metrics=["psnr"])
+    mark = "puq is unfinished, or was changed after its end"
+    assert mark in write_report([folder], tmp_path / "report").read_text()
+    assert caplog.messages == [f"{folder} has no seal (files.json): it is unfinished, or was changed after its end"]
+    assert mark not in write_report([folder], tmp_path / "report", ended=True).read_text()
+    seal(folder)
+    assert mark not in write_report([folder], tmp_path / "report").read_text()
+    assert len(caplog.messages) == 1
 
 
 def test_what_is_no_run_or_given_twice_is_refused(run, tmp_path):
@@ -595,7 +608,7 @@ def test_a_report_that_fails_or_is_killed_leaves_the_one_before(tmp_path, monkey
 def test_the_command_says_where_the_page_is(tmp_path):
     folders = [make_run(tmp_path / model, model, samples=1, metrics=FEW) for model in ("black", "copy-last")]
     result = CliRunner().invoke(main, ["report", str(folders[0])])
-    assert (result.exit_code, result.output) == (0, f"report: {folders[0] / 'report/index.html'}\n")
+    assert (result.exit_code, result.stdout) == (0, f"report: {folders[0] / 'report/index.html'}\n")
     result = CliRunner().invoke(main, ["report", *map(str, folders)])
     assert (result.exit_code, result.stderr) == (2, "Error: a report of several runs needs --out\n")
 

@@ -136,19 +136,23 @@ def test_show_prints_all_tables_of_a_run(tmp_path, capsys):
 
 def test_a_comparison_has_every_difference_and_its_interval(capsys):
     names = {"metric": "psnr", "sampling": "mean", "frame": "15", "better": "other"}
-    figures = {"one": 12.34567, "other": 13.0, "difference": -0.65433, "low": -1.0, "high": -0.25}
-    tables.print_comparison(pd.DataFrame([{**names, **figures}]))
-    header, _, line = (re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines())
+    figures = {"one": 12.34567, "other": 13.0, "difference": -0.65433, "low": -1.0, "high": -0.25, "clips": 60}
+    none = dict.fromkeys(("one", "other", "difference", "low", "high"), np.nan)
+    without = {**names, **none, "frame": "25", "better": "neither", "clips": 0}
+    tables.print_comparison(pd.DataFrame([{**names, **figures}, without]))
+    title, *rest = capsys.readouterr().out.splitlines()
+    header, _, line, last, _ = (re.split(r" {2,}", line.strip()) for line in rest)
+    assert title == "psnr, dB (higher is better); 0-60 clips"
     assert dict(zip(header, line, strict=True)) == {
-        "metric": "psnr",
         "sampling": "mean",
         "frame": "15",
         "one": "12.35",
-        "other": "13",
-        "one - other": "-0.6543",
-        "95% interval": "-1 .. -0.25",
+        "other": "13.00",
+        "one - other": "-0.65",
+        "95% interval": "[-1.00, -0.25]",
         "better": "other",
     }
+    assert last == ["mean", "25", "-", "-", "-", "-", "neither"]
 
 
 def test_a_sweep_has_mean_and_deviation_over_seeds(capsys):
