@@ -239,8 +239,10 @@ class Metric:
     seen: int = 0  # the least number of seen frames
     samples: int | None = None  # the number of a clip's samples that are scored, the first ones; None: all
     standard: bool = True  # False: computed only where the user names it
+    undefined: str = ""  # where it has no value (NaN), in words: "in clips without a block"
 
 
+ROUNDING = 1e-5  # by which a value may leave its metric's range; SSIM of float32 frames errs by up to 4.3e-6
 _IMAGE = "benchmark.metrics.image"
 METRICS = {
     row.name: row
@@ -344,6 +346,7 @@ METRICS = {
             lowest=-1,
             highest=1,
             of="pairs",
+            undefined="for a single sample",
             summary="mean SSIM of 50 pairs of a clip's samples (all pairs if fewer), Sound2Sight's figure 5c",
         ),
         Metric(
@@ -356,6 +359,7 @@ METRICS = {
             highest=1,
             of="pairs",
             samples=4,
+            undefined="for a single sample",
             standard=False,
             summary="self_similarity of pictures of the TV-L1 flow of a clip's first 4 samples",
         ),
@@ -390,6 +394,7 @@ METRICS = {
             highest=5,
             frames="clip",
             seen=2,
+            undefined="in clips without a bounce before the last frame",
             summary="distance from 0 of the lag at which changes of speed and bounces correlate best",
         ),
         Metric(
@@ -412,6 +417,7 @@ METRICS = {
             unit="",
             highest=1,
             frames="last",
+            undefined="in clips without a block",
             summary="IoU of the true block with the brightest 16x16 window, after Sound2Sight",
         ),
     )

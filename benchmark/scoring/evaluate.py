@@ -1,11 +1,13 @@
 """From an entry to a finished run: scores, rows, examples, the report and the seal."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from baselines import registry
@@ -22,6 +24,8 @@ from benchmark.scoring.rows import Result, make_rows, write_rows
 from benchmark.scoring.samples import clip_shape, draw_samples
 from benchmark.scoring.scores import Entry, Scores, samplings, score_all
 from mmnist_av.system.errors import InputError
+
+log = logging.getLogger(__name__)
 
 DATA = ("dataset", "fingerprint")  # what rows say of the dataset
 WHERE = ("device", "precision", "code_version", "machine")  # what rows say of where a result was computed
@@ -54,15 +58,28 @@ def evaluate(evaluation: Evaluation) -> pd.DataFrame:
     )
     examples = ExampleClips(clips, folder / "examples.npz", folder / "scores")
     scores = score_all(entries, evaluation.metrics, clips, resources, folder, examples)
-    if not scores.get(entry.name):
+    note_undefined(entry.name, scores[entry.name])
+    rows = tabulate(scores, evaluation, config)
+    if not (rows["model"] == entry.name).any():
         names = ", ".join(metric.name for metric in evaluation.metrics)
         raise InputError(f"none of {names} can be computed for {entry.name}: name other --metrics")
-    rows = tabulate(scores, evaluation, config)
     write_rows(rows, folder / RESULTS)
     if evaluation.report:
         write_report([folder], folder / "report", ended=True)
     seal(folder)
     return rows
+
+
+def note_undefined(model: str, scores: Scores) -> None:
+    """Log which metrics have no value for any clip of the model, and where they have none, as far as the rows say."""
+    names: dict[str, list[str]] = {}
+    for name, metric in METRICS.items():
+        if name in scores and np.isnan(scores[name]).all():
+            windows = ["where a prediction comes in windows"] if metric.frames == "clip" else []
+            reason = " or ".join([*windows, *([metric.undefined] if metric.undefined else [])])
+            names.setdefault(f": there is none {reason}" if reason else "", []).append(name)
+    for reason, those in names.items():
+        log.warning("no clip of %s has a value of %s%s", model, ", ".join(those), reason)
 
 
 def entry_of(name: str, model: Predictor, clips: TargetClips, samples: int, seed: int, compute: Compute) -> Entry:

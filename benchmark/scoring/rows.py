@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmark.catalogue import METRICS, SAMPLINGS, Protocol, find_metric
+from benchmark.catalogue import METRICS, ROUNDING, SAMPLINGS, Protocol, find_metric
 from benchmark.csv_tables import check_columns, check_fields, is_number, read_text
 from benchmark.scoring.statistics import bootstrap_interval, mean_over_clips
 from mmnist_av.system.errors import InputError, unknown_name
@@ -182,9 +182,9 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 
 def _value_fits(rows: pd.DataFrame) -> pd.Series:
-    values, slack = _numbers(rows["value"]), 1e-6
-    lowest = rows["metric"].map({name: metric.lowest for name, metric in METRICS.items()}) - slack
-    highest = rows["metric"].map({name: metric.highest for name, metric in METRICS.items()}) + slack
+    values = _numbers(rows["value"])
+    lowest = rows["metric"].map({name: metric.lowest for name, metric in METRICS.items()}) - ROUNDING
+    highest = rows["metric"].map({name: metric.highest for name, metric in METRICS.items()}) + ROUNDING
     possible = np.isfinite(values) & (values >= lowest) & (values <= highest)
     return possible.where(rows["clips"] != "0", values.isna()) | ~rows["metric"].isin(METRICS)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.predictor import Prediction
-from benchmark.catalogue import METRICS, Metric
+from benchmark.catalogue import METRICS, ROUNDING, Metric
 from benchmark.metrics import load
 from benchmark.metrics.checks import described
 from benchmark.metrics.frechet import frechet_distance
@@ -143,6 +143,7 @@ class EntryPass:
             self.examples.keep(clip, windows[0])
         scores = score_clip(self.measures if scored else {}, clip, windows)
         if scored:
+            check_ranges(scores, self.entry.name, clip.index)
             self.recorder.append(scores)
 
 
@@ -217,6 +218,19 @@ def _over_windows(metric: Metric, values: Sequence[NDArray[np.float32]]) -> NDAr
     if metric.frames == "all":
         return np.concatenate(values, -1)
     return values[-1] if metric.frames == "last" or len(values) == 1 else np.full_like(values[-1], np.nan)
+
+
+def check_ranges(scores: Scores, model: str, clip: int) -> None:
+    """Raise InputError where a clip's score is outside the range that its metric's row states; NaN is no score."""
+    for key, values in scores.items():
+        metric = METRICS[key.partition("/")[0]]
+        below, above = values < metric.lowest - ROUNDING, values > metric.highest + ROUNDING
+        wrong = values[below | above | np.isinf(values)]
+        if wrong.size and metric.of != "set":
+            raise InputError(
+                f"metric {metric.name} of {model}, clip {clip}: {wrong[0]:g} is not within {metric.lowest:g} and "
+                f"{metric.highest:g}, as its row states: correct its function or its row"
+            )
 
 
 def first_samples(prediction: Prediction, count: int | None) -> Prediction:

@@ -16,7 +16,7 @@ from benchmark.metrics.resources import Resources
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.rows import Result, make_rows
 from benchmark.scoring.samples import draw_samples
-from benchmark.scoring.scores import samplings, score_clip
+from benchmark.scoring.scores import check_ranges, samplings, score_clip
 from benchmark.training.checkpoint import set_buffer
 from benchmark.training.updates import set_modes
 from mmnist_av import families
@@ -89,6 +89,7 @@ class Validation:
             context = self.clips.context(clip, flow="flow" in self.model.needs)
             windows = draw_samples(self.model, context, [index], self.samples, self.seed, self.compute)
             scored.append(score_clip(measures, clip, windows))
+            check_ranges(scored[-1], self.name, index)
         return {name: np.stack([clip[name] for clip in scored]) for name in scored[0]}
 
 

@@ -18,7 +18,7 @@ from benchmark.scoring import scores as scores_module
 from benchmark.scoring.examples import ExampleClips
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.rows import Result, make_rows
-from benchmark.scoring.scores import Entry, read_scores, samplings, score_all, score_clip
+from benchmark.scoring.scores import Entry, check_ranges, read_scores, samplings, score_all, score_clip
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
@@ -254,3 +254,25 @@ def test_a_metric_of_the_first_samples_gets_no_others_and_its_rows_say_how_many(
 def test_a_metric_that_returns_another_shape_is_named(clips, values):
     with pytest.raises(InputError, match=r"metric psnr must return a tensor of the shape \(1, 3, 20\), not"):
         score_clip({"psnr": lambda clip, prediction: values}, clips(0), [predicted(0)])
+
+
+def too_good(target, prediction):
+    return torch.full(prediction.shape[:3], 1.5)
+
+
+def slightly_rounded(target, prediction):
+    return torch.full(prediction.shape[:3], 1 + 1e-6)
+
+
+def test_a_value_outside_the_range_of_its_row_is_refused_with_metric_model_and_clip(clips, tmp_path, monkeypatch):
+    monkeypatch.setitem(METRICS, "ssim", replace(METRICS["ssim"], function=f"{__name__}:slightly_rounded"))
+    score_all([entry("rounded")], metrics("ssim"), clips, RESOURCES, tmp_path)
+    monkeypatch.setitem(METRICS, "ssim", replace(METRICS["ssim"], function=f"{__name__}:too_good"))
+    with pytest.raises(InputError, match=r"metric ssim of theirs, clip 0: 1\.5 is not within -1 and 1"):
+        score_all([entry()], metrics("ssim"), clips, RESOURCES, tmp_path)
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.inf, -1.0])
+def test_a_distance_is_finite_and_not_negative(value):
+    with pytest.raises(InputError, match="metric aepe of theirs, clip 3: "):
+        check_ranges({"aepe": np.array([[0.0, np.nan, value]], np.float32)}, "theirs", 3)
