@@ -13,7 +13,7 @@ from typing import Any
 
 from mmnist_av.manifest import request_of
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import is_leftover, sync_folder
+from mmnist_av.system.files import is_leftover, regular, sync_folder
 
 JOURNAL = "unfinished.jsonl"
 
@@ -48,19 +48,30 @@ def open_journal(out: Path, requested: Mapping[str, Any], provenance: str) -> It
     if names and JOURNAL not in names:
         raise InputError(f"{out} is not empty and holds no dataset: choose another --out")
     path, request = out / JOURNAL, {**requested, "provenance": provenance}
+    content = regular(path).read_bytes() if path.exists() else b""
+    lines, end = _whole_lines(content)
+    if lines:
+        refuse_another(out, request, lines[0])
+    elif not _line(request).startswith(content):
+        raise InputError(f"{path} is not the journal of an unfinished dataset: choose another --out")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        lines = _whole_lines(path)
-        if lines:
-            refuse_another(out, request, lines[0])
-        else:
-            os.ftruncate(descriptor, 0)
+        os.ftruncate(descriptor, end)
+        if not lines:
             _append(descriptor, request)
             os.fsync(descriptor)
             sync_folder(out)
         yield Journal(descriptor, lines[1:])
     finally:
         os.close(descriptor)
+
+
+def remove_journal(out: Path, requested: Mapping[str, Any]) -> None:
+    """Remove the journal of the finished dataset that was `requested`; nothing else of that name."""
+    path = out / JOURNAL
+    lines, _ = _whole_lines(path.read_bytes()) if path.is_file() else ([], 0)
+    if lines and {**lines[0], "provenance": ""} == {**requested, "provenance": ""}:
+        path.unlink()
 
 
 def refuse_another(out: Path, requested: Mapping[str, Any], existing: Mapping[str, Any]) -> None:
@@ -81,10 +92,10 @@ def _facts(requested: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines up to the first incomplete one, and remove the rest: a killed process may leave half a line."""
+def _whole_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Return the lines before the first incomplete one, and their length: a killed process may leave half a line."""
     lines, end = [], 0
-    for line in path.read_bytes().splitlines(keepends=True):
+    for line in content.splitlines(keepends=True):
         if not line.endswith(b"\n"):
             break
         try:
@@ -95,11 +106,14 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
             break
         lines.append(entry)
         end += len(line)
-    os.truncate(path, end)
-    return lines
+    return lines, end
 
 
-def _append(descriptor: int, line: Mapping[str, Any]) -> None:
-    text = json.dumps(line).encode() + b"\n"
-    if os.write(descriptor, text) < len(text):
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry).encode() + b"\n"
+
+
+def _append(descriptor: int, entry: Mapping[str, Any]) -> None:
+    line = _line(entry)
+    if os.write(descriptor, line) < len(line):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), JOURNAL)

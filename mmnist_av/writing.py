@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
 from mmnist_av.exchange.card import write_card
 from mmnist_av.families import ArrayType, find
-from mmnist_av.journal import JOURNAL, Journal, open_journal, refuse_another
+from mmnist_av.journal import JOURNAL, Journal, open_journal, refuse_another, remove_journal
 from mmnist_av.manifest import (
     MANIFEST,
     array_types,
@@ -28,7 +28,7 @@ from mmnist_av.manifest import (
 )
 from mmnist_av.sources import Clips, SingleClips, Source
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import LOCK, GrowingArray, remove_leftovers, sha256, sole_writer, written_whole
+from mmnist_av.system.files import LOCK, GrowingArray, remove_leftovers, sha256, sole_writer, written_once
 from mmnist_av.system.progress import progress_bar
 
 # What another package needs to write a dataset
@@ -48,7 +48,7 @@ def write_once(
             _write(out, requested, source, expected)
         elif expected is not None:
             _refuse_unexpected(out, read_manifest(out)["files"], expected)
-        (out / JOURNAL).unlink(missing_ok=True)
+        remove_journal(out, requested)
     return open_dataset(out)
 
 
@@ -64,11 +64,11 @@ def is_finished(out: Path, requested: Mapping[str, Any]) -> bool:
     return True
 
 
-def remove_traces(out: Path) -> None:
+def remove_traces(out: Path, requested: Mapping[str, Any]) -> None:
     """Remove the journal and the lock that a killed process left beside a finished dataset; not those in use."""
     if (out / JOURNAL).exists() or (out / LOCK).exists():
         with suppress(InputError, OSError), sole_writer(out):  # another process writes there, or nobody may
-            (out / JOURNAL).unlink(missing_ok=True)
+            remove_journal(out, requested)
 
 
 def _write(out: Path, requested: Mapping[str, Any], source: Source, expected: Mapping[str, Any] | None) -> None:
@@ -107,7 +107,8 @@ def _remove(out: Path, files: Mapping[str, str]) -> None:
     for name in (*files, JOURNAL):
         (out / name).unlink(missing_ok=True)
     for folder in {(out / name).parent for name in files}:
-        folder.rmdir()
+        with suppress(OSError):  # it holds something else, too
+            folder.rmdir()
 
 
 @contextmanager
@@ -196,7 +197,7 @@ def _kept(journal: Journal, split: str, size: int, arrays: list[GrowingArray]) -
 
 def write_record(path: Path, fields: Mapping[str, NDArray[Any]]) -> str:
     """Write the arrays of a record as an .npz file whose bytes depend on the arrays alone; return its SHA-256."""
-    with written_whole(path) as part:
+    with written_once(path) as part:
         with ZipFile(part, "w") as archive:
             for name, array in fields.items():
                 member = ZipInfo(f"{name}.npy")  # dated 1980

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmnist_av.families import find
 from mmnist_av.manifest import SPLITS, array_types, format_of
-from mmnist_av.system.files import written_whole
+from mmnist_av.system.files import written_once
 
 CARD, CROISSANT = "README.md", "croissant.json"
 
@@ -33,9 +33,12 @@ CONTEXT: dict[str, Any] = {
 
 
 def write_card(path: Path, manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Write the card and the Croissant metadata of a dataset to its folder `path`; return the files' names."""
+    """Write the card and the Croissant metadata of a dataset to its folder `path`; return the files' names.
+
+    Raises InputError if there are other files of these names.
+    """
     for name, text in ((CARD, card(manifest)), (CROISSANT, json.dumps(croissant(manifest), indent=2) + "\n")):
-        with written_whole(path / name) as part:
+        with written_once(path / name) as part:
             part.write_text(text, encoding="utf-8")
     return CARD, CROISSANT
 

@@ -20,7 +20,7 @@ from mmnist_av.exchange.layout import Clip, Layout, Reader, layout_of
 from mmnist_av.manifest import MANIFEST, clips_of, format_of, read_manifest, request_of
 from mmnist_av.sources import Clips, Source, clips_at_once, joined
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import LOCK, sole_writer, sync_folder
+from mmnist_av.system.files import LOCK, PART, sole_writer, sync_folder
 from mmnist_av.system.progress import progress_bar
 from mmnist_av.writing import write_once
 
@@ -36,17 +36,21 @@ def export(dataset: Dataset, form: str, out: Path) -> None:
     if out.exists():
         raise InputError(f"{out} exists: choose another --out")
     refuse_damaged(dataset.path)
-    part = out.with_name(f".{out.name}.part")
+    part = out.with_name(f".{out.name}{PART}")
     with sole_writer(part):
-        for left in part.iterdir():  # by an export that was killed
-            if left.is_dir():
-                shutil.rmtree(left)
-            elif left.name != LOCK:
-                left.unlink()
-        _write(dataset, form, part)
-        os.sync()
-        if out.exists():
-            raise InputError(f"{out} was created by another process meanwhile: choose another --out")
+        try:
+            for left in part.iterdir():  # by an export that was killed
+                if left.is_dir():
+                    shutil.rmtree(left)
+                elif left.name != LOCK:
+                    left.unlink()
+            _write(dataset, form, part)
+            os.sync()
+            if out.exists():
+                raise InputError(f"{out} was created by another process meanwhile: choose another --out")
+        except BaseException:
+            shutil.rmtree(part)
+            raise
         part.rename(out)
         (out / LOCK).unlink(missing_ok=True)
     sync_folder(out.parent)

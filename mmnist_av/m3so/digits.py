@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmnist_av.system.errors import InputError, unknown_name
+from mmnist_av.system.files import PART
 
 INK = 20  # px, the largest side of an ink box
 
@@ -144,12 +146,18 @@ def _find(root: Path, name: str) -> Path:
 
 
 def _download(root: Path | None) -> Path:
+    """Download the MNIST files to root/MNIST, unless it exists; return `root`, or the user's cache folder for None."""
     from torchvision.datasets import MNIST  # imported here because it imports torch
 
     if root is None:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmnist-av"
+    if (root / "MNIST").exists():
+        return root
     try:
-        MNIST(str(root), download=True)
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=root, prefix=".MNIST.", suffix=PART) as folder:
+            MNIST(folder, download=True)
+            (Path(folder) / "MNIST").rename(root / "MNIST")
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"MNIST could not be downloaded to {root} ({error}): give its files by --mnist-root"

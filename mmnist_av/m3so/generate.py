@@ -63,7 +63,7 @@ def generate(
     """
     requested = describe(spec, sizes, seed, digits, shard)
     if is_finished(out, requested):  # then no pool is loaded and no engine started
-        remove_traces(out)
+        remove_traces(out, requested)
         return open_dataset(out)
     pool = load_pool(digits, mnist_root, download)
     with open_engine(engine, workers) as running:

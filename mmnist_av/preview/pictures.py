@@ -15,7 +15,7 @@ from mmnist_av.exchange.codecs import to_wav
 from mmnist_av.families import find
 from mmnist_av.preview.movie import write_movie
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import written_whole
+from mmnist_av.system.files import written_once
 from mmnist_av.system.progress import track
 
 MOVIE_SIDE = 384  # px; a movie's frames are enlarged to at least this side
@@ -30,7 +30,8 @@ Frames = NDArray[np.uint8]  # (T, H, W) grey or (T, H, W, 3) colour
 def preview(dataset: Dataset, split: str, clips: Sequence[int], out: Path) -> list[Path]:
     """Write movies and pictures of some clips of `split`, and a sheet of its first clips, to the folder `out`.
 
-    Returns their paths. Raises InputError for a clip that the split does not have.
+    Returns their paths. Raises InputError for a clip that the split does not have, and if `out` has other files of the
+    same names.
     """
     stored = dataset.split(split)
     if not len(stored):
@@ -62,7 +63,7 @@ def enlarge(frames: Frames, side: int) -> Frames:
 
 def write_clip(path: Path, frames: Frames, audio: NDArray[np.int16], fps: int, sample_rate: int) -> None:
     """Write an .mp4 of frames with their sound (samples,), as H.264 and AAC, which players and browsers can show."""
-    with written_whole(path) as part, TemporaryDirectory() as folder:
+    with written_once(path) as part, TemporaryDirectory() as folder:
         wav = Path(folder) / "sound.wav"
         wav.write_bytes(to_wav(audio, sample_rate))
         write_movie(part, enlarge(frames, MOVIE_SIDE), fps, PLAYABLE, wav)
@@ -70,7 +71,7 @@ def write_clip(path: Path, frames: Frames, audio: NDArray[np.int16], fps: int, s
 
 def write_gif(path: Path, frames: Frames, fps: int) -> None:
     """Write a .gif of frames that repeats without end."""
-    with written_whole(path) as part:
+    with written_once(path) as part:
         # in memory first: of a full disk, imageio's own files report a second time when they are deleted
         part.write_bytes(
             imageio.imwrite("<bytes>", enlarge(frames, GIF_SIDE), extension=".gif", duration=1000 / fps, loop=0)
@@ -79,7 +80,7 @@ def write_gif(path: Path, frames: Frames, fps: int) -> None:
 
 def write_figure(path: Path, figure: Figure) -> None:
     """Write a .png of a figure."""
-    with written_whole(path) as part:
+    with written_once(path) as part:
         figure.savefig(part, format="png", dpi=120)
 
 

@@ -1,6 +1,7 @@
 """Files that appear complete or not at all, one writer per folder, and comparison with recorded hashes."""
 
 import fcntl
+import filecmp
 import hashlib
 import io
 import os
@@ -14,7 +15,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from mmnist_av.system.errors import InputError
 
-LOCK = ".lock"
+# Nobody else's files end like these: such a file may be deleted when the process that wrote it is gone
+LOCK = ".mmnist-av.lock"
+PART = ".mmnist-av.part"
 
 _CHUNK = 1 << 18  # bytes read at a time: they are hashed while still in the cache of the processor
 
@@ -70,7 +73,7 @@ def _locked(descriptor: int, lock: Path) -> bool:
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it if the block fails."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = _temporary(path)
     try:
         yield part
         publish(part, path)
@@ -78,15 +81,37 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def written_once(path: Path) -> Iterator[Path]:
+    """Yield a temporary path as `written_whole`, but replace no file: an existing one with the same bytes stays.
+
+    Raises InputError if `path` exists with other bytes.
+    """
+    part = _temporary(path)
+    try:
+        yield part
+        if not os.path.lexists(path):
+            publish(part, path)
+        elif not path.is_file() or not filecmp.cmp(part, path, shallow=False):
+            raise InputError(f"{path} exists and is something else: move it away, or choose another --out")
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}{PART}")
+
+
 def is_leftover(path: Path) -> bool:
     """Return whether `path` was left by a killed process: an incomplete file of `written_whole`, or a lock."""
-    return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".part"))
+    return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(PART))
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the incomplete files of `written_whole` from `folder` and its subfolders."""
-    for path in folder.rglob(".*.part"):
-        path.unlink()
+    for path in folder.rglob(f".*{PART}"):
+        if path.is_file():
+            path.unlink()
 
 
 def sha256(path: Path, advance: Callable[[int], None] = lambda size: None) -> str:
@@ -134,16 +159,18 @@ def differences(
 class GrowingArray:
     """An .npy file of known shape that is written item by item and hashed on the way.
 
-    The file is called `<name>.part` until `finish`. To resume an unfinished file, call `matches` for the number of
+    The file has the ending PART until `finish`. To resume an unfinished file, call `matches` for the number of
     items that should be there, and `keep` if it returns True; `append` then writes behind these items.
-    Raises OSError.
+    Raises OSError, and InputError if the path is that of something else.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        self._path, self._part = path, path.with_name(f"{path.name}.part")
-        if path.exists():  # this file was finished, but its process was killed before the others were
-            path.replace(self._part)
+        self._path, self._part = path, path.with_name(f"{path.name}{PART}")
         self._header = _npy_header(shape, dtype)
+        if path.exists():  # this file was finished, but its process was killed before the others were
+            if not path.is_file() or not _starts_with(path, self._header):
+                raise InputError(f"{path} exists and is something else: move it away, or choose another --out")
+            path.replace(self._part)
         self._item_bytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
         self._hash = hashlib.sha256(self._header)
         self._end = len(self._header)
@@ -194,6 +221,11 @@ class GrowingArray:
         while rest:
             written = os.pwrite(self._descriptor, rest, at)
             rest, at = rest[written:], at + written
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def _npy_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:

@@ -30,7 +30,7 @@ from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import sha256, sole_writer
+from mmnist_av.system.files import LOCK, PART, sha256, sole_writer
 from narrow import THIN
 
 
@@ -316,7 +316,7 @@ def test_a_run_of_other_code_is_not_continued(finished, nb_dataset, tmp_path, mo
 def test_a_run_killed_before_its_config_was_written_starts_again(nb_dataset, tmp_path):
     out = tmp_path / "killed"
     out.mkdir()
-    (out / ".config.json.123.part").write_text('{"mod')
+    (out / f".config.json.123{PART}").write_text('{"mod')
     run(job(nb_dataset, out, model="black", settings={}))
     assert not list(out.glob(".*"))
 
@@ -344,7 +344,7 @@ def test_two_processes_do_a_job_as_one_and_rank_0_scores(nb_dataset, tmp_path):
     assert set(rows[rows["model"] == "puq"]["clips"]) == {3}
     assert json.loads((folder / "config.json").read_text())["ranks"] == 2
     assert set(pd.read_csv(folder / "validation.csv")["step"]) == {1}
-    assert not (folder / ".lock").exists()
+    assert not (folder / LOCK).exists()
     refused("ranks: 2 found, 1 requested", nb_dataset, folder, **options)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from benchmark.runs.folder import MARKS, check_folder, claim
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import LOCK, PART
 from plain_clips import make_plain
 
 CONFIG = {name: name for name in MARKS}
@@ -28,8 +29,8 @@ def test_files_that_no_run_has_written_are_left_alone(tmp_path):
 
 
 def test_a_run_is_continued_and_what_its_death_left_makes_no_difference(tmp_path):
-    (tmp_path / ".config.json.7.part").write_text('{"mod')
-    (tmp_path / ".lock").touch()
+    (tmp_path / f".config.json.7{PART}").write_text('{"mod')
+    (tmp_path / LOCK).touch()
     folder = claimed(tmp_path)
     assert json.loads((folder / "config.json").read_text()) == CONFIG
     check_folder(folder)

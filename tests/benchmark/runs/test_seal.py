@@ -6,6 +6,7 @@ import pytest
 
 from benchmark.runs.seal import SEAL, check_seal, find_damage, remove_seal, seal
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import LOCK
 
 FILES = ("config.json", "checkpoint.safetensors", "scores.npz", "report/report.html")
 
@@ -21,7 +22,7 @@ def folder(tmp_path):
 
 def test_a_whole_folder_passes_and_one_without_a_seal_too(folder):
     check_seal(folder)
-    (folder / ".lock").touch()
+    (folder / LOCK).touch()
     check_seal(folder)
     remove_seal(folder)
     (folder / "config.json").write_text("other")

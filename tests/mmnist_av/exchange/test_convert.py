@@ -17,7 +17,7 @@ from mmnist_av.exchange.convert import export, import_
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import sole_writer
+from mmnist_av.system.files import LOCK, PART, sole_writer
 from plain_clips import make_plain
 
 SPEC = Spec(obstacle=True, digits_per_clip=2, canvas=51, frames=12, block_frame=4)
@@ -220,12 +220,20 @@ def test_an_export_appears_complete_or_not_at_all(dataset, tmp_path, monkeypatch
         patch.setattr(separate_files, "record_to_json", None)
         with pytest.raises(TypeError):
             export(dataset, "clips", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    with sole_writer(tmp_path / ".out.part"), pytest.raises(InputError, match="being written by another process"):
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / f".out{PART}" / "train").mkdir(parents=True)  # as an export leaves it that is killed
+    with sole_writer(tmp_path / f".out{PART}"), pytest.raises(InputError, match="being written by another process"):
         export(dataset, "clips", tmp_path / "out")
     export(dataset, "clips", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
-    assert not (tmp_path / "out" / ".lock").exists()
+    assert not (tmp_path / "out" / LOCK).exists()
+
+
+def test_an_export_deletes_nothing_of_another_making(dataset, tmp_path):
+    (tmp_path / ".out.part").mkdir()
+    (tmp_path / ".out.part" / "notes.txt").write_text("mine")
+    export(dataset, "webdataset", tmp_path / "out")
+    assert (tmp_path / ".out.part" / "notes.txt").read_text() == "mine"
 
 
 def test_opening_an_export_says_to_import_it(dataset, tmp_path):

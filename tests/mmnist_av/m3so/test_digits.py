@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,11 +131,28 @@ def test_a_failed_download_is_an_input_error(tmp_path, monkeypatch):
 
 def test_downloaded_files_are_read_like_any_folder(mnist_root, tmp_path, monkeypatch):
     def fetch(root, download):
-        shutil.copytree(mnist_root, tmp_path / "cache" / "mmnist-av" / "MNIST" / "raw")
+        shutil.copytree(mnist_root, Path(root) / "MNIST" / "raw")
 
     monkeypatch.setattr("torchvision.datasets.MNIST", fetch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert len(load_pool("mnist", download=True)["test"]) == 10000
+    assert (tmp_path / "cache" / "mmnist-av" / "MNIST" / "raw" / TEST_LABELS).is_file()
+
+
+def test_a_download_replaces_no_file(tmp_path, monkeypatch):
+    def fetch(root, download):
+        raw = Path(root) / "MNIST" / "raw"
+        raw.mkdir(parents=True, exist_ok=True)
+        (raw / TEST_LABELS).write_bytes(b"downloaded")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", fetch)
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / TEST_LABELS).write_bytes(b"mine")
+    with pytest.raises(InputError, match="has no train-images"):
+        load_pool("mnist", tmp_path, download=True)
+    assert (raw / TEST_LABELS).read_bytes() == b"mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["MNIST"]
 
 
 def test_a_changed_embedded_pool_is_refused(monkeypatch):

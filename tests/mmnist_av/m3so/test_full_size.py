@@ -15,6 +15,7 @@ from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.merge import merge
+from mmnist_av.system.files import PART
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +53,7 @@ def test_the_documented_fingerprint_comes_out_after_kills(out):
         with subprocess.Popen([sys.executable, "-m", "mmnist_av.cli", "generate", "--out", str(out)]) as process:
             time.sleep(moments.uniform(0.7, 1.5))
             process.send_signal(signal.SIGKILL)
-    assert (out / "train" / "frames.npy.part").stat().st_size > 100_000_000
+    assert (out / "train" / f"frames.npy{PART}").stat().st_size > 100_000_000
     assert not (out / "dataset.json").exists()
     subprocess.run([sys.executable, "-m", "mmnist_av.cli", "generate", "--out", str(out)], check=True)
     assert open_dataset(out).fingerprint == DOCUMENTED["mmnist-av generate"]

@@ -18,7 +18,7 @@ import pytest
 from mmnist_av import sources, writing
 from mmnist_av.dataset import open_dataset
 from mmnist_av.exchange.card import CARD, CROISSANT
-from mmnist_av.journal import JOURNAL, Journal
+from mmnist_av.journal import JOURNAL, Journal, open_journal
 from mmnist_av.m3so import generate as module
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.generate import generate
@@ -28,7 +28,7 @@ from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import simulate
 from mmnist_av.manifest import MANIFEST
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import GrowingArray, sha256, sole_writer
+from mmnist_av.system.files import PART, GrowingArray, sha256, sole_writer
 
 SPEC, SIZES = Spec(obstacle=True), {"train": 11, "val": 0, "test": 4}
 
@@ -84,7 +84,9 @@ def test_a_ray_cluster_gives_the_same_bytes(tmp_path, unbroken):
 def test_a_finished_dataset_is_not_written_again(tmp_path, monkeypatch):
     out = tmp_path / "new"
     generate(out, SPEC, SIZES, seed=5)
-    (out / JOURNAL).write_text("left by a process killed at its very end")
+    (tmp_path / "journal").mkdir()
+    with open_journal(tmp_path / "journal", module.describe(SPEC, SIZES, 5, "embedded"), "mmnist-av"):
+        (tmp_path / "journal" / JOURNAL).rename(out / JOURNAL)  # as a process leaves it that is killed at its very end
     monkeypatch.setattr(module, "load_pool", None)
     assert generate(out, SPEC, SIZES, seed=5).fingerprint == open_dataset(out).fingerprint
     assert not (out / JOURNAL).exists()
@@ -147,7 +149,7 @@ def interrupted(out, monkeypatch, after=3):
 
 
 @pytest.mark.parametrize("at", [3, 200, 4 * 230400, 8 * 230400])
-@pytest.mark.parametrize("name", ["frames.npy.part", "audio.npy.part"])
+@pytest.mark.parametrize("name", [f"frames.npy{PART}", f"audio.npy{PART}"])
 def test_changed_bytes_of_an_interrupted_run_are_written_again(tmp_path, unbroken, monkeypatch, at, name):
     out = tmp_path / "new"
     interrupted(out, monkeypatch)
@@ -269,6 +271,44 @@ def test_another_dataset_is_not_overwritten(tmp_path, monkeypatch, changed, mess
     with pytest.raises(InputError, match=message):
         generate(out, **{**requested, **changed})
     assert contents(out) == before
+
+
+FOREIGN = "dataset.json", "README.md", "croissant.json", ".lock", ".notes.part", "test/frames.npy", JOURNAL
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("content", ["mine", '{"mine": 1}\nand mine'])
+def test_a_folder_with_a_file_of_a_datasets_names_is_not_changed(tmp_path, name, content):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=r"choose another --out|dataset\.json is damaged"):
+        generate(tmp_path, SPEC, SIZES, seed=5)
+    assert (tmp_path / name).read_text() == content
+    assert list(contents(tmp_path)) == [name]
+
+
+@pytest.mark.parametrize("name", ["README.md", "croissant.json", "test/frames.npy", "test/truth.npz"])
+def test_a_resumed_run_replaces_no_file_of_another_making(tmp_path, monkeypatch, name):
+    out = tmp_path / "new"
+    interrupted(out, monkeypatch)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("mine")
+    (out / ".notes.part").write_text("mine")
+    with pytest.raises(InputError, match=f"{name} exists and is something else: move it away"):
+        generate(out, SPEC, SIZES, seed=5)
+    assert (out / name).read_text() == "mine"
+    (out / name).unlink()
+    generate(out, SPEC, SIZES, seed=5)
+    assert (out / ".notes.part").read_text() == "mine"
+
+
+def test_nothing_of_another_making_is_removed_from_a_finished_dataset(tmp_path):
+    out = generate(tmp_path / "new", SPEC, SIZES, seed=5).path
+    names = JOURNAL, ".lock", ".notes.part"
+    for name in names:
+        (out / name).write_text("mine")
+    generate(out, SPEC, SIZES, seed=5)
+    assert [(out / name).read_text() for name in names] == ["mine"] * 3
 
 
 def test_a_folder_or_file_of_something_else_is_not_changed(tmp_path):

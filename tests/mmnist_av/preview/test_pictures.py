@@ -110,6 +110,20 @@ def assert_proportions(figure, strips, expected):
             assert shown.width / shown.height == pytest.approx(expected, rel=0.01)
 
 
+def test_a_preview_keeps_its_own_files_and_replaces_no_others(tmp_path):
+    format = ClipFormat(frames=4, channels=3, height=16, width=16, fps=10, sample_rate=8000)
+    dataset, out = make_plain(tmp_path / "data", {"test": 2}, format), tmp_path / "out"
+    first = {path: path.stat().st_mtime_ns for path in preview(dataset, "test", [1], out)}
+    assert {path: path.stat().st_mtime_ns for path in preview(dataset, "test", [1], out)} == first
+    for path in first:
+        kept = path.read_bytes()
+        path.write_text("mine")
+        with pytest.raises(InputError, match=f"{path.name} exists and is something else: move it away, or choose"):
+            preview(dataset, "test", [1], out)
+        assert path.read_text() == "mine"
+        path.write_bytes(kept)
+
+
 def test_a_clip_that_does_not_exist_is_refused(small_dataset, tmp_path):
     with pytest.raises(InputError, match="has clips 0 to 2, not 3"):
         preview(small_dataset, "test", [3], tmp_path / "out")
@@ -127,7 +141,7 @@ def test_a_failure_of_ffmpeg_is_reported(tmp_path):
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("write", [write_gif, partial(write_clip, audio=np.zeros(400, np.int16), sample_rate=1000)])
 def test_a_full_disk_is_reported_once(monkeypatch, write):
-    monkeypatch.setattr(pictures, "written_whole", lambda path: nullcontext(Path("/dev/full")))
+    monkeypatch.setattr(pictures, "written_once", lambda path: nullcontext(Path("/dev/full")))
     with pytest.raises(OSError, match="No space left on device") as error:
         write(path=Path("x"), frames=np.zeros((4, 8, 8), np.uint8), fps=10)
     assert error.value.errno == errno.ENOSPC
