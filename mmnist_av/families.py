@@ -5,13 +5,13 @@ of the family "plain" needs no code: the base class `Family` serves it.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from mmnist_av.system import plugins
 from mmnist_av.system.errors import InputError, unknown_name
@@ -26,12 +26,17 @@ GROUP = "mmnist_av.families"
 PLAIN = "plain"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class ArrayType:
     """The shape and type of one clip's part of a stored array."""
 
     shape: tuple[int, ...]  # without the axis of the clips
     dtype: np.dtype[Any]
+    per_frame: bool | None  # whether an entry belongs to each frame; None: it does where there are as many as frames
+
+    def __init__(self, shape: Sequence[int], dtype: DTypeLike, per_frame: bool | None = None) -> None:
+        for name, value in (("shape", tuple(shape)), ("dtype", np.dtype(dtype)), ("per_frame", per_frame)):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,13 @@ class Family:
     def annotate(self, dataset: "Dataset", split: str, clip: int, name: str, frames: int) -> NDArray[Any]:
         """Return one annotation of the first `frames` frames of a clip; raise InputError for an unknown `name`.
 
-        A stored array with one entry per frame is cut to `frames` entries.
+        A stored array with one entry per frame (see ArrayType) is cut to `frames` entries.
         """
         if name not in dataset.annotations:
             raise unknown_name("annotation", name, dataset.annotations)
         row = dataset.split(split).array(name)[clip]
-        return row[:frames] if row.ndim and len(row) == dataset.format.frames else row
+        per_frame = dataset.manifest["arrays"][name].get("per_frame", row.shape[:1] == (dataset.format.frames,))
+        return row[:frames] if per_frame else row
 
     def record(self, manifest: Mapping[str, Any]) -> Record | None:
         """Return what the family's record of a clip holds; None if the family stores no record."""

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmnist_av import __version__, families
 from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import PLAIN, ArrayType
@@ -36,7 +34,7 @@ def request(
 
     sizes: clips by split; spec: the parameters that decide the clips, part of the fingerprint (None: the format);
     arrays: annotations that are stored clip by clip, with their types; rest: the family's own entries.
-    Raises InputError for an unknown split, a negative size, no clips at all, and a bad annotation name.
+    Raises InputError for an unknown split, a negative size, no clips at all, and a bad name or shape of an annotation.
     """
     stored = arrays or {}
     _refuse_bad_request(sizes, stored, format)
@@ -51,6 +49,7 @@ def request(
     if stored:
         described["arrays"] = {
             array: {"shape": list(kind.shape), "dtype": kind.dtype.newbyteorder("<").str}
+            | ({} if kind.per_frame is None else {"per_frame": kind.per_frame})
             for array, kind in sorted(stored.items())
         }
     record = families.find(family).record(described)
@@ -65,7 +64,9 @@ def _refuse_bad_request(sizes: Mapping[str, int], arrays: Mapping[str, ArrayType
             raise InputError(f"the split '{split}' cannot have {size} clips")
     if not any(sizes.values()):
         raise InputError("a dataset needs at least one clip in one split")
-    for name in arrays:
+    for name, kind in arrays.items():
+        if kind.per_frame and kind.shape[:1] != (format.frames,):
+            raise InputError(f"the annotation '{name}' of {kind.shape} is not per frame: a clip has {format.frames}")
         if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in format.arrays:
             taken = " and ".join(format.arrays)
             raise InputError(f"an annotation cannot be called '{name}': use a-z, 0-9 and _, and not {taken}")
@@ -85,7 +86,7 @@ def format_of(manifest: Mapping[str, Any]) -> ClipFormat:
 def array_types(manifest: Mapping[str, Any]) -> dict[str, ArrayType]:
     """Return the types of all arrays that a manifest's dataset stores clip by clip: frames, audio, annotations."""
     stored = manifest.get("arrays", {}).items()
-    types = {name: ArrayType(tuple(facts["shape"]), np.dtype(facts["dtype"])) for name, facts in stored}
+    types = {name: ArrayType(facts["shape"], facts["dtype"], facts.get("per_frame")) for name, facts in stored}
     return format_of(manifest).arrays | types
 
 

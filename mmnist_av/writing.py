@@ -36,13 +36,14 @@ __all__ = ["Clips", "SingleClips", "Source", "request", "write_once"]
 
 
 def write_once(
-    out: Path, requested: Mapping[str, Any], source: Source, expected: Mapping[str, Any] | None = None
+    out: Path | str, requested: Mapping[str, Any], source: Source, expected: Mapping[str, Any] | None = None
 ) -> Dataset:
     """Write the `requested` dataset from `source` to the folder `out`, or verify it if it is there; return it.
 
     expected: the "files" of the manifest, if known before. Raises InputError if the folder holds anything else or a
     damaged dataset, if the disk is full, and if the files are not the expected ones; the files are removed then.
     """
+    out = Path(out)
     with sole_writer(out):
         if not is_finished(out, requested):
             _write(out, requested, source, expected)

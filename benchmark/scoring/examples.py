@@ -81,7 +81,7 @@ class ExampleClips:
         if prediction.variance is not None:
             arrays["variance"] = prediction.variance[0].mean(0).cpu().numpy()
         if self._has_block:
-            arrays["block"] = clip.annotate("block")
+            arrays["block"] = clip.annotation("block")[0].cpu().numpy()
             arrays["windows"] = brightest_window(samples[:, -1], BLOCK).cpu().numpy()
         return arrays
 

@@ -26,7 +26,8 @@ class TargetClip:
     frames: Tensor  # (1, T, C, H, W) in [0, 1]
     audio: Tensor  # (1, T, bins, columns): the audio features of the clip's own sound
     seen: int  # F
-    annotate: Callable[[str], NDArray[Any]]  # name -> the annotation of the clip's T frames, see mmnist_av.families
+    # (name, T) -> the annotation of the clip's first T frames, see mmnist_av.families.Family.annotate
+    annotate: Callable[[str, int], NDArray[Any]]
 
     @property
     def unseen(self) -> Tensor:
@@ -34,8 +35,8 @@ class TargetClip:
         return self.frames[:, None, self.seen :]
 
     def annotation(self, name: str) -> Tensor:
-        """Return one annotation of the clip, (1, ...), on the device of its frames."""
-        return torch.from_numpy(self.annotate(name)[None]).to(self.frames.device)
+        """Return one annotation of the clip's T frames, (1, ...), on their device."""
+        return torch.from_numpy(self.annotate(name, self.frames.shape[1])[None]).to(self.frames.device)
 
     def window(self, first: int, count: int) -> "TargetClip":
         """Return the clip whose frames to be predicted are `count` of this one's, from its `first` unseen frame on.
@@ -45,13 +46,7 @@ class TargetClip:
         seen, length = self.seen + first, self.seen + first + count
         if (seen, length) == (self.seen, self.frames.shape[1]):
             return self
-        cut = partial(_cut, self.annotate, self.frames.shape[1], length)
-        return replace(self, frames=self.frames[:, :length], audio=self.audio[:, :length], seen=seen, annotate=cut)
-
-
-def _cut(annotate: Callable[[str], NDArray[Any]], frames: int, length: int, name: str) -> NDArray[Any]:
-    array = annotate(name)
-    return array[:length] if array.shape[:1] == (frames,) else array
+        return replace(self, frames=self.frames[:, :length], audio=self.audio[:, :length], seen=seen)
 
 
 @dataclass(frozen=True)
@@ -72,8 +67,7 @@ class TargetClips:
     def __call__(self, index: int) -> TargetClip:
         """Return clip `index`, its tensors on the device."""
         frames, audio = load_clips(self.clips, [index], self.protocol, self.device)
-        family, length = families.find(self.dataset.family), self.protocol.test_frames
-        annotate = partial(_annotate, family, self.dataset, self.split, index, length)
+        annotate = partial(families.find(self.dataset.family).annotate, self.dataset, self.split, index)
         return TargetClip(index=index, frames=frames, audio=audio, seen=self.protocol.seen, annotate=annotate)
 
     def context(self, clip: TargetClip, flow: bool) -> Context:
@@ -94,9 +88,3 @@ class TargetClips:
             raise InputError(f"protocol {self.protocol.name} takes the sound of another clip, and there is only one")
         audio = self.clips.audio((clip.index + 1) % len(split))
         return self.protocol.audio(audio[None].to(self.device))
-
-
-def _annotate(
-    family: families.Family, dataset: Dataset, split: str, index: int, frames: int, name: str
-) -> NDArray[Any]:
-    return family.annotate(dataset, split, index, name, frames)

@@ -47,6 +47,28 @@ def test_a_stored_annotation_is_given_cut_to_the_requested_frames(tmp_path):
         family.annotate(dataset, "test", 1, "flwo", 4)
 
 
+def test_an_annotation_that_is_as_long_as_the_clip_may_say_that_it_is_not_of_its_frames(tmp_path):
+    def clip(split, number):
+        frames, audio = np.zeros((1, 6, 16, 24, 3), np.uint8), np.zeros((1, 8820), np.int16)
+        return Clips(frames, audio, {name: np.arange(6, dtype="f4")[None] for name in types})
+
+    types = {
+        "classes": ArrayType((6,), "float32", per_frame=False),
+        "speed": ArrayType([6], np.float32),
+        "pace": ArrayType((6,), "<f4", per_frame=True),
+    }
+    requested = request("votes", SMALL, {"test": 1}, arrays=types)
+    dataset = write_once(str(tmp_path / "data"), requested, SingleClips("votes", clip, requested))
+    found = {name: len(find("plain").annotate(dataset, "test", 0, name, 4)) for name in types}
+    assert found == {"classes": 6, "speed": 4, "pace": 4}
+    assert open_dataset(dataset.path).manifest["arrays"]["speed"] == {"shape": [6], "dtype": "<f4"}
+
+
+@pytest.mark.parametrize("kind", ["uint8", np.uint8, np.dtype(np.uint8), "u1"])
+def test_types_of_arrays_are_given_as_numpy_takes_them(kind):
+    assert ArrayType((2,), kind) == ArrayType((2,), np.dtype(np.uint8))
+
+
 def test_the_stored_flow_finds_every_pixel_one_frame_earlier(tmp_path):
     split = make_plain(tmp_path / "data", {"test": 1}, SMALL, flow=True).split("test")
     moved = split.frames[0].any(axis=-1)[1:]
@@ -118,6 +140,7 @@ def test_a_source_that_gives_other_clips_than_requested_is_refused(tmp_path, cli
         ({"sizes": {}}, "needs at least one clip"),
         ({"arrays": {"frames": ArrayType((1,), np.dtype(np.int8))}}, "an annotation cannot be called 'frames'"),
         ({"arrays": {"../x": ArrayType((1,), np.dtype(np.int8))}}, "an annotation cannot be called"),
+        ({"arrays": {"speed": ArrayType((5,), "f4", per_frame=True)}}, "is not per frame: a clip has 6"),
         ({"family": "m3os"}, "unknown family of datasets 'm3os': did you mean m3so"),
     ],
 )

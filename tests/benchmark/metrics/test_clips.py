@@ -123,8 +123,6 @@ def test_a_prediction_without_flow_or_variance_is_refused(case):
 
 
 def test_a_track_needs_two_seen_frames():
-    clip = TargetClip(
-        index=0, frames=torch.zeros(1, 5, 1, 8, 8), audio=torch.zeros(1, 5, 2, 2), seen=1, annotate=lambda name: None
-    )
+    clip = TargetClip(index=0, frames=torch.zeros(1, 5, 1, 8, 8), audio=torch.zeros(1, 5, 2, 2), seen=1, annotate=None)
     with pytest.raises(InputError, match="needs 2 seen frames, found 1"):
         clip_bounce_f1(clip, Prediction(torch.zeros(1, 1, 4, 1, 8, 8)))

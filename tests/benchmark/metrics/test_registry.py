@@ -23,7 +23,7 @@ WEIGHTS = {"lpips": "alexnet", "fid": "inception", "fvd": "i3d"}
 KINDS = ["random", "black", "perfect"]
 
 
-def annotate(seed, name):
+def annotate(seed, name, frames):
     rng = np.random.default_rng(seed)
     return {
         "block": np.array([16, 16]),

@@ -8,6 +8,7 @@ import torch
 
 from benchmark.catalogue import PROTOCOLS
 from benchmark.scoring.ground_truth import TargetClips
+from mmnist_av.m3so.family import M3SO
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
@@ -45,8 +46,16 @@ def test_a_window_of_a_clip_has_its_own_frames_and_annotations(clips):
     assert window.seen == 40
     assert torch.equal(window.unseen, clip.unseen[:, :, 10:15])
     assert torch.equal(window.annotation("events"), clip.annotation("events")[:, :45])
+    assert torch.equal(window.annotation("flow"), clip.annotation("flow")[:, :45])
+    assert torch.equal(window.annotation("block_mask"), clip.annotation("block_mask")[:, :45])
     assert torch.equal(window.annotation("label"), clip.annotation("label"))
     assert clip.window(0, 40) is clip
+
+
+def test_an_annotation_that_is_not_of_the_frames_is_whole_in_every_window(clips, monkeypatch):
+    monkeypatch.setattr(M3SO, "annotate", lambda family, dataset, split, clip, name, frames: np.arange(70))
+    clip = clips(0)  # of 70 frames
+    assert torch.equal(clip.window(10, 5).annotation("votes"), clip.annotation("votes"))
 
 
 def test_a_model_is_given_a_copy_of_the_seen_frames_and_the_clips_own_sound(clips):
