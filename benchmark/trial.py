@@ -16,7 +16,7 @@ from benchmark.compute import Compute
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.samples import draw_samples
 from benchmark.scoring.scores import joined
-from benchmark.training.batches import Clips
+from benchmark.training.batches import RawBatch
 from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
 from benchmark.training.loop import make_batch, turns_of
 from benchmark.training.updates import adam, differentiate, frozen
@@ -34,7 +34,7 @@ class Trial:
     prediction: Prediction  # of the first test clip
 
 
-def try_out(model: Predictor, clips: Clips, test: TargetClips, protocol: Protocol, compute: Compute) -> Trial:
+def try_out(model: Predictor, clips: RawBatch, test: TargetClips, protocol: Protocol, compute: Compute) -> Trial:
     """Compute the model's losses and gradients on the first training clips, and draw samples of the first test clip.
 
     clips: at least one training clip. The model's weights stay as they are, but its gradients and the statistics of its
@@ -46,7 +46,7 @@ def try_out(model: Predictor, clips: Clips, test: TargetClips, protocol: Protoco
         return Trial(losses, try_prediction(model, context, compute))
 
 
-def try_training(model: Predictor, clips: Clips, protocol: Protocol, compute: Compute) -> dict[str, float]:
+def try_training(model: Predictor, clips: RawBatch, protocol: Protocol, compute: Compute) -> dict[str, float]:
     """Return every player's loss, after its gradient was computed in each turn of each stage."""
     batch = make_batch(model, {name: values[:CLIPS] for name, values in clips.items()}, protocol, compute.device)
     values: dict[str, float] = {}

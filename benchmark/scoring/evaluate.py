@@ -18,7 +18,7 @@ from benchmark.metrics.resources import Download, Resources
 from benchmark.report.write import write_report
 from benchmark.runs.folder import CONFIG, ENVIRONMENT, RESULTS, read_json
 from benchmark.runs.seal import seal
-from benchmark.scoring.examples import ExampleClips
+from benchmark.scoring.examples import ExampleWriter
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.rows import Result, make_rows, write_rows
 from benchmark.scoring.samples import clip_shape, draw_samples
@@ -56,7 +56,7 @@ def evaluate(evaluation: Evaluation) -> pd.DataFrame:
     resources = Resources(
         device=evaluation.compute.device, clips=clips.count, weights=evaluation.weights, seed=config["seed"] or 0
     )
-    examples = ExampleClips(clips, folder / "examples.npz", folder / "scores")
+    examples = ExampleWriter(clips, folder / "examples.npz", folder / "scores")
     scores = score_all(entries, evaluation.metrics, clips, resources, folder, examples)
     note_undefined(entry.name, scores[entry.name])
     rows = tabulate(scores, evaluation, config)
@@ -106,7 +106,7 @@ def _draw(
 
 def floors(clips: TargetClips, compute: Compute, besides: str) -> list[Entry]:
     """Return the floors that the protocol allows, without the one called `besides`."""
-    shape = clip_shape(clips.clips, clips.protocol)
+    shape = clip_shape(clips.stored, clips.protocol)
     models = {name: registry.build(name, shape, None) for name in registry.FLOORS if name != besides}
     return [
         entry_of(name, model, clips, samples=1, seed=0, compute=compute)

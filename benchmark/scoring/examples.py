@@ -18,8 +18,8 @@ from mmnist_av.system.files import written_whole
 CLIPS, RANDOM = 6, 3  # the first clips, and samples of each, that are kept beside the best and the mean
 
 
-class ExampleClips:
-    """Keeps what a report shows of the first clips, while their samples are scored.
+class ExampleWriter:
+    """Writes what a report shows of the first clips, while their samples are scored.
 
     Each clip lies in a file of its own in the folder `parts` until `write` puts them together; so an interrupted run
     keeps the clips that it had.

@@ -51,7 +51,7 @@ class TargetClip:
 
 @dataclass(frozen=True)
 class TargetClips:
-    """The first clips of a split under a protocol."""
+    """The clips whose frames are predicted under a protocol: the first `count` of a split, one by one."""
 
     dataset: Dataset
     split: str
@@ -60,13 +60,13 @@ class TargetClips:
     device: torch.device
 
     @property
-    def clips(self) -> StoredClips:
+    def stored(self) -> StoredClips:
         """Return the stored clips, cut to the protocol's test length."""
         return StoredClips(self.dataset.split(self.split), self.protocol.test_frames)
 
     def __call__(self, index: int) -> TargetClip:
         """Return clip `index`, its tensors on the device."""
-        frames, audio = load_clips(self.clips, [index], self.protocol, self.device)
+        frames, audio = load_clips(self.stored, [index], self.protocol, self.device)
         annotate = partial(families.find(self.dataset.family).annotate, self.dataset, self.split, index)
         return TargetClip(index=index, frames=frames, audio=audio, seen=self.protocol.seen, annotate=annotate)
 
@@ -86,5 +86,5 @@ class TargetClips:
         split = self.dataset.split(self.split)
         if len(split) < 2:
             raise InputError(f"protocol {self.protocol.name} takes the sound of another clip, and there is only one")
-        audio = self.clips.audio((clip.index + 1) % len(split))
+        audio = self.stored.audio((clip.index + 1) % len(split))
         return self.protocol.audio(audio[None].to(self.device))

@@ -22,7 +22,7 @@ from benchmark.metrics.checks import described
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.resources import Measure, Resources, TrainingSamples, Unavailable
 from benchmark.metrics.uncertainty import mean_variance
-from benchmark.scoring.examples import ExampleClips
+from benchmark.scoring.examples import ExampleWriter
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.records import CHECKSUM, Recorder
 from benchmark.scoring.statistics import by_sampling
@@ -54,7 +54,7 @@ def score_all(
     clips: TargetClips,
     resources: Resources,
     folder: Path,
-    examples: ExampleClips | None = None,
+    examples: ExampleWriter | None = None,
 ) -> dict[str, Scores]:
     """Return the scores of every entry by its name, and keep them in scores.npz in `folder`.
 
@@ -118,7 +118,7 @@ class EntryPass:
         measures: Mapping[str, Measure],
         records: Path,
         clips: int,
-        examples: ExampleClips | None = None,
+        examples: ExampleWriter | None = None,
     ) -> None:
         self.entry, self.measures, self.clips, self.examples = entry, measures, clips, examples
         self.recorder = Recorder(records, list(measures), clips)

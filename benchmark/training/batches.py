@@ -17,13 +17,14 @@ from mmnist_av.system.errors import InputError
 
 ANNOTATIONS = ("flow", "centres")  # the fields of Batch, and names of Predictor.needs, that a dataset's family provides
 
-Clips = Mapping[str, Any]  # frames (B, T, C, H, W) uint8, audio (B, T, samples) int16, index (B,), and annotations
+# Clips as they are stored: frames (B, T, C, H, W) uint8, audio (B, T, samples) int16, index (B,), and annotations
+RawBatch = Mapping[str, Any]
 
 
 class Batches(Protocol):
     """What the training loop takes its clips from."""
 
-    def __call__(self, step: int) -> tuple[int, Clips]:
+    def __call__(self, step: int) -> tuple[int, RawBatch]:
         """Return the epoch of a step, from 0, and this rank's clips."""
 
 
@@ -74,7 +75,7 @@ class StoredBatches:
     plan: TrainingPlan
     ranks: Ranks = ALONE
 
-    def __call__(self, step: int) -> tuple[int, Clips]:
+    def __call__(self, step: int) -> tuple[int, RawBatch]:
         """Return the epoch of a step, and this rank's clips."""
         epoch, indices = batch_indices(len(self.clips), self.plan, step)
         share = self.ranks.share(len(indices))
@@ -104,7 +105,7 @@ class OrderedBatches:
         """Return the number of clips of a run, which is the number of steps of an epoch."""
         return len(self.clips) // self.runs
 
-    def __call__(self, step: int) -> tuple[int, Clips]:
+    def __call__(self, step: int) -> tuple[int, RawBatch]:
         """Return the epoch of a step, and its clips."""
         epoch, number = divmod(step, self.length)
         return epoch, default_collate([self.clips[run * self.length + number] for run in range(self.runs)])
@@ -121,7 +122,7 @@ class StreamedBatches:
     stream: ClipStream
     epoch_clips: int  # clips of this stream that count as an epoch: the dataset's training clips / number of ranks
 
-    def __call__(self, step: int) -> tuple[int, Clips]:
+    def __call__(self, step: int) -> tuple[int, RawBatch]:
         """Return the epoch of a step, and this rank's clips."""
         return step // max(1, self.epoch_clips // self.stream.batch), self.stream.batch_at(step)
 

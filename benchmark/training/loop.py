@@ -19,7 +19,7 @@ from benchmark.catalogue import Protocol, find_metric
 from benchmark.compute import Compute
 from benchmark.inputs import as_model_inputs
 from benchmark.training import checkpoint
-from benchmark.training.batches import ANNOTATIONS, Batches, Clips, OrderedBatches
+from benchmark.training.batches import ANNOTATIONS, Batches, OrderedBatches, RawBatch
 from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
 from benchmark.training.logs import Logs
 from benchmark.training.plan import TrainingPlan, metric_value, rate_factor, stage_lengths
@@ -254,7 +254,7 @@ def progress_of(loop: Loop) -> AbstractContextManager[Callable[[int], None]]:
     return progress_bar("train", loop.training.plan.steps, loop.steps)
 
 
-def make_batch(model: Predictor, clips: Clips, protocol: Protocol, device: torch.device) -> Batch:
+def make_batch(model: Predictor, clips: RawBatch, protocol: Protocol, device: torch.device) -> Batch:
     """Return clips as the model learns from them; InputError where they lack an annotation that it needs."""
     frames, audio = as_model_inputs(clips, protocol, device)
     needed = [name for name in ANNOTATIONS if name in model.needs]

@@ -8,7 +8,7 @@ from baselines.predictor import Prediction
 from benchmark.catalogue import METRICS, PROTOCOLS
 from benchmark.metrics.resources import Resources
 from benchmark.report.examples import read_examples
-from benchmark.scoring.examples import ExampleClips
+from benchmark.scoring.examples import ExampleWriter
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.scores import Entry, score_all
 from mmnist_av.m3so.generate import generate
@@ -29,7 +29,7 @@ def test_examples_are_the_drawn_samples(tmp_path, name, clips):
     dataset = generate(tmp_path / "data", Spec(**protocol.world), {"test": clips}, seed=3)
     targets = TargetClips(dataset, "test", protocol, clips, torch.device("cpu"))
     entry = Entry("theirs", lambda clip: [predicted(clip.index, protocol.test_predicted)])
-    examples = ExampleClips(targets, tmp_path / "examples.npz", tmp_path / "scores")
+    examples = ExampleWriter(targets, tmp_path / "examples.npz", tmp_path / "scores")
     resources = Resources(device=targets.device, clips=clips)
     score_all([entry], [METRICS["psnr"]], targets, resources, tmp_path, examples)
     found = read_examples(tmp_path / "examples.npz", protocol)

@@ -15,7 +15,7 @@ from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.image import psnr, ssim
 from benchmark.metrics.resources import Resources, Unavailable
 from benchmark.scoring import scores as scores_module
-from benchmark.scoring.examples import ExampleClips
+from benchmark.scoring.examples import ExampleWriter
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.rows import Result, make_rows
 from benchmark.scoring.scores import Entry, check_ranges, read_scores, samplings, score_all, score_clip
@@ -184,7 +184,7 @@ def test_each_clip_is_loaded_once_and_each_sample_drawn_once(clips, tmp_path):
         )
 
     entries = [entry(name, draw(name), predicts=frozenset({"flow"})) for name in drawn]
-    examples = ExampleClips(counting, tmp_path / "examples.npz", tmp_path / "scores")
+    examples = ExampleWriter(counting, tmp_path / "examples.npz", tmp_path / "scores")
     chosen = metrics("psnr", "ssim", "aepe", "self_similarity", "bounce_f1")
     score_all(entries, chosen, counting, RESOURCES, tmp_path, examples)
     assert Counting.loaded == list(range(CLIPS))
