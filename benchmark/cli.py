@@ -302,8 +302,10 @@ def compare_command(one: Path, other: Path, metrics: list[str], csv: Path | None
     show_default=True,
     help="Where runs are done: local (this machine), or ray (the cluster at RAY_ADDRESS).",
 )
-@click.option("--workers", type=int, default=1, show_default=True, help="Number of runs at a time.")
-@click.option("--gpus", type=float, default=0.0, show_default=True, help="GPUs per run, on a Ray cluster.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Number of runs at a time.")
+@click.option(
+    "--gpus", type=click.FloatRange(min=0), default=0.0, show_default=True, help="GPUs per run, on a Ray cluster."
+)
 @mnist_option
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def sweep_command(**options: object) -> None:
@@ -312,14 +314,16 @@ def sweep_command(**options: object) -> None:
     Runs that are done are skipped, interrupted ones continue, and one that fails does not stop the others. OPTIONS
     behind `--` are those of `avbench run`, for every run.
     """
+    from benchmark.catalogue import known_metrics
     from benchmark.report.tables import print_sweep
-    from benchmark.sweep import Sweep, rows_of, sweep, write_summary
+    from benchmark.sweep import Sweep, sweep, write_summary
 
     requested = Sweep(**options)  # type: ignore[arg-type]
     outcomes = sweep(requested)
     failed = [each for each in outcomes if each.state == "failed"]
     if len(failed) < len(outcomes):
-        print_sweep(write_summary(rows_of(outcomes), requested.out))
+        summary = write_summary(outcomes, requested.out)
+        print_sweep(summary[summary["metric"].isin(known_metrics(summary["metric"], requested.out))])
     for each in outcomes:
         click.echo(f"{each.state:8}{each.folder}{f'   {each.message}' if each.message else ''}")
     sys.exit(1 if failed else 0)

@@ -1,6 +1,7 @@
 """Many runs: every model under every protocol with every seed, one process each, and their summary."""
 
 import itertools
+import logging
 import shlex
 import subprocess
 import sys
@@ -14,16 +15,18 @@ from baselines import registry
 from benchmark.catalogue import find_preset, find_protocol
 from benchmark.job import Job
 from benchmark.runs import environment
-from benchmark.runs.folder import CONFIG, RESULTS, read_json
-from benchmark.runs.seal import is_sealed, is_whole
+from benchmark.runs.folder import CONFIG, RESULTS, read_json, write_json
+from benchmark.runs.seal import check_seal, is_sealed, is_whole
 from benchmark.scoring.rows import COLUMNS, read_rows
 from benchmark.setup import prepare_dataset
 from mmnist_av import families
 from mmnist_av.dataset import open_dataset
 from mmnist_av.system.engine import in_order, open_engine
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import written_whole
+from mmnist_av.system.files import sha256, written_whole
 from mmnist_av.system.progress import track
+
+log = logging.getLogger(__name__)
 
 LINE = ("protocol", "preset", "fingerprint", "metric", "sampling", "k", "frame")  # with the model: a line of a summary
 GIVEN = {  # options of a run that the sweep sets, and the sweep's own that decide them
@@ -34,6 +37,8 @@ GIVEN = {  # options of a run that the sweep sets, and the sweep's own that deci
     "data": "--data PROTOCOL=FOLDER",
     "out": "--out",
 }
+ROWS, SUMMARY = "rows.csv", "sweep.csv"
+WRITTEN = "sweep.json"  # the SHA-256 of ROWS and SUMMARY as a sweep wrote them
 DONE = "done"  # the last line of the log of a run that ended well
 
 
@@ -67,9 +72,11 @@ def sweep(requested: Sweep) -> list[Outcome]:
     """Do the runs that are not done yet, and return how each ended, in order; a failed run does not stop the others.
 
     Datasets are generated first, one after the other, so that runs of one protocol share theirs. Every run is a process
-    of its own, with a log beside its folder. Raises InputError for unknown names, before anything is done.
+    of its own, with a log beside its folder. Raises InputError for unknown names, and for files in the way of the
+    summary, before anything is done.
     """
     planned = jobs_of(requested)
+    refuse_foreign(requested.out)
     with open_engine(requested.engine, requested.workers, requested.gpus) as engine:
         jobs = [replace(job, data=data) for job, data in with_data(planned)]
         waiting = [job for job in jobs if not is_done(job, requested.options)]
@@ -166,10 +173,30 @@ def outcome(folder: Path, code: int | None) -> Outcome:
     return Outcome(folder, "failed", "   ".join([*lines[-1:], f"(exit code {code})"]))
 
 
-def rows_of(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """Return the rows of all runs that ended well."""
-    tables = [read_rows(each.folder / RESULTS) for each in outcomes if each.state != "failed"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+def rows_of(folders: Iterable[Path]) -> pd.DataFrame:
+    """Return the rows of some runs."""
+    return joined([read_rows(folder / RESULTS) for folder in folders])
+
+
+def finished_rows(out: Path) -> pd.DataFrame:
+    """Return the rows of all finished runs in `out`; a note names those that cannot be read or have changed."""
+    tables = []
+    for folder in sorted(out.iterdir()):
+        if is_sealed(folder) and (folder / RESULTS).is_file():
+            try:
+                check_seal(folder)
+                tables.append(read_rows(folder / RESULTS))
+            except InputError as error:
+                log.warning("%s leaves out a run: %s", out / ROWS, error)
+    return joined(tables)
+
+
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of some runs as one table; what a run does not say of its rows is empty."""
+    if not tables:
+        return pd.DataFrame(columns=list(COLUMNS))
+    rows = pd.concat(tables, ignore_index=True)
+    return rows.fillna(dict.fromkeys(rows.columns.difference([*COLUMNS]), ""))
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
@@ -181,10 +208,23 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
 
 
-def write_summary(rows: pd.DataFrame, out: Path) -> pd.DataFrame:
-    """Write rows.csv, every row of every run, and sweep.csv, their mean over seeds; return the latter."""
-    summary = over_seeds(rows)
-    for table, name in ((rows, "rows.csv"), (summary, "sweep.csv")):
+def write_summary(outcomes: Iterable[Outcome], out: Path) -> pd.DataFrame:
+    """Write rows.csv, the rows of all finished runs in `out`, and sweep.csv, means over seeds; return the latter.
+
+    The means are over the runs of this sweep. WRITTEN says which files a sweep wrote: it overwrites no others.
+    """
+    refuse_foreign(out)
+    summary = over_seeds(rows_of(each.folder for each in outcomes if each.state != "failed"))
+    for table, name in ((finished_rows(out), ROWS), (summary, SUMMARY)):
         with written_whole(out / name) as part:
             table.to_csv(part, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
+    write_json(out / WRITTEN, {name: sha256(out / name) for name in (ROWS, SUMMARY)})
     return summary
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raise InputError where a file is in the way that no sweep wrote, or that changed since."""
+    written = read_json(out / WRITTEN) if (out / WRITTEN).exists() else {}
+    for name in (ROWS, SUMMARY):
+        if (out / name).exists() and written.get(name) != sha256(out / name):
+            raise InputError(f"{out / name} is not as a sweep wrote it: move it, or choose another --out")

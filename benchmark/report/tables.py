@@ -177,13 +177,13 @@ def _sweep_table(summed: "pd.DataFrame") -> Table:
         names = (str(model), sampling_name(str(sampling), k), str(own["seeds"].max()))
         figures = {row["frame"]: _over_seeds(row) for row in own.to_dict("records")}
         lines.append(tuple(map(Cell, (*names, *(figures.get(frame, "") for frame in frames)))))
+    over = "mean +- standard deviation over seeds" if summed["seeds"].max() > 1 else "one seed"
     return Table(
         header=("model", "samples", "seeds", *map(_column_name, frames)),
         lines=tuple(lines),
         names=3,
         title=metric_title(find_metric(first["metric"])),
-        note=f"{first['protocol']}, {first['preset']}, dataset {first['fingerprint'][:12]}; "
-        "mean +- standard deviation over seeds",
+        note=f"{first['protocol']}, {first['preset']}, dataset {first['fingerprint'][:12]}; {over}",
     )
 
 

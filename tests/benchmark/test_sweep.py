@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from benchmark import sweep as sweep_module
 from benchmark.cli import main
+from benchmark.report import tables
 from benchmark.scoring.rows import read_rows
-from benchmark.sweep import Sweep, over_seeds, rows_of, sweep
+from benchmark.sweep import Sweep, over_seeds, rows_of, sweep, write_summary
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
@@ -118,4 +119,56 @@ def test_runs_of_a_sweep_are_those_of_the_command(data, tmp_path):
     assert CliRunner().invoke(main, ["run", *options]).exit_code == 0
     assert (out / "results.csv").read_bytes() == (one.folder / "results.csv").read_bytes()
     assert json.loads((one.folder / "config.json").read_text()) == json.loads((out / "config.json").read_text())
-    assert len(rows_of([one])) == len(read_rows(out / "results.csv"))
+    assert len(rows_of([one.folder])) == len(read_rows(out / "results.csv"))
+
+
+def run_sweep(data, out, *options):
+    named = ["--models", "black", "--data", f"m3so-nb={data}", "--out", out, *options, "--", *QUICK]
+    return CliRunner().invoke(main, ["sweep", *map(str, named)])
+
+
+def test_a_second_sweep_keeps_the_rows_of_the_first(data, tmp_path, monkeypatch, capsys):
+    notes = []
+    monkeypatch.setattr(sweep_module.log, "warning", lambda text, *values: notes.append(text % values))
+
+    def run_here(command, folder):
+        assert CliRunner().invoke(main, command[3:]).exit_code == 0
+        return 0
+
+    monkeypatch.setattr(sweep_module, "run_process", run_here)
+    out = tmp_path / "runs"
+    for seed in (0, 1):
+        outcomes = sweep(requested(data, out, models=["black"], seeds=[seed]))
+        summary = write_summary(outcomes, out)
+        assert set(summary["seeds"]) == {1}  # of this sweep alone
+    assert set(pd.read_csv(out / "rows.csv")["seed"]) == {0, 1}
+    tables.print_sweep(summary)
+    shown = capsys.readouterr().out
+    assert "one seed" in shown
+    assert "nan" not in shown
+    assert "+-" not in shown
+    (out / "black-m3so-nb-demo-seed0/results.csv").write_text("changed")
+    write_summary(outcomes, out)
+    assert len(notes) == 1
+    assert f"{out / 'rows.csv'} leaves out a run: {out / 'black-m3so-nb-demo-seed0'} has changed" in notes[0]
+    assert set(pd.read_csv(out / "rows.csv")["seed"]) == {1}
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "sweep.csv"])
+def test_a_file_that_no_sweep_wrote_is_left_alone(data, tmp_path, name):
+    (tmp_path / name).write_text("mine\n")
+    result = run_sweep(data, tmp_path)
+    assert result.exit_code == 2
+    message = f"Error: {tmp_path / name} is not as a sweep wrote it: move it, or choose another --out\n"
+    assert result.stderr == message
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("options", [("--gpus", "-1"), ("--workers", "0")])
+def test_impossible_numbers_are_refused_in_one_line(data, tmp_path, options):
+    result = run_sweep(data, tmp_path / "runs", *options)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{options[0]}': {options[1]}" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
