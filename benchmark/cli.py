@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchmark.metrics.resources import Download
 
 
-@click.group(cls=OneLineErrors)
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="avbench")
 def main() -> None:
     """Train and score models of audio-conditioned video prediction: every protocol, from one sampling pass."""
@@ -23,12 +23,14 @@ def main() -> None:
 
 
 def parse_settings(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    """Return --set name=value, given any number of times, as a dictionary."""
-    settings = {}
+    """Return --set name=value, given any number of times, each name once, as a dictionary."""
+    settings: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise InputError(f"--set {text}: must be name=value")
+        if name in settings:
+            raise InputError(f"--set {text}: {name} is given twice, {settings[name]} and {value}")
         settings[name] = value
     return settings
 
@@ -382,7 +384,7 @@ def models() -> None:
 @main.command()
 def protocols() -> None:
     """List the protocols."""
-    from benchmark.catalogue import PROTOCOLS
+    from benchmark.catalogue import MISMATCH, PROTOCOLS
     from benchmark.report.tables import list_table
 
     lines = [
@@ -393,11 +395,12 @@ def protocols() -> None:
             str(protocol.train_predicted),
             str(protocol.test_predicted),
             ", ".join(map(str, protocol.reported_frames)),
-            "the next clip's" if protocol.mismatched else "its own",
         )
         for protocol in PROTOCOLS.values()
+        if not protocol.mismatched
     ]
-    list_table(("protocol", "dataset", "seen", "train", "test", "reported frames", "sound at test"), lines)
+    list_table(("protocol", "dataset", "seen", "train", "test", "reported frames"), lines)
+    click.echo(f"\nNAME{MISMATCH}: at test, every clip has the next clip's sound")
 
 
 @main.command("report")

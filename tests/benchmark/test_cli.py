@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmark.catalogue import METRICS
+from benchmark.catalogue import METRICS, PROTOCOLS
 from benchmark.cli import main
 from benchmark.training import loop as training
 from benchmark.training.loop import Diverged
@@ -29,6 +29,7 @@ def avbench(*arguments):
         (["run", "--model", "puq", "--smaples", "3"], "unknown option '--smaples': did you mean --samples"),
         (["run", "--model", "puq", "--set", "etta2=3"], "unknown setting of puq 'etta2': did you mean eta2"),
         (["run", "--model", "puq", "--set", "eta2"], "--set eta2: must be name=value"),
+        (["run", "--model", "puq", "--set", "k=4", "--set", "k=5"], "--set k=5: k is given twice, 4 and 5"),
         (["run", "--model", "puq", "--samples", "0"], "Invalid value for '--samples': 0 is not in the range x>=1"),
         (["run", "--model", "puq", "--data", "nowhere"], "nowhere"),
         (["run"], "Missing option '--model'"),
@@ -64,11 +65,23 @@ def test_models_are_listed_with_their_papers():
         assert word in listed.output
 
 
-def test_protocols_are_listed_with_their_frames():
+def test_protocols_are_listed_with_their_frames_on_one_screen():
     listed = avbench("protocols")
     assert listed.exit_code == 0
-    assert "m3so-nb" in listed.output
-    assert "31, 42, 70, mean" in listed.output
+    lines = listed.output.splitlines()
+    for name, protocol in PROTOCOLS.items():
+        shown = any(line.startswith(f"{name} ") and ", ".join(map(str, protocol.reported)) in line for line in lines)
+        assert shown != protocol.mismatched
+    assert lines[-1].startswith("NAME-av-mismatch: ")
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_h_is_help_everywhere():
+    for arguments in ([], *([name] for name in main.commands)):
+        short, long = avbench(*arguments, "-h"), avbench(*arguments, "--help")
+        assert (short.exit_code, short.output) == (0, long.output)
+        assert "Usage:" in short.output
 
 
 def test_metrics_are_listed_with_what_they_are():
