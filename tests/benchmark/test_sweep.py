@@ -1,7 +1,10 @@
 """A sweep does every run once, survives those that fail, and summarises over seeds."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,6 +28,19 @@ def data(tmp_path_factory):
     return generate(tmp_path_factory.mktemp("data") / "nb", Spec(), {"train": 2, "test": 3}, seed=2).path
 
 
+@pytest.fixture
+def in_place(monkeypatch):
+    """Do a sweep's runs in this process, because the start of a process takes longer than all else."""
+
+    def call(command, stdout, **_):
+        assert command[:3] == [sys.executable, "-m", "benchmark.cli"]
+        result = CliRunner().invoke(main, command[3:])
+        stdout.write(result.output)
+        return subprocess.CompletedProcess(command, result.exit_code)
+
+    monkeypatch.setattr(sweep_module, "subprocess", SimpleNamespace(run=call, STDOUT=subprocess.STDOUT))
+
+
 def requested(folder, out, **changes):
     sweep = Sweep(["black", "bayes-v"], ["m3so-nb"], [0, 1], data={"m3so-nb": folder}, out=out, options=QUICK)
     return replace(sweep, **changes)
@@ -36,7 +52,7 @@ def test_a_ray_cluster_does_the_runs_and_skips_what_is_done(data, tmp_path):
     assert [each.state for each in sweep(replace(one, engine="local"))] == ["skipped"]
 
 
-def test_every_run_is_done_and_then_skipped(data, tmp_path):
+def test_every_run_is_done_and_then_skipped(data, tmp_path, in_place):
     small = requested(data, tmp_path / "runs", models=["black"], options=[*QUICK, "--device", "cpu"])
     outcomes = sweep(small)
     assert [each.state for each in outcomes] == ["done", "done"]
@@ -47,7 +63,7 @@ def test_every_run_is_done_and_then_skipped(data, tmp_path):
     assert "config.json has changed" in sweep(small)[1].message
 
 
-def test_runs_of_other_options_are_not_taken_for_done(data, tmp_path):
+def test_runs_of_other_options_are_not_taken_for_done(data, tmp_path, in_place):
     two = requested(data, tmp_path / "runs", models=["bayes-v"], seeds=[0], options=[*QUICK, "--samples", "2"])
     assert [each.state for each in sweep(two)] == ["done"]
     for _ in range(2):  # a run that failed is not done the second time either
@@ -68,9 +84,8 @@ def test_a_run_that_fails_does_not_stop_the_others(data, tmp_path, monkeypatch):
         sweep_module, "command", lambda job, options: command(job, ["--samples", "0"] if job.seed == 0 else options)
     )
     out = tmp_path / "runs"
-    result = CliRunner().invoke(
-        main, ["sweep", "--models", "black", "--seeds", "0,1", "--data", f"m3so-nb={data}", "--out", str(out)]
-    )
+    options = ["--models", "black", "--seeds", "0,1", "--data", f"m3so-nb={data}", "--out", str(out)]
+    result = CliRunner().invoke(main, ["sweep", *options, "--", *QUICK])
     assert result.exit_code == 1
     assert "failed" in result.output
     assert "'--samples': 0 is not in the range x>=1" in result.output
