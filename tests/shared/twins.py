@@ -17,6 +17,8 @@ from mmnist_av.system.errors import InputError
 from narrow import narrow, thin
 from toys import TOYS
 
+Job = tuple[str, Path, Path, Protocol, TrainingPlan]  # model, dataset, folder of the training, and the rest
+
 
 class Rivals(Predictor):
     """Two players on one forward pass, without batch norm; the noise is only logged, so that it moves no weight."""
@@ -49,13 +51,21 @@ def build(name: str) -> Predictor:
         return registry.build(name, shape, registry.configure(name, thin(name)))
 
 
-def learn(job: tuple[str, Path, Path, Protocol, TrainingPlan], ranks: Ranks = ALONE) -> None:
+def learn(job: Job, ranks: Ranks = ALONE) -> None:
     """Train the model of this name on a dataset in a folder."""
     name, dataset, folder, protocol, plan = job
     model = build(name)
     batches = choose_batches(model, open_dataset(dataset), protocol.train_frames, plan, ranks)
     compute = Compute(torch.device("cpu"), False, ranks)
     train(Training(model, batches, protocol, plan, compute, folder, run="run"))
+
+
+def work_together(jobs: list[Job], ranks: Ranks) -> None:
+    """Do all jobs, the last by `cooperate`, in processes that are started once: that takes most of their time."""
+    *trainings, (_, *last) = jobs
+    for job in trainings:
+        learn(job, ranks)
+    cooperate(tuple(last), ranks)
 
 
 def train_two_stages(job: tuple[Path, Path, Protocol, TrainingPlan], ranks: Ranks) -> None:
@@ -77,10 +87,7 @@ def train_two_stages(job: tuple[Path, Path, Protocol, TrainingPlan], ranks: Rank
 
 
 def cooperate(job: tuple[Path, Path, Protocol, TrainingPlan], ranks: Ranks) -> None:
-    """Train together, and write what each rank knows of the others; then rank 0 writes a file, and meets an error.
-
-    All in one function, because starting processes takes most of the time of such a test.
-    """
+    """Train together, and write what each rank knows of the others; then rank 0 writes a file, and meets an error."""
     train_two_stages(job, ranks)
     folder = job[1]
     common = sorted(ranks.in_common(["both", f"only {ranks.rank}"]))

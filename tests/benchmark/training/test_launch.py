@@ -14,10 +14,14 @@ from benchmark.training.loop import TrainingPlan
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
-from twins import build, cooperate, learn
+from twins import build, learn, work_together
 
 pytest.importorskip("lightning_fabric")
 PROTOCOL = replace(PROTOCOLS["m3so-nb"], seen=3, train_predicted=2, reported=(6, 15))
+PLANS = {
+    name: TrainingPlan(steps, batch=8, seed=3)
+    for name, steps in {"rivals": 6, "sound2sight": 1, "two-stage": 4}.items()
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +29,27 @@ def dataset(tmp_path_factory):
     return generate(tmp_path_factory.mktemp("data") / "nb", Spec(), {"train": 8, "test": 1}, seed=1)
 
 
-def train_by_one_and_two(dataset, tmp_path, name, plan):
-    """The weights and the log by one process and by two."""
-    results = []
-    for ranks in (1, 2):
-        folder = tmp_path / f"{name}{ranks}"
-        folder.mkdir()
-        job = (name, dataset.path, folder, PROTOCOL, plan)
-        learn(job) if ranks == 1 else launch(learn, job, "cpu", ranks, 1)
-        weights = safetensors.torch.load_file(folder / "checkpoint.safetensors")
-        results.append((weights, pd.read_csv(folder / "training.csv")))
-    return results
+def job(name, dataset, folder):
+    (folder / name).mkdir()
+    return name, dataset.path, folder / name, PROTOCOL, PLANS[name]
 
 
-def test_two_processes_learn_what_one_learns_and_draw_their_own_noise(dataset, tmp_path):
-    (one, log), (two, other) = train_by_one_and_two(dataset, tmp_path, "rivals", TrainingPlan(6, batch=8, seed=3))
+@pytest.fixture(scope="module")
+def together(dataset, tmp_path_factory):
+    """The folder of the trainings by two processes, and the error that ended them."""
+    folder = tmp_path_factory.mktemp("together")
+    with pytest.raises(InputError) as error:
+        launch(work_together, [job(name, dataset, folder) for name in PLANS], "cpu", 2, 1)
+    return folder, str(error.value)
+
+
+def read_training(folder):
+    return safetensors.torch.load_file(folder / "checkpoint.safetensors"), pd.read_csv(folder / "training.csv")
+
+
+def test_two_processes_learn_what_one_learns_and_draw_their_own_noise(dataset, together, tmp_path):
+    learn(job("rivals", dataset, tmp_path))
+    (one, log), (two, other) = (read_training(folder / "rivals") for folder in (tmp_path, together[0]))
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
@@ -64,22 +74,21 @@ def test_a_batchs_losses_are_the_means_of_its_halves_losses(name, monkeypatch):
             torch.testing.assert_close(value, sum(half[player].terms[term] for half in halves) / 2)
 
 
-def test_sound2sights_losses_are_those_of_the_whole_batch_up_to_noise_and_batch_norm(dataset, tmp_path):
-    plan = TrainingPlan(steps=1, batch=8, seed=3)
-    (_, log), (weights, other) = train_by_one_and_two(dataset, tmp_path, "sound2sight", plan)
+def test_sound2sights_losses_are_those_of_the_whole_batch_up_to_noise_and_batch_norm(dataset, together, tmp_path):
+    learn(job("sound2sight", dataset, tmp_path))
+    (_, log), (weights, other) = (read_training(folder / "sound2sight") for folder in (tmp_path, together[0]))
     for column in ("generator", "discriminator", "generator/mse"):
         assert other[column][0] == pytest.approx(log[column][0], rel=0.05)
     assert all(value.isfinite().all() for value in weights.values())
 
 
-def test_ranks_share_values_keep_frozen_modules_and_stop_at_a_difference_or_an_error_of_rank_0(dataset, tmp_path):
-    job = (dataset.path, tmp_path, PROTOCOL, TrainingPlan(4, batch=8, seed=3))
-    with pytest.raises(InputError, match=r"^the disk is not there$"):
-        launch(cooperate, job, "cpu", 2, 1)
-    assert not (tmp_path / "failed in 1").exists()  # rank 0 alone acted
-    assert (tmp_path / "written").read_text() == "1"
+def test_ranks_share_values_keep_frozen_modules_and_stop_at_a_difference_or_an_error_of_rank_0(together):
+    folder, error = together[0] / "two-stage", together[1]
+    assert error == "the disk is not there"
+    assert not (folder / "failed in 1").exists()  # rank 0 alone acted
+    assert (folder / "written").read_text() == "1"
     for rank in (0, 1):
-        read = {name: (tmp_path / f"{name} {rank}").read_text() for name in ("encoder", "rank", "difference", "error")}
+        read = {name: (folder / f"{name} {rank}").read_text() for name in ("encoder", "rank", "difference", "error")}
         assert read["encoder"] == "kept as the first stage left it"
         assert read["rank"] == "7 both"
         assert read["difference"] == (
