@@ -3,16 +3,18 @@
 Commands import what they need when they run, so that --help does not wait for numpy.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mmnist_av import __version__
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.system.errors import OneLineErrors
+from mmnist_av.system.errors import InputError, OneLineErrors
 
 if TYPE_CHECKING:
     from mmnist_av.dataset import Dataset
@@ -77,8 +79,12 @@ def main() -> None:
 @click.option("--engine", default="local", help="local (threads) or ray (the cluster at RAY_ADDRESS).")
 @click.option("--workers", type=int, help="Parts of the dataset rendered at once.  [default: by the cores]")
 @click.option("--shard", callback=parse_shard, metavar="I/N", help="Write shard I of N only, for mmnist-av merge.")
+@click.option("--family", default="m3so", metavar="NAME", help="m3so, or a family of another package.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter of another family's world.")
 @world_options
+@click.pass_context
 def generate_command(
+    context: click.Context,
     out: Path,
     train: int,
     val: int,
@@ -86,32 +92,55 @@ def generate_command(
     seed: int,
     digits: str,
     mnist_root: Path | None,
-    download: bool,
-    engine: str,
-    workers: int | None,
-    shard: tuple[int, int] | None,
-    **world: Any,
+    family: str,
+    settings: tuple[str, ...],
+    **of_m3so: Any,
 ) -> None:
     """Generate M3SO or M3SO-NB: the same options give the same bytes on every machine.
 
     If the command is stopped, start it again: it resumes. A finished dataset is verified and not written again.
     """
-    from mmnist_av.m3so.generate import generate
-
     sizes = {"train": train, "val": val, "test": test}
-    dataset = generate(
-        out,
-        Spec(**world),
-        sizes,
-        seed,
-        digits=digits,
-        mnist_root=mnist_root,
-        download=download,
-        engine=engine,
-        workers=workers,
-        shard=shard,
-    )
+    if family == "m3so":
+        from mmnist_av.m3so.generate import generate
+
+        if settings:
+            raise InputError("--set is for other families: M3SO has options of its own")
+        world = Spec(**{name: of_m3so.pop(name) for name in WORLD})
+        dataset = generate(out, world, sizes, seed, digits=digits, mnist_root=mnist_root, **of_m3so)
+    else:
+        given = [name for name in of_m3so if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+        if given:
+            option = f"--{given[0].replace('_', '-')}"
+            raise InputError(f"{option} is an option of M3SO: a world of the family {family} is chosen by --set")
+        dataset = make(family, out, settings, sizes, seed, digits, mnist_root)
     click.echo(f"{out}: {_summary(dataset)}")
+
+
+def make(
+    name: str, out: Path, settings: Sequence[str], sizes: Mapping[str, int], seed: int, source: str, root: Path | None
+) -> "Dataset":
+    """Return the dataset that the family called `name` generates. settings: its world, each NAME=VALUE.
+
+    A value is read as JSON (3, true, [1, 2]), or else as text. Raises InputError for another form, and for a world that
+    the family does not know.
+    """
+    from mmnist_av.families import find
+
+    world: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not (key and equals):
+            raise InputError(f"--set {setting} is not like NAME=VALUE")
+        try:
+            world[key] = json.loads(text)
+        except ValueError:
+            world[key] = text
+    try:
+        return find(name).make(out, world, sizes, seed, source, root)
+    except TypeError as error:
+        shown = " ".join(settings) or "no values"
+        raise InputError(f"the family {name} cannot generate this world ({shown}): {error}") from error
 
 
 @main.command("merge")

@@ -101,7 +101,7 @@ class Family:
         world: the family's own parameters; sizes: clips by split; source: what clips are made of, for example a pool
         of digits, whose files are in the folder `root`. Raises InputError if the family has no generator.
         """
-        raise InputError("this family of datasets has no generator: name a dataset with --data")
+        raise InputError("this family of datasets has no generator: name an existing dataset")
 
     def stream(
         self, dataset: "Dataset", batch: int, frames: int, rank: int, ranks: int, root: Path | None

@@ -55,6 +55,62 @@ def test_a_world_is_chosen_by_options_and_printed_by_info(tmp_path):
     assert "world        canvas=40 frames=12 fps=25 bounce=specular amplitude=linear" in info
 
 
+DRUMS = """
+import numpy as np
+from mmnist_av.families import Family
+from mmnist_av.writing import Clips, SingleClips, request, write_once
+from mmnist_av.dataset import ClipFormat
+
+class Drums(Family):
+    def make(self, out, world, sizes, seed, source, root):
+        return drums(out, sizes, seed, **world)
+
+def drums(out, sizes, seed, kit, bpm=90):
+    format = ClipFormat(frames=5, channels=1, height=8, width=8, fps=10, sample_rate=100)
+    requested = request("drums", format, sizes, family="drums", spec={"kit": kit, "bpm": bpm}, seed=seed)
+    clip = Clips(np.full((1, 5, 8, 8), bpm, np.uint8), np.zeros((1, 50), np.int16))
+    return write_once(out, requested, SingleClips("drums 1", lambda split, number: clip, requested))
+"""
+
+
+@pytest.fixture
+def drums(install):
+    install("their-package", "mmnist_av.families", {"drums": "drums:Drums"}, drums=DRUMS)
+
+
+def test_generate_makes_a_dataset_of_another_packages_family(drums, tmp_path):
+    options = ["--family", "drums", "--set", "kit=jazz", "--set", "bpm=120", "--seed", "7", *SMALL]
+    result = run("generate", *options, "--out", tmp_path / "data")
+    assert "data: drums, 2 train, 1 val, 1 test, fingerprint " in result.output
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.manifest["spec"] == {"kit": "jazz", "bpm": 120}
+    assert dataset.manifest["seed"] == 7
+    assert run("generate", *options, "--out", tmp_path / "data").output == result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--family drmus", "unknown family of datasets 'drmus': did you mean drums?"),
+        ("--family plain", "this family of datasets has no generator"),
+        ("--family drums --set kit", "--set kit is not like NAME=VALUE"),
+        (
+            "--family drums --set kti=jazz",
+            "the family drums cannot generate this world (kti=jazz): drums() got an ",
+        ),
+        ("--family drums --canvas 40", "--canvas is an option of M3SO: a world of the family drums is chosen by --set"),
+        ("--family drums --obstacle", "--obstacle is an option of M3SO"),
+        ("--set canvas=40", "--set is for other families: M3SO has options of its own"),
+        ("--family m3so --set canvas=40", "--set is for other families"),
+    ],
+)
+def test_mistakes_in_another_familys_world_are_one_line(drums, tmp_path, options, message):
+    result = run("generate", *options.split(), "--out", tmp_path / "data")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert message in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
 def test_info_shows_the_family_and_the_entries_of_any_dataset(tmp_path):
     format = ClipFormat(frames=5, channels=1, height=8, width=8, fps=10, sample_rate=100)
     requested = request("drums", format, {"test": 1}, spec={"kit": "jazz", "bpm": 90}, seed=7, rooms=["a", "b"])

@@ -165,7 +165,7 @@ def test_impossible_formats_are_refused(changed, message):
 
 def test_a_plain_dataset_has_no_generator_and_no_stream(tmp_path):
     dataset = make_plain(tmp_path / "data", {"train": 1}, SMALL)
-    with pytest.raises(InputError, match="no generator: name a dataset with --data"):
+    with pytest.raises(InputError, match="no generator: name an existing dataset"):
         Family().make(tmp_path / "new", {}, {"train": 1}, 0, "", None)
     with pytest.raises(InputError, match="the family plain of datasets has no stream of clips"):
         Family().stream(dataset, 1, 1, 0, 1, None)
