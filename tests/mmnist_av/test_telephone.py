@@ -19,7 +19,7 @@ CLIPS = 20
 
 
 @pytest.mark.skipif(shutil.which("multimon-ng") is None, reason="needs multimon-ng: apt install multimon-ng")
-def test_a_telephone_decoder_reads_label_wall_and_block_tones_off_exported_files(tmp_path):
+def test_a_telephone_decoder_reads_the_tones_of_exported_files(tmp_path):
     dataset = generate(tmp_path / "data", Spec(obstacle=True), {"test": CLIPS}, seed=0)
     export(dataset, "clips", tmp_path / "out")
     truth = truth_of(dataset.split("test"), slice(0, CLIPS))

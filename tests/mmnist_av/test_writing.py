@@ -77,7 +77,7 @@ def test_the_stored_flow_finds_every_pixel_one_frame_earlier(tmp_path):
     np.testing.assert_array_equal(split.frames[0][t, row + dy, column + dx], split.frames[0][t + 1, row, column])
 
 
-def test_two_writes_of_a_dataset_are_equal_and_a_second_write_changes_nothing(tmp_path):
+def test_two_writes_are_equal_and_a_second_write_changes_nothing(tmp_path):
     first, second = (make_plain(tmp_path / name, {"train": 3}, SMALL, flow=True) for name in ("one", "two"))
     assert first.fingerprint == second.fingerprint
     before = (first.path / "dataset.json").stat().st_mtime_ns
@@ -98,7 +98,7 @@ def test_an_interrupted_write_resumes_with_annotations_too(tmp_path, monkeypatch
         make_plain(tmp_path / "again", {"train": 6}, SMALL, flow=True)
 
 
-def test_a_finished_dataset_with_changed_bytes_is_not_taken_for_the_requested_one(tmp_path):
+def test_a_finished_dataset_with_changed_bytes_is_refused(tmp_path):
     dataset = make_plain(tmp_path / "data", {"train": 2}, SMALL)
     with (dataset.path / "train" / "frames.npy").open("r+b") as file:
         file.seek(1000)

@@ -21,7 +21,7 @@ def test_the_normalisations_are_folded_into_the_convolutions():
         torch.testing.assert_close(train_reader._folded(network)(frames), network.eval()(frames))
 
 
-def test_training_frames_are_labelled_as_drawn_and_disturbed_within_bounds():
+def test_training_frames_are_labelled_and_disturbed_within_bounds():
     digits = load_pool("embedded")["train"]
     frames, labels = train_reader.frames_and_labels("embedded", digits, 0)
     assert len(frames) == len(labels) == 2 * train_reader.CLIPS["embedded"]

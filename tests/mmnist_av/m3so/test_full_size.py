@@ -31,7 +31,7 @@ def out(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_documented_fingerprint_comes_out_with_any_number_of_workers(out, workers):
+def test_any_number_of_workers_gives_the_documented_fingerprint(out, workers):
     dataset = generate(out, Spec(), SIZES, seed=0, workers=workers)
     assert dataset.fingerprint == DOCUMENTED["mmnist-av generate"]
 

@@ -218,7 +218,7 @@ def test_the_statistics_of_mnist_clips_are_the_documented_ones(mnist_root):
     assert (with_block.event[:, :70] == 2).any(axis=(1, 2)).mean() == 0.975
 
 
-def test_no_velocity_or_tone_is_so_near_a_tie_that_another_sine_would_round_it_otherwise():
+def test_no_velocity_or_tone_is_near_a_tie_of_rounding():
     spec = Spec(canvas=128, slowest=1, speeds=128)
     angle = 2 * np.pi * np.arange(65536) / 65536
     speed = 256.0 * np.arange(1, 129)[:, None]
