@@ -132,37 +132,6 @@ def test_a_source_that_gives_other_clips_than_requested_is_refused(tmp_path, cli
         open_dataset(tmp_path / "data")
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"sizes": {"trian": 1}}, "unknown split 'trian': did you mean train"),
-        ({"sizes": {"train": -1}}, "the split 'train' cannot have -1 clips"),
-        ({"sizes": {}}, "needs at least one clip"),
-        ({"arrays": {"frames": ArrayType((1,), np.dtype(np.int8))}}, "an annotation cannot be called 'frames'"),
-        ({"arrays": {"../x": ArrayType((1,), np.dtype(np.int8))}}, "an annotation cannot be called"),
-        ({"arrays": {"speed": ArrayType((5,), "f4", per_frame=True)}}, "is not per frame: a clip has 6"),
-        ({"family": "m3os"}, "unknown family of datasets 'm3os': did you mean m3so"),
-    ],
-)
-def test_bad_requests_are_refused(changed, message):
-    with pytest.raises(InputError, match=message):
-        request(**{"name": "bad", "format": SMALL, "sizes": {"train": 1}, **changed})
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"channels": 2}, "channels must be 1 or 3, not 2"),
-        ({"frames": 0}, "frames must be at least 1, not 0"),
-        ({"width": 2.5}, "width must be a whole number, not 2.5"),
-        ({"fps": 32}, "fps 32 does not divide the 44100 samples"),
-    ],
-)
-def test_impossible_formats_are_refused(changed, message):
-    with pytest.raises(InputError, match=message):
-        ClipFormat(**{**SMALL.as_dict(), **changed})
-
-
 def test_a_plain_dataset_has_no_generator_and_no_stream(tmp_path):
     dataset = make_plain(tmp_path / "data", {"train": 1}, SMALL)
     with pytest.raises(InputError, match="no generator: name an existing dataset"):
