@@ -19,6 +19,7 @@ from baselines import registry
 from baselines.predictor import Prediction
 from benchmark.catalogue import EXTERNAL, Protocol, choose_metrics, find_protocol
 from benchmark.compute import choose_compute
+from benchmark.metrics import named
 from benchmark.metrics.resources import Download
 from benchmark.runs import environment
 from benchmark.runs.folder import check_folder, claim
@@ -169,6 +170,10 @@ def score_predictions(
     predictions = open_predictions(folder, dataset, protocol, compute.device)
     clips = TargetClips(dataset, "test", protocol, len(predictions.frames), compute.device)
     code = environment.code_version(type(family))
+    predicted = frozenset({"flow"} if predictions.flow is not None else ())
+    named.check_weights(metrics, weights)
+    named.check_model(metrics, predictions.model, predicted)
+    named.check_clips(metrics, clips.count, training_clips=0)
     config = {
         "model": predictions.model,
         "settings": {},
@@ -184,7 +189,6 @@ def score_predictions(
         "code_version": code,
     }
     described = environment.describe(compute, code)
-    predicted = frozenset({"flow"} if predictions.flow is not None else ())
     with sole_writer(out):
         claim(out, config, described | {"precision": ""})  # the precision of the predictions is not known
         evaluation = Evaluation(

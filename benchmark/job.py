@@ -11,6 +11,7 @@ from pydantic import Field
 from baselines import registry
 from benchmark.catalogue import find_preset, find_protocol, named_metrics
 from benchmark.inputs import Stream
+from benchmark.metrics import named
 from benchmark.metrics.resources import Download
 from benchmark.runs.folder import check_folder
 from benchmark.runs.pretrained import pretrained_config
@@ -71,6 +72,8 @@ def check(job: Job) -> None:
         logs.find_tensorboard()
     if isinstance(job.weights, Path) and not job.weights.is_dir():
         raise InputError(f"--weights {job.weights}: there is no such folder")
+    named.check_weights(job.metrics, job.weights)
+    named.check_model(job.metrics, job.model, registry.find(job.model).predictor.predicts)
     check_folder(job.folder)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from baselines import registry
 from benchmark.inputs import Stream
 from benchmark.job import Job, check
+from benchmark.metrics import named
 from benchmark.runs.folder import CHECKPOINT, RESULTS, claim
 from benchmark.runs.pretrained import load_pretrained, pretrained_in_words
 from benchmark.scoring.evaluate import WHERE, Evaluation, entry_of, evaluate
@@ -46,6 +47,7 @@ def run(job: Job) -> tuple[pd.DataFrame, Path]:
 def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
     """Do the job as one of several processes: all train; rank 0 alone scores and returns the rows."""
     setup = prepare(job, ranks)
+    named.check_clips(job.metrics, setup.config["test_clips"], len(setup.dataset.split("train")))
     ranks.first(lambda: click.echo(opening_line(setup)))
     if job.learns and not (job.folder / CHECKPOINT).exists():
         try_model(setup)

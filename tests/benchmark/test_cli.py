@@ -26,6 +26,7 @@ def avbench(*arguments):
         (["run", "--model", "pug"], "unknown model 'pug': did you mean puq?"),
         (["run", "--model", "puq", "--protocol", "m3so-nbb"], "unknown protocol 'm3so-nbb': did you mean m3so-nb"),
         (["run", "--model", "puq", "--preset", "demmo"], "unknown preset 'demmo': did you mean demo?"),
+        (["run", "--model", "puq", "--metrics", "psnr,lpips"], "--metrics lpips: it needs published weights: give "),
         (["run", "--model", "puq", "--smaples", "3"], "unknown option '--smaples': did you mean --samples"),
         (["run", "--model", "puq", "--set", "etta2=3"], "unknown setting of puq 'etta2': did you mean eta2"),
         (["run", "--model", "puq", "--set", "eta2"], "--set eta2: must be name=value"),

@@ -131,6 +131,21 @@ def test_predicted_flow_is_scored(dataset, tmp_path):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "other", "cpu")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lpips", "--metrics lpips: it needs published weights"),
+        ("aepe", "--metrics aepe: it needs a model that predicts flow, theirs does not"),
+        ("fooling_rate", "--metrics fooling_rate: it needs samples that the model generates"),
+    ],
+)
+def test_named_metrics_that_cannot_be_computed_are_refused(dataset, tmp_path, name, message):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    with pytest.raises(InputError, match=message):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu", metrics=f"psnr,{name}")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_file_is_named_with_what_is_expected(dataset, tmp_path):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
     (theirs / "predictions.json").unlink()

@@ -17,7 +17,7 @@ from benchmark.catalogue import PRESETS
 from benchmark.compare import compare
 from benchmark.inputs import Stream
 from benchmark.job import Job
-from benchmark.metrics import fooling
+from benchmark.metrics import fooling, named
 from benchmark.report.runs import open_runs
 from benchmark.report.write import renew_report, write_report
 from benchmark.run import run
@@ -490,11 +490,16 @@ def test_a_wrong_job_is_refused_before_a_dataset_is_generated(finished, tmp_path
     assert not any(tmp_path.iterdir())
 
 
-def test_metrics_that_cannot_be_computed_for_the_model_are_refused(finished, nb_dataset, tmp_path):
-    requested = job(nb_dataset, tmp_path / "run", trained=finished[1], steps=None, metrics="aepe")
-    with pytest.raises(InputError, match="none of aepe can be computed for puq"):
+def test_named_metrics_that_cannot_be_computed_are_refused_before_the_training(
+    finished, nb_dataset, tmp_path, monkeypatch
+):
+    requested = job(nb_dataset, tmp_path / "run", trained=finished[1], steps=None, metrics="psnr,aepe")
+    with pytest.raises(InputError, match="--metrics aepe: it needs a model that predicts flow, puq does not"):
         run(requested)
-    assert set(run(replace(requested, metrics="psnr,aepe"))[0]["metric"]) == {"psnr", "aepe"}
+    monkeypatch.setattr(named, "check_weights", lambda text, source: None)
+    with pytest.raises(InputError, match="--metrics fid: it needs 16 test clips"):
+        run(replace(requested, metrics="psnr,fid"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_clips_of_several_digits_are_scored_by_the_metrics_that_fit(tmp_path):
