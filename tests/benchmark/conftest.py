@@ -1,4 +1,4 @@
-"""What keeps the tests of whole runs short: small models, batches of two clips, reports and trials where needed."""
+"""What keeps the tests of whole runs short: small models and batches, trials for `tried`, report sketches for `drawn`."""
 
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ from benchmark import run
 from benchmark.catalogue import PRESETS
 from benchmark.scoring import evaluate
 from narrow import narrow
+from sketches import sketched
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,6 +22,12 @@ def small_batches():
 @pytest.fixture(scope="session", autouse=True)
 def small_models():
     with narrow():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sketches():
+    with sketched():
         yield
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import sketches
 from benchmark.catalogue import METRICS, PROTOCOLS, choose_metrics, find_protocol
 from benchmark.cli import main
 from benchmark.compare import compare
@@ -170,7 +171,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(run, tmp_path_factory):
-    return write_report([run], tmp_path_factory.mktemp("reports") / "report")
+    with sketches.finished():
+        return write_report([run], tmp_path_factory.mktemp("reports") / "report")
 
 
 class References(HTMLParser):
@@ -385,7 +387,8 @@ def test_the_movie_of_an_example_has_sound(report):
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
     folders = [full_run(tmp_path / name / "puq", metrics=FEW) for name in ("one", "other")]
-    report, again = (write_report([folder], folder.with_name("report")).parent for folder in folders)
+    with sketches.finished():
+        report, again = (write_report([folder], folder.with_name("report")).parent for folder in folders)
     assert len([*report.iterdir()]) > 20
     for path in report.iterdir():
         assert (again / path.name).read_bytes() == path.read_bytes(), path.name
