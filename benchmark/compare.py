@@ -121,7 +121,8 @@ def open_scored(folder: Path, config: Mapping[str, Any]) -> ScoredRun:
 
 def samples_of(config: Mapping[str, Any], scores: Scores) -> int | None:
     """Return K of a run; None for a deterministic model. An external model with one sample counts as such."""
-    counts = [values.shape[1] for name, values in scores.items() if name in METRICS and METRICS[name].of == "sample"]
+    of_samples = {name for name, metric in METRICS.items() if metric.score_of == "sample"}
+    counts = [values.shape[1] for name, values in scores.items() if name in of_samples]
     if max(counts, default=2) > 1:
         return config["samples"]
     return None if config["samples"] > 1 or config["preset"] == EXTERNAL else 1
@@ -132,7 +133,7 @@ def why_not(metric: Metric, one: ScoredRun, other: ScoredRun) -> str | None:
     lacking = [name for name, run in (("one", one), ("other", other)) if metric.name not in run.scores]
     if lacking:
         return "neither run was scored with it" if len(lacking) == 2 else f"run {lacking[0]} was not scored with it"
-    return "distances between sets have no value per clip" if metric.of == "set" else None
+    return "distances between sets have no value per clip" if metric.score_of == "set" else None
 
 
 def why_not_under(sampling: str, runs: Sequence[ScoredRun], rules: Sequence[Mapping[str, Floats]]) -> str | None:

@@ -37,11 +37,11 @@ def frame_curves(run: RunFolder, metric: str, model: str | None = None) -> dict[
     point. Empty where the metric was not scored.
     """
     scores = run.scores.get(model or run.model, {})
-    if metric not in scores or METRICS[metric].of == "set":
+    if metric not in scores or METRICS[metric].score_of == "set":
         return {}
     all_samples = run.samples or 1
-    k = min(METRICS[metric].samples or all_samples, all_samples)
-    if METRICS[metric].of == "sample":
+    k = min(METRICS[metric].max_samples or all_samples, all_samples)
+    if METRICS[metric].score_of == "sample":
         k = scores[metric].shape[1]
     frames = np.array(run.protocol.predicted_frames)
     return {
@@ -57,7 +57,7 @@ def best_of_k_curve(run: RunFolder, metric: str, model: str | None = None) -> Cu
     the metric was not scored, or does not score samples.
     """
     scores = run.scores.get(model or run.model, {}).get(metric)
-    if scores is None or METRICS[metric].of != "sample":
+    if scores is None or METRICS[metric].score_of != "sample":
         return None
     defined = ~np.isnan(scores).any(1, keepdims=True)
     with np.errstate(invalid="ignore"):

@@ -55,10 +55,8 @@ class RunFolder:
     def samples(self) -> int | None:
         """Return K, the number of samples per clip that were scored; None before scoring."""
         own = self.scores.get(self.model, {})
-        of_all = (
-            name for name in own if name in METRICS and METRICS[name].of == "sample" and not METRICS[name].samples
-        )
-        name = next(of_all, None)
+        of_all = {name for name, row in METRICS.items() if row.score_of == "sample" and not row.max_samples}
+        name = next((name for name in own if name in of_all), None)
         return own[name].shape[1] if name else self.facts.get("samples") if own else None
 
     @property
@@ -187,7 +185,7 @@ def _check_shape(
 ) -> None:
     """Raise InputError where the scores of one model and metric have another shape than the run's."""
     metric = METRICS[name.removesuffix(AVERAGED)]
-    if metric.of == "set":
+    if metric.score_of == "set":
         fits, expected = values.shape == (), "()"
     else:
         clips = facts.get("test_clips", values.shape[0] if values.ndim else 0)
@@ -198,10 +196,10 @@ def _check_shape(
         expected = f"({', '.join(map(str, ends))})"
     if not fits:
         raise InputError(f"{path}: {model}/{name} has the shape {values.shape}, expected {expected}")
-    if metric.of != "sample" or name.endswith(AVERAGED):
+    if metric.score_of != "sample" or name.endswith(AVERAGED):
         return
     if model in registry.FLOORS and model != facts["model"] and values.shape[1] != 1:
         raise InputError(f"{path}: {model} is a floor and must have one sample, found {values.shape[1]}")
     most = facts.get("samples", values.shape[1])
-    if values.shape[1] not in (1, min(most, metric.samples or most)):
+    if values.shape[1] not in (1, min(most, metric.max_samples or most)):
         raise InputError(f"{path}: {model}/{name} has {values.shape[1]} samples per clip, the run {most}")

@@ -62,9 +62,9 @@ def make_rows(scores: Mapping[str, Mapping[str, Floats]], result: Result) -> pd.
         for sampling, values in by_sampling.items():
             if sampling not in SAMPLINGS:
                 raise unknown_name("sampling", sampling, SAMPLINGS)
-            k = 1 if sampling == "single" else min(result.samples, facts.samples or result.samples)
+            k = 1 if sampling == "single" else min(result.samples, facts.max_samples or result.samples)
             name = (result.model, result.protocol.name, result.preset, metric, sampling, k)
-            if facts.of == "set":
+            if facts.score_of == "set":
                 rows.append((*name, "mean", float(values), math.nan, math.nan, result.clips, *provenance))
                 continue
             frames, columns = report_frames(metric, np.asarray(values, np.float64), result.protocol)
@@ -191,7 +191,7 @@ def _value_fits(rows: pd.DataFrame) -> pd.Series:
 
 def _bound_check(column: str) -> Callable[[pd.DataFrame], pd.Series]:
     def check(rows: pd.DataFrame) -> pd.Series:
-        of_set = rows["metric"].isin([name for name, metric in METRICS.items() if metric.of == "set"])
+        of_set = rows["metric"].isin([name for name, metric in METRICS.items() if metric.score_of == "set"])
         values = _numbers(rows[column])
         fits = pd.Series(np.isfinite(values)).where((rows["clips"] != "0") & ~of_set, values.isna())
         return fits | (values.isna() & (rows["clips"] == "1")) | ~rows["metric"].isin(METRICS)

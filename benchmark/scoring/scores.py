@@ -39,7 +39,7 @@ TARGET_FEATURES = "target features"  # the name under which the features of true
 
 @dataclass(frozen=True)
 class Entry:
-    """A model that is scored."""
+    """What is scored under one name: a model, or another program's predictions."""
 
     name: str
     draw: Callable[[TargetClip], Iterable[Prediction]]  # a clip's K samples, window by window
@@ -66,17 +66,17 @@ def score_all(
     scores = read_scores(path) if path.exists() else {}
     reported: set[str] = set()
     with ExitStack() as stack:
-        passes = []
+        scorers = []
         for number, entry in enumerate(entries):
             missing = [metric for metric in metrics if metric.name not in scores.setdefault(entry.name, {})]
             measures = load_measures(entry, missing, resources, reported)
             own = examples if number == 0 and examples is not None and examples.done < examples.count else None
             if measures or own is not None:
                 parts.mkdir(exist_ok=True)
-                passes.append(EntryPass(entry, measures, parts / entry.name, clips.count, own))
-                stack.enter_context(passes[-1].recorder)
-        if passes:
-            for name, added in one_pass(passes, clips, parts).items():
+                scorers.append(EntryScorer(entry, measures, parts / entry.name, clips.count, own))
+                stack.enter_context(scorers[-1].recorder)
+        if scorers:
+            for name, added in one_pass(scorers, clips, parts).items():
                 scores[name].update(added)
             write_scores(scores, path)
     if examples is not None:
@@ -109,8 +109,8 @@ def load_measures(
     return measures
 
 
-class EntryPass:
-    """What one entry still has to do in a pass over the clips."""
+class EntryScorer:
+    """Draws an entry's samples of the clips that it has no scores of yet, and records their scores."""
 
     def __init__(
         self,
@@ -124,14 +124,14 @@ class EntryPass:
         self.recorder = Recorder(records, list(measures), clips)
 
     @property
-    def remaining(self) -> range:
-        """Return the range of clips in which this entry has something to do."""
+    def clips_left(self) -> range:
+        """Return the clips to draw: from the first without scores or example on, or all for a model in order."""
         first, last = (self.recorder.done, self.clips) if self.measures else (self.clips, 0)
         if self.examples is not None:
             first, last = min(first, self.examples.done), max(last, self.examples.count)
         return range(0 if self.entry.in_order else first, last)
 
-    def take(self, clip: TargetClip) -> None:
+    def score(self, clip: TargetClip) -> None:
         """Draw the clip's samples, and record their scores and the example where they are not recorded yet."""
         shown = self.examples is not None and self.examples.done == clip.index < self.examples.count
         scored = bool(self.measures) and self.recorder.done == clip.index
@@ -147,26 +147,26 @@ class EntryPass:
             self.recorder.append(scores)
 
 
-def one_pass(passes: Sequence[EntryPass], clips: TargetClips, parts: Path) -> dict[str, Scores]:
+def one_pass(scorers: Sequence[EntryScorer], clips: TargetClips, parts: Path) -> dict[str, Scores]:
     """Return the new scores of every entry after one pass over the clips that have none yet."""
-    sets = {name: each for own in passes for name, each in own.measures.items() if METRICS[name].of == "set"}
+    sets = {name: each for own in scorers for name, each in own.measures.items() if METRICS[name].score_of == "set"}
     with Recorder(parts / TARGET_FEATURES, list(sets), clips.count) as targets:
-        spans = [each.remaining for each in passes] + ([range(targets.done, clips.count)] if sets else [])
+        spans = [each.clips_left for each in scorers] + ([range(targets.done, clips.count)] if sets else [])
         needed = range(min(span.start for span in spans), max(span.stop for span in spans))
         for index in track(needed, "score", needed.stop, needed.start):
             clip = clips(index)
             if sets and targets.done == index:
                 targets.append({name: as_array(each(clip, Prediction(clip.unseen))) for name, each in sets.items()})
-            for each in passes:
-                each.take(clip)
+            for each in scorers:
+                each.score(clip)
         features = targets.records() if sets else None
-        return {each.entry.name: scores_of(each, features) for each in passes if each.measures}
+        return {each.entry.name: scores_of(each, features) for each in scorers if each.measures}
 
 
-def scores_of(done: EntryPass, target_features: NDArray[Any] | None) -> Scores:
-    """Return the scores of an entry that has passed all clips: its records, and the distances between sets."""
-    records = done.recorder.records()
-    distances = [name for name in done.measures if METRICS[name].of == "set"]
+def scores_of(scorer: EntryScorer, target_features: NDArray[Any] | None) -> Scores:
+    """Return the scores of an entry once all clips are scored: its records, and the distances between sets."""
+    records = scorer.recorder.records()
+    distances = [name for name in scorer.measures if METRICS[name].score_of == "set"]
     names = [name for name in records.dtype.names or () if name not in (CHECKSUM, *distances)]
     scores: Scores = {name: np.array(records[name]) for name in names}
     for name in distances:
@@ -193,11 +193,11 @@ def score_clip(measures: Mapping[str, Measure], clip: TargetClip, windows: Itera
 
 
 def _score_window(metric: Metric, measure: Measure, clip: TargetClip, prediction: Prediction) -> Scores:
-    if metric.of == "set":
+    if metric.score_of == "set":
         return {metric.name: as_array(measure(clip, first_samples(prediction, 1)))}
-    scored = first_samples(prediction, metric.samples)
+    scored = first_samples(prediction, metric.max_samples)
     scores = {metric.name: as_array(_checked(metric, measure(clip, scored), scored)[0])}
-    if metric.of == "sample" and prediction.frames.shape[1] > 1:
+    if metric.score_of == "sample" and prediction.frames.shape[1] > 1:
         mean = averaged(scored)
         scores[f"{metric.name}/mean_frame"] = as_array(_checked(metric, measure(clip, mean), mean)[0, 0])
     return scores
@@ -205,7 +205,7 @@ def _score_window(metric: Metric, measure: Measure, clip: TargetClip, prediction
 
 def _checked(metric: Metric, values: Tensor, prediction: Prediction) -> Tensor:
     """Return a metric's values of a clip. Raises InputError where they are not of the shape that its row says."""
-    rows = 1 if metric.of == "pairs" else prediction.frames.shape[1]
+    rows = 1 if metric.score_of == "pairs" else prediction.frames.shape[1]
     expected = (1, rows, prediction.frames.shape[2] if metric.frames == "all" else 1)
     if not isinstance(values, Tensor) or values.shape != expected:
         raise InputError(f"metric {metric.name} must return a tensor of the shape {expected}, not {described(values)}")
@@ -213,7 +213,7 @@ def _checked(metric: Metric, values: Tensor, prediction: Prediction) -> Tensor:
 
 
 def _over_windows(metric: Metric, values: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    if metric.of == "set":
+    if metric.score_of == "set":
         return np.concatenate(values)
     if metric.frames == "all":
         return np.concatenate(values, -1)
@@ -226,7 +226,7 @@ def check_ranges(scores: Scores, model: str, clip: int) -> None:
         metric = METRICS[key.partition("/")[0]]
         below, above = values < metric.lowest - ROUNDING, values > metric.highest + ROUNDING
         wrong = values[below | above | np.isinf(values)]
-        if wrong.size and metric.of != "set":
+        if wrong.size and metric.score_of != "set":
             raise InputError(
                 f"metric {metric.name} of {model}, clip {clip}: {wrong[0]:g} is not within {metric.lowest:g} and "
                 f"{metric.highest:g}, as its row states: correct its function or its row"
@@ -268,9 +268,9 @@ def as_array(values: Tensor) -> NDArray[np.float32]:
 def samplings(scores: Mapping[str, NDArray[Any]], metric: str) -> Mapping[str, NDArray[Any]]:
     """Return the (clips, frames) of a metric under every sampling rule; distances of sets have a single sample."""
     values, facts = scores[metric], METRICS[metric]
-    if facts.of == "set":
+    if facts.score_of == "set":
         return {"single": values}
-    if facts.of == "pairs":
+    if facts.score_of == "pairs":
         return {} if np.isnan(values).all() else {"pairs": values[:, 0]}
     return by_sampling(values, facts.better, scores.get(f"{metric}/mean_frame"))
 

@@ -47,7 +47,7 @@ def check_stages(model: Predictor) -> None:
         for name in stage.frozen:
             if name not in modules:
                 raise unknown_name(f"frozen module {where}", name, modules)
-        if stage.stop is not None and find_metric(stage.stop.metric).of != "sample":
+        if stage.stop is not None and find_metric(stage.stop.metric).score_of != "sample":
             raise InputError(f"{method}: {stage.stop.metric} cannot stop stage '{stage.name}': it scores no samples")
 
 

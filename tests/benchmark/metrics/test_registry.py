@@ -75,16 +75,16 @@ def resources(monkeypatch, tmp_path, random_weights):
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_every_metric_loads_and_its_values_are_in_its_range(metric, resources):
     measure, clip = load(metric, resources), random_clip()
-    for kind in KINDS[:1] if metric.of == "set" else KINDS:  # those of sets are slow
+    for kind in KINDS[:1] if metric.score_of == "set" else KINDS:  # those of sets are slow
         prediction = predict(clip, kind)
-        if metric.of == "set":
+        if metric.score_of == "set":
             features = measure(clip, prediction)
             assert features.shape == ((PREDICTED, 2048) if metric.name == "fid" else (1, 400))
             assert torch.equal(features, measure(clip, Prediction(prediction.frames[:, :1])))
             assert features.isfinite().all()
             continue
         scores = measure(clip, prediction)
-        rows, columns = (1 if metric.of == "pairs" else SAMPLES), (PREDICTED if metric.frames == "all" else 1)
+        rows, columns = (1 if metric.score_of == "pairs" else SAMPLES), (PREDICTED if metric.frames == "all" else 1)
         assert scores.shape == (1, rows, columns)
         assert scores.dtype == torch.float64
         scored = scores[..., 1:] if metric.name == "self_similarity_flow" else scores

@@ -50,7 +50,7 @@ def has_block(protocol):
 def names_of(protocol, frames=("all", "last", "clip"), of=("sample", "pairs", "set")):
     """The protocol's metrics of these kinds."""
     names = metrics_of(find_protocol(protocol))
-    return [name for name in names if METRICS[name].frames in frames and METRICS[name].of in of]
+    return [name for name in names if METRICS[name].frames in frames and METRICS[name].score_of in of]
 
 
 def scores_of(protocol, model, samples, seed, metrics):
@@ -61,16 +61,16 @@ def scores_of(protocol, model, samples, seed, metrics):
         for metric in metrics:
             facts = METRICS[metric]
             frames = protocol.test_predicted if facts.frames == "all" else 1
-            if facts.of == "set":
+            if facts.score_of == "set":
                 scores[f"{name}/{metric}"] = rng.random(())
                 continue
-            values = rng.random((CLIPS, 1 if facts.of == "pairs" else min(k, facts.samples or k), frames))
+            values = rng.random((CLIPS, 1 if facts.score_of == "pairs" else min(k, facts.max_samples or k), frames))
             if metric == "block_iou":
                 values[0] = np.nan
-            if facts.of == "pairs" and k == 1:
+            if facts.score_of == "pairs" and k == 1:
                 values[:] = np.nan
             scores[f"{name}/{metric}"] = values.astype(np.float32)
-            if k > 1 and facts.of == "sample":
+            if k > 1 and facts.score_of == "sample":
                 scores[f"{name}/{metric}/mean_frame"] = rng.random((CLIPS, frames), np.float32)
     return scores
 
@@ -84,9 +84,9 @@ def write_results(folder, protocol, facts):
             (name, item) for name in scores if name in METRICS for item in samplings(scores, name).items()
         ):
             name = (model, protocol.name, facts["preset"], metric, sampling)
-            name += (1 if sampling == "single" else min(k, METRICS[metric].samples or k),)
+            name += (1 if sampling == "single" else min(k, METRICS[metric].max_samples or k),)
             about = (facts["seed"], facts["fingerprint"], WHERE["machine"])
-            if METRICS[metric].of == "set":
+            if METRICS[metric].score_of == "set":
                 lines.append((*name, "mean", float(values), "nan", "nan", CLIPS, *about))
                 continue
             values, frames = values.astype(np.float64), [protocol.test_frames]

@@ -26,8 +26,8 @@ def rows_of(model="s2s", samples=7, protocol="m3so", metrics=("psnr", "ssim", "b
     lines = []
     for metric in metrics:
         facts = METRICS[metric]
-        samplings = ("pairs",) if facts.of == "pairs" else ("single",)
-        if samples > 1 and facts.of == "sample":
+        samplings = ("pairs",) if facts.score_of == "pairs" else ("single",)
+        if samples > 1 and facts.score_of == "sample":
             samplings = RULES
         frames = {"last": (found.test_frames,), "clip": ("mean",)}.get(facts.frames, found.reported_frames)
         for sampling in samplings:
@@ -35,7 +35,7 @@ def rows_of(model="s2s", samples=7, protocol="m3so", metrics=("psnr", "ssim", "b
                 low, value, high = np.sort(rng.random(3)) * (60 if facts.unit else 1)
                 line = {"model": model, "protocol": protocol, "preset": "demo", "metric": metric, "sampling": sampling}
                 line |= {"k": 1 if sampling == "single" else samples, "frame": str(frame), "value": value}
-                interval = {"low": np.nan, "high": np.nan} if facts.of == "set" else {"low": low, "high": high}
+                interval = {"low": np.nan, "high": np.nan} if facts.score_of == "set" else {"low": low, "high": high}
                 lines.append({**line, **interval, "clips": clips, **ABOUT, **about})
     return pd.DataFrame(lines)
 
