@@ -31,7 +31,7 @@ def check_weights(text: str, source: Path | Download | None) -> None:
 def check_clips(text: str, clips: int, training_clips: int) -> None:
     """Raise InputError where `text` names a metric that needs more test clips, or training clips where none are."""
     for metric in _named(text):
-        if metric.of == "set" and clips < LEAST:
+        if metric.score_of == "set" and clips < LEAST:
             raise InputError(f"--metrics {metric.name}: it needs {LEAST} test clips or more, {clips} are scored")
         if "training samples" in metric.needs and not training_clips:
             raise InputError(f"--metrics {metric.name}: it needs samples that the model generates from training clips")

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmark.catalogue import find_protocol
 from benchmark.runs.differences import summary
-from benchmark.runs.seal import check_seal, remove_seal
+from benchmark.runs.seal import check_seal, find_damage, remove_seal
 from mmnist_av.dataset import is_dataset
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import is_leftover, remove_leftovers, written_whole
@@ -27,6 +27,9 @@ def check_folder(folder: Path) -> None:
             raise InputError(f"{folder} lies in the {kind} {outer}: choose another --out")
     files = list(folder.iterdir()) if folder.is_dir() else []
     if not is_run(folder) and not all(map(is_leftover, files)):
+        for line in find_damage(folder):
+            if line.startswith(CONFIG):
+                raise InputError(f"{folder} has changed since its run ended: {line}")
         raise InputError(f"{folder} is not empty and holds no run: choose another --out")
 
 

@@ -1,4 +1,4 @@
-"""What keeps the tests of whole runs short: small models and batches, trials for `tried`, report sketches for `drawn`."""
+"""What keeps tests of whole runs short: small models and batches, trials for `tried`, report sketches for `drawn`."""
 
 from dataclasses import replace
 
