@@ -74,8 +74,8 @@ class Protocol:
         return (*self.reported, "mean")
 
     @property
-    def training(self) -> tuple[object, ...]:
-        """Return what the protocol fixes of the training: two protocols that agree in it train the same model."""
+    def training_key(self) -> tuple[object, ...]:
+        """Return what decides how a model is trained: protocols with equal keys train the same model."""
         return self.family, self.dataset, self.seen, self.train_predicted, self.audio
 
     def check(self, dataset: Dataset) -> None:

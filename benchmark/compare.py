@@ -12,7 +12,7 @@ from benchmark.catalogue import EXTERNAL, METRICS, Metric, Protocol, find_metric
 from benchmark.report.runs import check_scores, metrics_of, note_unsealed, of_metrics
 from benchmark.runs.folder import CONFIG, check_comparable, read_config
 from benchmark.runs.seal import check_seal
-from benchmark.scoring.rows import Floats, report_frames
+from benchmark.scoring.rows import Floats, reported_scores
 from benchmark.scoring.scores import Scores, read_scores, samplings
 from benchmark.scoring.statistics import mean_over_clips, paired_interval
 from mmnist_av.system.errors import InputError
@@ -154,8 +154,8 @@ def of_deterministic(rules: Mapping[str, Floats]) -> Mapping[str, Floats]:
 
 def differences(metric: Metric, sampling: str, protocol: Protocol, one: Floats, other: Floats) -> Iterator[Difference]:
     """Yield the differences between two models' (clips, frames) of one metric and sampling, per reported frame."""
-    frames, first = report_frames(metric.name, one, protocol)
-    _, second = report_frames(metric.name, other, protocol)
+    frames, first = reported_scores(metric.name, one, protocol)
+    _, second = reported_scores(metric.name, other, protocol)
     interval = paired_interval(first, second)
     both = ~np.isnan(first - second)
     for number, frame in enumerate(frames):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmnist_av.clip_format import ClipFormat
 from mmnist_av.manifest import clips_of, format_of, read_manifest
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import differences, regular
+from mmnist_av.system.files import changed_files, regular
 from mmnist_av.system.npy import map_npy, read_npy
 from mmnist_av.system.progress import progress_bar
 
@@ -157,7 +157,7 @@ def verify(path: Path) -> list[str]:
     manifest = read_manifest(path)
     files = {**manifest["files"], **manifest["beside"]}
     with progress_bar("verify, MB", sum(facts["bytes"] for facts in files.values()) / 1e6) as advance:
-        found = differences(path, files, lambda size: advance(size / 1e6))
+        found = changed_files(path, files, lambda size: advance(size / 1e6))
     return [f"{name} {difference}" for name, difference in found.items()]
 
 

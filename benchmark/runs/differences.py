@@ -6,7 +6,7 @@ from typing import Any
 SHOWN = 3  # differences that a message names
 
 
-def differences(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
+def differing_facts(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
     """Return one phrase per value that differs: "model: puq found, sound2sight requested".
 
     A difference inside a nested mapping is named by its path: "settings.beta: 0.1 found, 1 requested".
@@ -27,8 +27,8 @@ def _pairs(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> Iterato
             yield name, found, value
 
 
-def summary(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
+def differences_in_words(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
     """Return the first few differences in one line, and how many more there are."""
-    found = differences(existing, requested)
+    found = differing_facts(existing, requested)
     more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
     return ", ".join(found[:SHOWN] + more)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalogue import find_protocol
-from benchmark.runs.differences import summary
+from benchmark.runs.differences import differences_in_words
 from benchmark.runs.seal import check_seal, find_damage, remove_seal
 from mmnist_av.dataset import is_dataset
 from mmnist_av.system.errors import InputError
@@ -56,7 +56,7 @@ def claim(folder: Path, config: Mapping[str, Any], environment: Mapping[str, Any
             remedy = "choose another --out"
             if {**existing, "code_version": requested["code_version"]} == requested:
                 remedy += ", or go back to that code; --trained scores a model whose training is finished with today's"
-            raise InputError(f"{folder} holds another run ({summary(existing, requested)}): {remedy}")
+            raise InputError(f"{folder} holds another run ({differences_in_words(existing, requested)}): {remedy}")
     remove_seal(folder)
     remove_leftovers(folder)
     if not worked:

@@ -38,7 +38,7 @@ def pretrained_config(folder: Path, requested: Mapping[str, Any]) -> dict[str, A
     for name, there, here in pairs:
         if there != here:
             raise InputError(f"--trained {folder}: {name} is {there} there, {here} here")
-    if find_protocol(existing["protocol"]).training != find_protocol(requested["protocol"]).training:
+    if find_protocol(existing["protocol"]).training_key != find_protocol(requested["protocol"]).training_key:
         raise InputError(f"--trained {folder}: {existing['protocol']} does not train as {requested['protocol']} does")
     environment = read_json(folder / ENVIRONMENT)
     provenance = {"protocol": existing["protocol"], **{name: environment[name] for name in WHERE}}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import MISSING, differences, sha256, written_whole
+from mmnist_av.system.files import MISSING, changed_files, sha256, written_whole
 
 SEAL = "files.json"
 # Files that the same command makes again where they are missing
@@ -44,7 +44,7 @@ def find_damage(folder: Path) -> list[str]:
         intact = False
     if not intact:
         return [f"{SEAL} is damaged: delete it, if the rest can be trusted"]
-    return list(_differences(folder, files))
+    return list(_damage(folder, files))
 
 
 def is_whole(folder: Path) -> bool:
@@ -59,8 +59,8 @@ def remove_seal(folder: Path) -> None:
     (folder / SEAL).unlink(missing_ok=True)
 
 
-def _differences(folder: Path, files: dict[str, str]) -> Iterator[str]:
-    for name, difference in differences(folder, {name: {"sha256": digest} for name, digest in files.items()}).items():
+def _damage(folder: Path, files: dict[str, str]) -> Iterator[str]:
+    for name, difference in changed_files(folder, {name: {"sha256": digest} for name, digest in files.items()}).items():
         if name.split("/")[0] not in REMADE:
             yield f"{name} {difference}: restore it, or delete the folder to run again"
         elif difference != MISSING:

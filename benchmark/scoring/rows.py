@@ -67,15 +67,15 @@ def make_rows(scores: Mapping[str, Mapping[str, Floats]], result: Result) -> pd.
             if facts.score_of == "set":
                 rows.append((*name, "mean", float(values), math.nan, math.nan, result.clips, *provenance))
                 continue
-            frames, columns = report_frames(metric, np.asarray(values, np.float64), result.protocol)
+            frames, columns = reported_scores(metric, np.asarray(values, np.float64), result.protocol)
             rows += [
                 (*name, frame, *figures, *provenance) for frame, figures in zip(frames, _figures(columns), strict=True)
             ]
     return pd.DataFrame(rows, columns=[*COLUMNS, *result.provenance])
 
 
-def report_frames(metric: str, values: Floats, protocol: Protocol) -> tuple[list[str], Floats]:
-    """Return the names of a metric's reported frames and their scores: (N, frames) -> (N, one column per name).
+def reported_scores(metric: str, values: Floats, protocol: Protocol) -> tuple[list[str], Floats]:
+    """Return the names of the reported frames, and a metric's scores of them: (N, frames) to (N, one column per name).
 
     Raises ValueError where `values` has another number of frames than the protocol predicts.
     """

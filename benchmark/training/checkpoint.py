@@ -14,7 +14,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from benchmark.runs.differences import summary
+from benchmark.runs.differences import differences_in_words
 from benchmark.training.plan import Position
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import written_whole
@@ -149,7 +149,7 @@ def kind_of(path: Path) -> str:
 def difference(existing: str, requested: str) -> str:
     """Return in words how two runs' identities differ: "model: puq found, sound2sight requested"."""
     try:
-        return summary(json.loads(existing), json.loads(requested))
+        return differences_in_words(json.loads(existing), json.loads(requested))
     except (ValueError, TypeError, AttributeError):  # not written by `identity`
         return f"{existing} found, {requested} requested"
 

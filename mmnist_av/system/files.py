@@ -131,10 +131,10 @@ def regular(path: Path) -> Path:
     return path
 
 
-MISSING, CHANGED = "is missing", "has changed"  # as `differences` says it
+MISSING, CHANGED = "is missing", "has changed"  # as `changed_files` says it
 
 
-def differences(
+def changed_files(
     folder: Path, files: Mapping[str, Mapping[str, Any]], advance: Callable[[int], None] = lambda size: None
 ) -> dict[str, str]:
     """Compare the files of `folder` with their recorded facts; return what differs by file name, {} if nothing does.

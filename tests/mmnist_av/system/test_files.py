@@ -2,7 +2,7 @@
 
 import hashlib
 
-from mmnist_av.system.files import CHANGED, MISSING, differences, sha256
+from mmnist_av.system.files import CHANGED, MISSING, changed_files, sha256
 
 
 def test_differences_name_missing_cut_and_changed_files(tmp_path):
@@ -15,10 +15,10 @@ def test_differences_name_missing_cut_and_changed_files(tmp_path):
     (tmp_path / "changed").write_bytes(b"CHANGED" * 3)
     (tmp_path / "unsized").write_bytes(b"more")
     advanced = []
-    found = differences(tmp_path, files, advanced.append)
+    found = changed_files(tmp_path, files, advanced.append)
     assert found == {"cut": "has 2 bytes, not 9", "changed": CHANGED, "gone": MISSING, "unsized": CHANGED}
     assert sum(advanced) == 15 + 9 + 21 + 15 + 4
-    assert differences(tmp_path, {"whole": files["whole"]}) == {}
+    assert changed_files(tmp_path, {"whole": files["whole"]}) == {}
 
 
 def test_comparing_a_large_file_advances_part_by_part(tmp_path, monkeypatch):
