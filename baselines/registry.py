@@ -15,6 +15,7 @@ from torch import Tensor
 from baselines.audio_only import AudioOnly
 from baselines.bayes import BayesAV, BayesV
 from baselines.floors import Black, CopyLast, MeanSeen
+from baselines.names import ENTRY_POINTS, names
 from baselines.predictor import ClipShape, Predictor
 from baselines.puq import PUQ
 from baselines.settings import parse
@@ -39,7 +40,7 @@ class Model:
         object.__setattr__(self, "modality", self.modality or self.predictor.modality)
 
 
-MODELS: dict[str, Model] = {
+MODELS: dict[str, Model] = {  # their names are in names.py, too
     "black": Model(Black),
     "copy-last": Model(CopyLast),
     "mean-seen": Model(MeanSeen),
@@ -92,9 +93,6 @@ MODELS: dict[str, Model] = {
     "audio-only": Model(AudioOnly),
 }
 
-ENTRY_POINTS = "avbench.models"
-FLOORS = ("black", "copy-last", "mean-seen")
-
 
 def models() -> dict[str, Model]:
     """Return every model by name, third parties' included; a note names those that cannot be used."""
@@ -105,11 +103,6 @@ def models() -> dict[str, Model]:
         except InputError as error:
             log.warning("%s", error)
     return {**others, **MODELS}
-
-
-def names() -> set[str]:
-    """Return the names of all models, third parties' included, loaded or not."""
-    return {*MODELS, *plugins.installed(ENTRY_POINTS)}
 
 
 def find(name: str) -> Model:

@@ -8,11 +8,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mmnist_av.audio_features import AudioFeatures, Spectrogram
-from mmnist_av.dataset import Dataset
 from mmnist_av.system.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from mmnist_av.dataset import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ class Protocol:
         """Return what decides how a model is trained: protocols with equal keys train the same model."""
         return self.family, self.dataset, self.seen, self.train_predicted, self.audio
 
-    def check(self, dataset: Dataset) -> None:
+    def check(self, dataset: "Dataset") -> None:
         """Raise InputError, which says in one line what does not fit, where the dataset cannot serve this protocol."""
         if (dataset.family, dataset.name) != (self.family, self.dataset):
             fitting = sorted(row.name for row in PROTOCOLS.values() if row.dataset == dataset.name)

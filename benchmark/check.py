@@ -8,7 +8,7 @@ from typing import Literal
 from baselines import registry
 from benchmark.catalogue import find_preset, find_protocol
 from benchmark.job import Job
-from benchmark.metrics.resources import Download
+from benchmark.options import Download
 from benchmark.run import try_model
 from benchmark.setup import Setup, prepare
 from benchmark.training.processes import ALONE

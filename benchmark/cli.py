@@ -3,16 +3,14 @@
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from baselines.names import FLOORS, OURS, check_name
+from benchmark.options import Download, Stream
 from mmnist_av import __version__
 from mmnist_av.system.errors import InputError, OneLineErrors
-
-if TYPE_CHECKING:
-    from benchmark.inputs import Stream
-    from benchmark.metrics.resources import Download
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,17 +33,13 @@ def parse_settings(context: click.Context, option: click.Parameter, texts: tuple
     return settings
 
 
-def parse_data(context: click.Context, option: click.Parameter, text: str | None) -> "Path | Stream | None":
+def parse_data(context: click.Context, option: click.Parameter, text: str | None) -> Path | Stream | None:
     """Return --data as a folder, or Stream() for the word `stream` (a folder of that name is ./stream)."""
-    from benchmark.inputs import Stream
-
     return Stream() if text == "stream" else None if text is None else Path(text)
 
 
-def parse_weights(context: click.Context, option: click.Parameter, text: str | None) -> "Path | Download | None":
+def parse_weights(context: click.Context, option: click.Parameter, text: str | None) -> Path | Download | None:
     """Return --weights as a folder, or Download() for the word `download` (a folder of that name is ./download)."""
-    from benchmark.metrics.resources import Download
-
     return Download() if text == "download" else None if text is None else Path(text)
 
 
@@ -54,9 +48,52 @@ def parse_names(context: click.Context, option: click.Parameter, text: str) -> l
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def parse_several(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[str]:
-    """Return a,b,c, given any number of times, as a list."""
-    return [name for text in texts for name in parse_names(context, option, text)]
+# Names are checked while options are parsed, because what computes with them takes seconds to import.
+
+
+def parse_model(context: click.Context, option: click.Parameter, name: str) -> str:
+    """Return a model's name; InputError with the nearest ones where none is called so."""
+    check_name(name)
+    return name
+
+
+def parse_models(context: click.Context, option: click.Parameter, text: str) -> list[str]:
+    """Return models' names, separated by commas, as a list; InputError as parse_model."""
+    return [parse_model(context, option, name) for name in parse_names(context, option, text)]
+
+
+def parse_protocol(context: click.Context, option: click.Parameter, name: str) -> str:
+    """Return a protocol's name; InputError with the nearest ones where none is called so."""
+    from benchmark.catalogue import find_protocol
+
+    return find_protocol(name).name
+
+
+def parse_protocols(context: click.Context, option: click.Parameter, text: str) -> list[str]:
+    """Return protocols' names, separated by commas, as a list; InputError as parse_protocol."""
+    return [parse_protocol(context, option, name) for name in parse_names(context, option, text)]
+
+
+def parse_preset(context: click.Context, option: click.Parameter, name: str) -> str:
+    """Return a preset's name; InputError with the nearest ones where none is called so."""
+    from benchmark.catalogue import find_preset
+
+    return find_preset(name).name
+
+
+def parse_metrics(context: click.Context, option: click.Parameter, text: str) -> str:
+    """Return --metrics as it is; InputError with the nearest names for an unknown one."""
+    from benchmark.catalogue import named_metrics
+
+    named_metrics(text)
+    return text
+
+
+def parse_several_metrics(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[str]:
+    """Return a,b,c, given any number of times, as a list; InputError with the nearest names for an unknown one."""
+    from benchmark.catalogue import find_metric
+
+    return [find_metric(name).name for text in texts for name in parse_names(context, option, text)]
 
 
 def parse_seeds(context: click.Context, option: click.Parameter, text: str) -> list[int]:
@@ -78,7 +115,14 @@ def parse_datasets(context: click.Context, option: click.Parameter, texts: tuple
 
 FOLDER = click.Path(path_type=Path)
 protocol_option = click.option(
-    "--protocol", default="m3so-nb", show_default=True, help="Name of a protocol; `avbench protocols` lists them."
+    "--protocol",
+    default="m3so-nb",
+    show_default=True,
+    callback=parse_protocol,
+    help="Name of a protocol; `avbench protocols` lists them.",
+)
+preset_option = click.option(
+    "--preset", default="demo", show_default=True, callback=parse_preset, help="Size of a run: demo, small or paper."
 )
 device_option = click.option(
     "--device",
@@ -91,6 +135,7 @@ metrics_option = click.option(
     "--metrics",
     default="standard",
     show_default=True,
+    callback=parse_metrics,
     help="`standard`, `all`, or names separated by commas; `avbench metrics` lists them.",
 )
 weights_option = click.option(
@@ -123,9 +168,9 @@ mnist_option = click.option(
 
 
 @main.command()
-@click.option("--model", required=True, help="Name of a model; `avbench models` lists them.")
+@click.option("--model", required=True, callback=parse_model, help="Name of a model; `avbench models` lists them.")
 @protocol_option
-@click.option("--preset", default="demo", show_default=True, help="Size of the run: demo, small or paper.")
+@preset_option
 @click.option(
     "--data",
     metavar="FOLDER|stream",
@@ -193,7 +238,7 @@ def run(**options: object) -> None:
 
 
 @main.command("check")
-@click.argument("model")
+@click.argument("model", callback=parse_model)
 @protocol_option
 @click.option("--data", type=FOLDER, help="Dataset whose first clips are taken.  [default: two clips are generated]")
 @device_option
@@ -226,7 +271,7 @@ def score_command(
     out: Path,
     device: str,
     metrics: str,
-    weights: "Path | Download | None",
+    weights: Path | Download | None,
     report: bool,
 ) -> None:
     """Score external predictions: samples that another program drew.
@@ -259,7 +304,7 @@ def show_command(folder: Path) -> None:
     "--metric",
     "metrics",
     multiple=True,
-    callback=parse_several,
+    callback=parse_several_metrics,
     help="Compare by these metrics only: names separated by commas; any number of times.",
 )
 @click.option("--csv", type=FOLDER, help="File for the figures with all their digits.")
@@ -280,16 +325,16 @@ def compare_command(one: Path, other: Path, metrics: list[str], csv: Path | None
 
 
 @main.command("sweep")
-@click.option("--models", required=True, callback=parse_names, help="Names of models, separated by commas.")
+@click.option("--models", required=True, callback=parse_models, help="Names of models, separated by commas.")
 @click.option(
     "--protocols",
     default="m3so-nb",
     show_default=True,
-    callback=parse_names,
+    callback=parse_protocols,
     help="Names of protocols, separated by commas.",
 )
 @click.option("--seeds", default="0", show_default=True, callback=parse_seeds, help="Seeds, separated by commas.")
-@click.option("--preset", default="demo", show_default=True, help="Size of the runs: demo, small or paper.")
+@preset_option
 @click.option(
     "--data",
     multiple=True,
@@ -375,7 +420,7 @@ def models() -> None:
 
     lines = []
     for name, model in registry.models().items():
-        kind = "floor" if name in registry.FLOORS else "reference" if name in registry.MODELS else ""
+        kind = "floor" if name in FLOORS else "reference" if name in OURS else ""
         samples = "stochastic" if model.predictor.stochastic else "deterministic"
         lines.append((name, model.modality, samples, model.predictor.paper or kind, model.about))
     list_table(("model", "input", "samples", "paper", "what differs"), lines)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, StringConstraints, ValidationError
 from torch import Tensor
 
-from baselines import registry
+from baselines.names import names
 from baselines.predictor import Prediction
 from benchmark.catalogue import EXTERNAL, Protocol, choose_metrics, find_protocol
 from benchmark.compute import choose_compute
 from benchmark.metrics import named
-from benchmark.metrics.resources import Download
+from benchmark.options import Download
 from benchmark.runs import environment
 from benchmark.runs.folder import check_folder, claim
 from benchmark.scoring.evaluate import Evaluation, evaluate
@@ -96,7 +96,7 @@ def open_predictions(
             f"{folder / MANIFEST}: they are of the dataset {manifest.fingerprint}, {dataset.path} is "
             f"{dataset.fingerprint}: predict the test clips of this one"
         )
-    if manifest.model in registry.names():
+    if manifest.model in names():
         raise InputError(f"{folder / MANIFEST}: '{manifest.model}' is a model of this package: choose another name")
     form, clips = dataset.format, len(dataset.split("test"))
     path, frames = folder / FRAMES, _mapped(folder / FRAMES)

@@ -1,7 +1,6 @@
 """Clips as a model is given them: frames in [0, 1] and the protocol's audio features."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,11 +8,6 @@ from torch.utils.data import default_collate
 
 from benchmark.catalogue import Protocol
 from mmnist_av.clips import StoredClips
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The value of `--data stream`: training on endless clips, rendered when they are needed."""
 
 
 def load_clips(

@@ -10,9 +10,8 @@ from pydantic import Field
 
 from baselines import registry
 from benchmark.catalogue import find_preset, find_protocol, named_metrics
-from benchmark.inputs import Stream
 from benchmark.metrics import named
-from benchmark.metrics.resources import Download
+from benchmark.options import Download, Stream
 from benchmark.runs.folder import check_folder
 from benchmark.runs.pretrained import pretrained_config
 from benchmark.training import logs

@@ -8,9 +8,9 @@ import click
 import pandas as pd
 
 from baselines import registry
-from benchmark.inputs import Stream
 from benchmark.job import Job, check
 from benchmark.metrics import named
+from benchmark.options import Stream
 from benchmark.runs.folder import CHECKPOINT, RESULTS, claim
 from benchmark.runs.pretrained import load_pretrained, pretrained_in_words
 from benchmark.scoring.evaluate import WHERE, Evaluation, entry_of, evaluate

@@ -14,10 +14,10 @@ from baselines import registry
 from baselines.predictor import Predictor
 from benchmark.catalogue import Metric, Preset, Protocol, choose_metrics, find_preset, find_protocol
 from benchmark.compute import Compute, choose_compute, keep_freed_memory
-from benchmark.inputs import Stream
 from benchmark.job import Job, as_dict
 from benchmark.metrics import find_function
 from benchmark.networks import weights as published
+from benchmark.options import Stream
 from benchmark.runs import environment
 from benchmark.runs.pretrained import pretrained_config
 from benchmark.scoring.samples import clip_shape

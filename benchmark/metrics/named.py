@@ -5,8 +5,8 @@ from pathlib import Path
 
 from benchmark.catalogue import METRICS, Metric, named_metrics
 from benchmark.metrics.frechet import LEAST
-from benchmark.metrics.resources import Download
 from benchmark.networks import weights as published
+from benchmark.options import Download
 from mmnist_av.system.errors import InputError
 
 

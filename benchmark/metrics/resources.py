@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from baselines.predictor import ClipShape, Prediction
+from benchmark.options import Download
 from benchmark.scoring.ground_truth import TargetClip
 from mmnist_av.system.errors import InputError
 
@@ -18,11 +19,6 @@ Measure = Callable[[TargetClip, Prediction], Tensor]
 
 class Unavailable(InputError):
     """A metric cannot be computed here: the message says why, and what to do."""
-
-
-@dataclass(frozen=True)
-class Download:
-    """Where published weights come from with `--weights download`: their public homes."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmark.metrics.resources import Download, Unavailable
+from benchmark.metrics.resources import Unavailable
+from benchmark.options import Download
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from baselines import registry
+from baselines.names import FLOORS
 from benchmark.catalogue import METRICS, Protocol, find_protocol, known_metrics
 from benchmark.report.examples import Examples, read_examples
 from benchmark.report.training_logs import Columns, read_training, read_validation
@@ -62,7 +62,7 @@ class RunFolder:
     @property
     def floors(self) -> list[str]:
         """Return the floors that were scored beside the run's own model."""
-        return [name for name in registry.FLOORS if name in self.scores and name != self.model]
+        return [name for name in FLOORS if name in self.scores and name != self.model]
 
 
 def open_runs(paths: Sequence[Path]) -> list[RunFolder]:
@@ -198,7 +198,7 @@ def _check_shape(
         raise InputError(f"{path}: {model}/{name} has the shape {values.shape}, expected {expected}")
     if metric.score_of != "sample" or name.endswith(AVERAGED):
         return
-    if model in registry.FLOORS and model != facts["model"] and values.shape[1] != 1:
+    if model in FLOORS and model != facts["model"] and values.shape[1] != 1:
         raise InputError(f"{path}: {model} is a floor and must have one sample, found {values.shape[1]}")
     most = facts.get("samples", values.shape[1])
     if values.shape[1] not in (1, min(most, metric.max_samples or most)):

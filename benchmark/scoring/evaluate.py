@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from baselines import registry
+from baselines.names import FLOORS
 from baselines.predictor import Prediction, Predictor
 from benchmark.catalogue import METRICS, Metric
 from benchmark.compute import Compute
-from benchmark.metrics.resources import Download, Resources
+from benchmark.metrics.resources import Resources
+from benchmark.options import Download
 from benchmark.report.write import write_report
 from benchmark.runs.folder import CONFIG, ENVIRONMENT, RESULTS, read_json
 from benchmark.runs.seal import seal
@@ -107,7 +109,7 @@ def _draw(
 def floors(clips: TargetClips, compute: Compute, besides: str) -> list[Entry]:
     """Return the floors that the protocol allows, without the one called `besides`."""
     shape = clip_shape(clips.stored, clips.protocol)
-    models = {name: registry.build(name, shape, None) for name in registry.FLOORS if name != besides}
+    models = {name: registry.build(name, shape, None) for name in FLOORS if name != besides}
     return [
         entry_of(name, model, clips, samples=1, seed=0, compute=compute)
         for name, model in models.items()

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from baselines.names import FLOORS
 from baselines.predictor import ClipShape, Context, Noise
-from baselines.registry import FLOORS, build
+from baselines.registry import build
 
 SEEN = torch.rand(2, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 AUDIO = torch.zeros(2, 7, 11, 11)

@@ -5,6 +5,7 @@ import pytest
 
 from baselines import registry
 from baselines.floors import Black
+from baselines.names import OURS
 from baselines.predictor import ClipShape, Predictor
 from mmnist_av.system.errors import InputError
 
@@ -12,6 +13,10 @@ from mmnist_av.system.errors import InputError
 def test_the_error_for_an_unknown_model_names_the_nearest():
     with pytest.raises(InputError, match="unknown model 'sound2sigt': did you mean sound2sight"):
         registry.find("sound2sigt")
+
+
+def test_every_model_has_its_name_in_the_list_of_names():
+    assert set(OURS) == set(registry.MODELS)
 
 
 def test_settings_replace_the_defaults():

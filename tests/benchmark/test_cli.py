@@ -136,6 +136,32 @@ def test_divergence_is_one_line_and_exit_code_1(small_dataset, tmp_path, monkeyp
     assert result.stderr == "Error: training diverged at step 7\n"
 
 
+def test_a_typo_in_a_name_does_not_wait_for_torch():
+    code = """
+import sys
+from click.testing import CliRunner
+from benchmark.cli import main
+
+for line in sys.argv[1:]:
+    result = CliRunner().invoke(main, line.split())
+    assert result.exit_code == 2
+    assert "did you mean" in result.stderr, result.stderr
+assert not {"torch", "pandas", "matplotlib", "numpy"} & set(sys.modules)
+"""
+    typos = (
+        "run --model puk",
+        "run --model puq --protocol m3so-bn --data data --weights weights",
+        "run --model puq --preset smal --data stream --weights download",
+        "run --model puq --metrics psnr,psnrr",
+        "sweep --models puk",
+        "sweep --models puq --protocols m3so-bn",
+        "check puk",
+        "compare one other --metric psnrr",
+        "score --predictions theirs --data data --out out --protocol m3so-bn",
+    )
+    assert subprocess.run([sys.executable, "-c", code, *typos], env=os.environ, check=False).returncode == 0
+
+
 def test_help_does_not_wait_for_torch():
     code = "import sys; import benchmark.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0

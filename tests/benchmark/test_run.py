@@ -15,9 +15,9 @@ from benchmark import run as run_module
 from benchmark import setup as run_setup
 from benchmark.catalogue import PRESETS
 from benchmark.compare import compare
-from benchmark.inputs import Stream
 from benchmark.job import Job
 from benchmark.metrics import fooling, named
+from benchmark.options import Stream
 from benchmark.report.runs import open_runs
 from benchmark.report.write import renew_report, write_report
 from benchmark.run import run

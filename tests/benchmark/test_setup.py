@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.catalogue import PRESETS, Protocol
-from benchmark.inputs import Stream
 from benchmark.job import Job
+from benchmark.options import Stream
 from benchmark.setup import generate
 from mmnist_av.audio_features import Spectrogram
 from mmnist_av.system.errors import InputError

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmark.metrics.resources import Download, Unavailable
+from benchmark.metrics.resources import Unavailable
 from benchmark.networks import weights
 from benchmark.networks.weights import PUBLISHED, locate, read
+from benchmark.options import Download
 from mmnist_av.system.errors import InputError
 
 STATE = {"layer.weight": torch.arange(6.0).view(2, 3), "layer.bias": torch.ones(2)}
