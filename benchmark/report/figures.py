@@ -52,7 +52,11 @@ def style() -> Iterator[None]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write NAME.png and NAME.svg to a folder. Equal figures give equal bytes."""
+    """Write NAME.png and NAME.svg, with the same layout, to a folder. Equal figures give equal bytes."""
+    layout = figure.get_layout_engine()
+    if layout is not None:  # matplotlib would repeat it for each file, and draw each twice
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     figure.savefig(folder / f"{name}.png", dpi=DPI)
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 

@@ -14,7 +14,7 @@ def sketched():
     """Draw every figure once, in few dots and without layout, and encode movies as fast as possible."""
 
     def sketch(figure, folder, name):
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
         figure.savefig(folder / f"{name}.png", dpi=40)
         (folder / f"{name}.svg").write_text("<svg/>")
 
