@@ -387,6 +387,10 @@ def test_the_movie_of_an_example_has_sound(report):
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
     folders = [full_run(tmp_path / name / "puq", metrics=FEW) for name in ("one", "other")]
+    for folder in folders:  # the first example alone, because movies take most of the time
+        with np.load(folder / "examples.npz") as file:
+            first = {name: file[name][:1] if file[name].ndim else file[name] for name in file.files}
+        np.savez(folder / "examples.npz", **first)
     with sketches.finished():
         report, again = (write_report([folder], folder.with_name("report")).parent for folder in folders)
     assert len([*report.iterdir()]) > 20
