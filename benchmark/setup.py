@@ -142,7 +142,8 @@ def prepare_dataset(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
     """
     dataset = open_dataset(job.data) if isinstance(job.data, Path) else generate(job, protocol, preset)
     protocol.check(dataset)
-    refuse_damaged(dataset.path)
+    if isinstance(job.data, Path):  # what `generate` finds or writes is verified there
+        refuse_damaged(dataset.path)
     for split in ("train", "test") if job.learns and job.data != Stream() else ("test",):
         if not len(dataset.split(split)):
             raise InputError(f"{dataset.path}: the {split} split is empty, so there is nothing to {split} on")
