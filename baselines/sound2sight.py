@@ -21,6 +21,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from baselines.layers.audio import AudioEncoder
+from baselines.layers.causal import CausalLSTM, CausalTransformer, initialise_attention
 from baselines.layers.frame_by_frame import FrameByFrame, squared_errors, sum_over_frames
 from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.initialisation import balance, initialise
@@ -32,7 +33,6 @@ from mmnist_av.system.errors import InputError
 from mmnist_av.system.settings import checked
 
 REAL, FAKE = 1, 0  # the discriminator's classes
-Cache = tuple[Tensor, Tensor]  # of a causal encoder: what it keeps of earlier positions, N first
 
 
 @checked
@@ -98,90 +98,6 @@ class Sound2SightConfig:
         return 2 * self.embedding if self.use_audio else self.embedding
 
 
-# ------------------------------------------------------------------------------------- the stochastic network
-
-
-class CausalTransformer(nn.Module):
-    """A transformer encoder whose output at position t depends on inputs 0 .. t only (section 3, eq. 4).
-
-    It has one post-norm layer, as "Implementation Details" says (the method section says four).
-    """
-
-    def __init__(self, config: Sound2SightConfig) -> None:
-        super().__init__()
-        width = config.transformer_width
-        self.width, self.heads, self.dropout = width, config.heads, config.attention_dropout
-        self.widen = nn.Linear(config.embedding, width)
-        self.position_dropout = nn.Dropout(config.position_dropout)
-        self.attention_in = nn.Linear(width, 3 * width)
-        self.attention_out = nn.Linear(width, width)
-        self.attention_norm = nn.LayerNorm(width)
-        self.feedforward = nn.Sequential(
-            nn.Linear(width, config.feedforward),
-            nn.ReLU(),
-            nn.Dropout(self.dropout),
-            nn.Linear(config.feedforward, width),
-        )
-        self.feedforward_norm = nn.LayerNorm(width)
-        self.narrow = nn.Linear(width, config.embedding)
-
-    def positions(self, first: int, count: int, device: torch.device) -> Tensor:
-        """Return the sinusoidal encodings of `count` positions, starting at `first`: (count, width)."""
-        position = torch.arange(first, first + count, device=device, dtype=torch.float32)[:, None]
-        frequency = 10000.0 ** (-torch.arange(0, self.width, 2, device=device, dtype=torch.float32) / self.width)
-        angle = position * frequency
-        return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
-
-    @override
-    def forward(self, embeddings: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
-        """Return the outputs (N, n, embedding) for embeddings (N, n, embedding), and the cache for the next call.
-
-        cache: keys and values (N, heads, earlier positions, width / heads) that an earlier call returned; the
-        embeddings follow those positions, and n must be 1.
-        """
-        first = 0 if cache is None else cache[0].shape[2]
-        wide = functional.leaky_relu(self.widen(embeddings), 0.01) * self.width**0.5
-        inputs = self.position_dropout(wide + self.positions(first, embeddings.shape[1], embeddings.device))
-        attended, cache = self.attend(inputs, cache)
-        hidden = self.attention_norm(inputs + functional.dropout(attended, self.dropout, self.training))
-        outputs = functional.dropout(self.feedforward(hidden), self.dropout, self.training)
-        return torch.tanh(self.narrow(self.feedforward_norm(hidden + outputs))), cache
-
-    def attend(self, inputs: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
-        """Return causal multi-head self-attention over inputs (N, n, width) and the cache, and the extended cache."""
-        split = self.attention_in(inputs).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key, value = split.unbind(0)
-        if cache is not None:
-            key, value = torch.cat([cache[0], key], 2), torch.cat([cache[1], value], 2)
-        dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=cache is None)
-        return self.attention_out(mixed.transpose(1, 2).flatten(2)), (key, value)
-
-
-class CausalLSTM(nn.Module):
-    """The LSTM that replaces a transformer in figure 5a; it is as wide as the embeddings."""
-
-    def __init__(self, config: Sound2SightConfig) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(config.embedding, config.embedding, batch_first=True)
-
-    @override
-    def forward(self, embeddings: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
-        """Return the outputs (N, n, embedding) for embeddings (N, n, embedding), and the cache for the next call.
-
-        cache: hidden and cell state (N, 1, embedding) that an earlier call returned.
-        """
-        state = None if cache is None else tuple(each.transpose(0, 1).contiguous() for each in cache)
-        outputs, (hidden, cell) = self.lstm(embeddings, state)
-        return outputs, (hidden.transpose(0, 1), cell.transpose(0, 1))
-
-
-def initialise_attention(module: nn.Module) -> None:
-    """Initialise a transformer's packed projection of queries, keys and values as torch's own: Xavier."""
-    if isinstance(module, CausalTransformer):
-        nn.init.xavier_uniform_(module.attention_in.weight)
-
-
 # ---------------------------------------------------------------------------------------------- the generator
 
 
@@ -194,22 +110,38 @@ class Reconstruction:
     posterior: Gaussian | None  # of the same frames; None for a model without posterior
 
 
+def causal_encoder(config: Sound2SightConfig) -> CausalTransformer | CausalLSTM:
+    """Return a transformer (section 3, eq. 4), or the LSTM that replaces it in figure 5a.
+
+    It has one layer, as "Implementation Details" says; the method section says four.
+    """
+    if config.encoder == "lstm":
+        return CausalLSTM(config.embedding)
+    return CausalTransformer(
+        embedding=config.embedding,
+        width=config.transformer_width,
+        heads=config.heads,
+        feedforward=config.feedforward,
+        position_dropout=config.position_dropout,
+        dropout=config.attention_dropout,
+    )
+
+
 class Generator(FrameByFrame):
     """The prediction network and the multimodal stochastic network."""
 
     def __init__(self, config: Sound2SightConfig, shape: ClipShape) -> None:
         super().__init__()
         self.config = config
-        encoder = CausalTransformer if config.encoder == "transformer" else CausalLSTM
         self.frame_encoder = FrameEncoder(shape.frame, config.embedding)
         self.frame_decoder = FrameDecoder(shape.frame, config.embedding)
         if config.use_audio:
             self.audio_encoder = AudioEncoder(shape.audio, config.embedding)
-            self.audio_transformer = encoder(config)
-        self.prior_transformer = encoder(config)
+            self.audio_transformer = causal_encoder(config)
+        self.prior_transformer = causal_encoder(config)
         self.prior_lstm = LatentLSTM(config.joint_embedding, config.hidden, config.latent)
         if config.posterior:
-            self.posterior_transformer = encoder(config)
+            self.posterior_transformer = causal_encoder(config)
             self.posterior_lstm = LatentLSTM(config.joint_embedding, config.hidden, config.latent)
         self.predictor = Recurrent(config.embedding + config.latent, config.hidden, layers=2)
         self.leave_predictor = nn.Linear(config.hidden, config.embedding)

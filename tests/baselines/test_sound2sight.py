@@ -12,8 +12,6 @@ from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.recurrent import Gaussian
 from baselines.predictor import Batch, ClipShape, Context, Noise, Progress
 from baselines.sound2sight import (
-    CausalLSTM,
-    CausalTransformer,
     Discriminator,
     DiscriminatorLogits,
     Sound2Sight,
@@ -106,44 +104,6 @@ def test_decoding_in_two_halves_equals_decoding_the_concatenation():
 def test_convolutions_as_matrix_products_equal_torchs(fast, reference, shape):
     features = torch.randn(shape)
     torch.testing.assert_close(fast(features), reference.forward(fast, features), atol=1e-5, rtol=1e-5)
-
-
-def test_transformer_output_ignores_later_inputs():
-    transformer = CausalTransformer(Sound2SightConfig()).eval()
-    inputs = torch.randn(2, 6, 128)
-    changed = inputs.clone()
-    changed[:, 4:] += 1
-    assert torch.equal(transformer(inputs)[0][:, :4], transformer(changed)[0][:, :4])
-    assert not torch.equal(transformer(inputs)[0][:, 4:], transformer(changed)[0][:, 4:])
-
-
-def test_transformer_step_by_step_equals_one_causal_pass():
-    transformer = CausalTransformer(Sound2SightConfig()).eval()
-    inputs = torch.randn(2, 6, 128)
-    whole, _ = transformer(inputs)
-    parts, past = transformer(inputs[:, :3])
-    outputs = [parts]
-    for t in range(3, 6):
-        part, past = transformer(inputs[:, t : t + 1], past)
-        outputs.append(part)
-    torch.testing.assert_close(torch.cat(outputs, 1), whole, atol=1e-5, rtol=1e-4)
-
-
-def test_transformer_equals_torchs_encoder_layer():
-    ours = CausalTransformer(Sound2SightConfig()).eval()
-    theirs = nn.TransformerEncoderLayer(256, 4, 128, batch_first=True).eval()
-    theirs.self_attn.in_proj_weight.data, theirs.self_attn.in_proj_bias.data = (
-        ours.attention_in.weight.data,
-        ours.attention_in.bias.data,
-    )
-    theirs.self_attn.out_proj.load_state_dict(ours.attention_out.state_dict())
-    theirs.linear1.load_state_dict(ours.feedforward[0].state_dict())
-    theirs.linear2.load_state_dict(ours.feedforward[3].state_dict())
-    inputs = torch.randn(2, 6, 128)
-    wide = functional.leaky_relu(ours.widen(inputs)) * 16 + ours.positions(0, 6, torch.device("cpu"))
-    mask = nn.Transformer.generate_square_subsequent_mask(6)
-    expected = torch.tanh(ours.narrow(theirs(wide, src_mask=mask, is_causal=True)))
-    torch.testing.assert_close(ours(inputs)[0], expected, atol=1e-5, rtol=1e-4)
 
 
 def distributions(network, given):
@@ -337,15 +297,6 @@ def test_only_l2_is_the_squared_error_alone():
     )
     assert losses.keys() == {"generator"}
     torch.testing.assert_close(losses["generator"].total, squared / 2, rtol=1e-4, atol=1e-6)
-
-
-def test_the_causal_lstm_continues_from_its_cache():
-    lstm = CausalLSTM(Sound2SightConfig())
-    inputs = torch.randn(2, 6, 128)
-    whole, _ = lstm(inputs)
-    start, past = lstm(inputs[:, :3])
-    rest, _ = lstm(inputs[:, 3:], past)
-    torch.testing.assert_close(torch.cat([start, rest], 1), whole)
 
 
 @pytest.mark.parametrize("z_train", ["prior", "posterior"])
