@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,11 @@ from baselines.names import FLOORS, OURS, check_name
 from benchmark.options import Download, Stream
 from mmnist_av import __version__
 from mmnist_av.system.errors import InputError, OneLineErrors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.job import Job
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -221,20 +226,31 @@ def run(**options: object) -> None:
     a finished run of the same model, settings, preset, dataset and seed, for a protocol that trains as that run's did.
     """
     from benchmark.catalogue import find_protocol
+    from benchmark.finished import rows_of_finished
     from benchmark.job import Job
     from benchmark.report.summary import summary
+
+    job = Job(**options)  # type: ignore[arg-type]
+    rows = rows_of_finished(job)
+    if rows is None:
+        rows = done(job)
+    else:
+        click.echo(f"{job.folder} is finished: nothing is left to do")
+    click.echo(summary(rows, find_protocol(job.protocol), job.folder))
+
+
+def done(job: "Job") -> "pd.DataFrame":
+    """Do a job, and return the rows of its results; a training that diverges is one line and exit code 1."""
     from benchmark.run import run as run_job
     from benchmark.training.loop import Diverged
 
-    job = Job(**options)  # type: ignore[arg-type]
     try:
-        rows, folder = run_job(job)
+        return run_job(job)[0]
     except Diverged as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or f"the same command continues from what {job.folder} holds") from stop
-    click.echo(summary(rows, find_protocol(job.protocol), folder))
 
 
 @main.command("check")

@@ -1,4 +1,4 @@
-"""The job of a run: what the user requests."""
+"""The job of a run: what the user requests. Only checks of it import torch."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,14 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from baselines import registry
 from benchmark.catalogue import find_preset, find_protocol, named_metrics
-from benchmark.metrics import named
 from benchmark.options import Download, Stream
 from benchmark.runs.folder import check_folder
-from benchmark.runs.pretrained import pretrained_config
-from benchmark.training import logs
-from benchmark.training.processes import Ranks
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.settings import checked
 
@@ -57,11 +52,18 @@ class Job:
     @property
     def learns(self) -> bool:
         """Return whether the run trains a model."""
+        from baselines import registry
+
         return registry.is_trained(self.model) and self.trained is None
 
 
 def check(job: Job) -> None:
     """Raise InputError for a job that cannot be done, as far as can be said before anything is opened or generated."""
+    from baselines import registry
+    from benchmark.metrics import named
+    from benchmark.training import logs
+    from benchmark.training.processes import Ranks
+
     find_protocol(job.protocol)
     named_metrics(job.metrics)
     Ranks(count=job.devices * job.nodes).share(find_preset(job.preset).batch)
@@ -78,6 +80,9 @@ def check(job: Job) -> None:
 
 def check_trained(job: Job, trained: Path) -> None:
     """Raise InputError where --trained contradicts the rest of the job."""
+    from baselines import registry
+    from benchmark.runs.pretrained import pretrained_config
+
     if not registry.is_trained(job.model):
         raise InputError(f"--trained {trained}: {job.model} needs no training")
     if job.steps is not None or job.eval_every is not None or job.tensorboard or (job.devices, job.nodes) != (1, 1):

@@ -8,6 +8,7 @@ import click
 import pandas as pd
 
 from baselines import registry
+from benchmark.finished import keep_job
 from benchmark.job import Job, check
 from benchmark.metrics import named
 from benchmark.options import Stream
@@ -95,6 +96,7 @@ def take_folder(held: ExitStack, setup: Setup) -> None:
     """Lock the run's folder for as long as `held` is open, and make it this run's."""
     held.enter_context(sole_writer(setup.job.folder))
     claim(setup.job.folder, setup.config, setup.environment)
+    keep_job(setup.job)
 
 
 def target_clips(setup: Setup, split: str, count: int) -> TargetClips:

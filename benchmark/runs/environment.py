@@ -8,11 +8,14 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import torch
-
-from benchmark.compute import Compute
 from mmnist_av import __version__
+
+if TYPE_CHECKING:  # torch is imported where it is used: the version of the code is said without it
+    import torch
+
+    from benchmark.compute import Compute
 
 PACKAGES = ("mmnist_av", "benchmark", "baselines")  # the code that decides a result; documents and tests do not
 LIBRARIES = ("torch", "numpy", "pandas", "safetensors")
@@ -65,8 +68,10 @@ def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def machine(device: torch.device) -> str:
+def machine(device: "torch.device") -> str:
     """Return processor, number of cores and accelerator, in words."""
+    import torch
+
     words = f"{_processor()}, {os.cpu_count()} cores"
     return f"{words}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else words
 
@@ -80,8 +85,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe(compute: Compute, code: str) -> dict[str, object]:
+def describe(compute: "Compute", code: str) -> dict[str, object]:
     """Return environment.json; `code` is the code_version of the run."""
+    import torch
+
     return {
         "code_version": code,
         "machine": machine(compute.device),

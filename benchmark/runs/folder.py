@@ -13,6 +13,7 @@ from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import is_leftover, remove_leftovers, written_whole
 
 CONFIG, ENVIRONMENT, RESULTS, CHECKPOINT = "config.json", "environment.json", "results.csv", "checkpoint.safetensors"
+JOB = "job.json"  # what the user requested there last
 LOGS = ("training.csv", "validation.csv")
 WORK = (CHECKPOINT, "scores", "scores.npz")  # what an interrupted run has done
 MARKS = {"model", "settings", "protocol", "preset", "fingerprint", "samples", "test_clips", "device", "code_version"}

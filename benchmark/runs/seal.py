@@ -10,7 +10,7 @@ from mmnist_av.system.files import MISSING, changed_files, sha256, written_whole
 
 SEAL = "files.json"
 # Files that the same command makes again where they are missing
-REMADE = ("scores.npz", "results.csv", "examples.npz", "report")
+REMADE = ("job.json", "scores.npz", "results.csv", "examples.npz", "report")
 
 
 def seal(folder: Path) -> None:

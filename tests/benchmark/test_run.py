@@ -58,6 +58,7 @@ def test_a_run_leaves_its_config_environment_log_checkpoint_scores_and_rows(fini
         "environment.json",
         "examples.npz",
         "files.json",
+        "job.json",
         "report",
         "results.csv",
         "scores.npz",
