@@ -339,7 +339,7 @@ def test_a_folder_that_another_process_writes_is_left_alone(nb_dataset, tmp_path
 
 def test_two_processes_do_a_job_as_one_and_rank_0_scores(nb_dataset, tmp_path):
     pytest.importorskip("lightning_fabric")
-    options = {"steps": 1, "eval_every": 1, "tensorboard": True}
+    options = {"steps": 1, "eval_every": 1, "tensorboard": True, "metrics": "psnr", "report": False}
     rows, folder = run(job(nb_dataset, tmp_path / "two", devices=2, **options))
     pd.testing.assert_frame_equal(rows, read_rows(folder / "results.csv"))
     assert set(rows[rows["model"] == "puq"]["clips"]) == {3}
