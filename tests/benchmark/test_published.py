@@ -1,21 +1,22 @@
-"""The metrics of published weights through the harness, with random weights in their place."""
+"""The metrics of published weights through the harness, with random weights and smaller networks in their place."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torchvision.models import alexnet, inception_v3
+from torch import nn
+from torchvision.models import alexnet
 
 from baselines.predictor import Prediction
 from benchmark.catalogue import PROTOCOLS, find_metric
 from benchmark.metrics import frechet
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.resources import Resources
-from benchmark.networks import weights
+from benchmark.networks import i3d, inception, weights
 from benchmark.networks.alexnet import load_lpips
-from benchmark.networks.i3d import i3d, load_i3d
-from benchmark.networks.inception import load_inception
+from benchmark.networks.i3d import load_i3d
+from benchmark.networks.inception import FEATURES, load_inception
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.scores import Entry, score_all
 from mmnist_av.m3so.generate import generate
@@ -26,11 +27,30 @@ PROTOCOL = replace(PROTOCOLS["m3so-nb"], test_predicted=LENGTH, reported=(6,))
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def states():
+class Projection(nn.Module):
+    """In the place of torch-fidelity's Inception: projections of the levels of a frame's first channel."""
+
+    def __init__(self, name, features, feature_extractor_weights_path):
+        super().__init__()
+        self.register_buffer("matrix", torch.load(feature_extractor_weights_path)["matrix"])
+
+    def forward(self, levels):
+        return (levels[:, 0].flatten(1).float() @ self.matrix,)
+
+
+def small_i3d():
+    """In the place of I3D: logits of a clip's mean over time, in squares of 28 px."""
+    return nn.Sequential(nn.AvgPool3d((LENGTH, 28, 28)), nn.Flatten(), nn.Linear(3 * 8 * 8, i3d.CLASSES))
+
+
+@pytest.fixture
+def states(monkeypatch):
+    """Random weights of the networks, which are AlexNet itself and small ones in the place of the others."""
+    monkeypatch.setattr(inception, "FeatureExtractorInceptionV3", Projection)
+    monkeypatch.setattr(i3d, "i3d", small_i3d)
     torch.manual_seed(0)
-    inception = inception_v3(num_classes=1008, aux_logits=False, init_weights=False).state_dict()
-    return {"alexnet": alexnet().state_dict(), "inception": inception, "i3d": i3d().state_dict()}
+    matrix = torch.randn(48 * 48, FEATURES) / 48**2
+    return {"alexnet": alexnet().state_dict(), "inception": {"matrix": matrix}, "i3d": small_i3d().state_dict()}
 
 
 def predicted(index):
