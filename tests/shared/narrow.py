@@ -8,6 +8,7 @@ from baselines import registry
 from baselines.layers import audio, frames
 
 THIN = {"embedding": "16", "hidden": "16", "transformer_width": "16", "feedforward": "16"}
+COARSE = {"particles": "100", "directions": "30"}  # of the ceilings
 frame_channels, CHANNELS = frames.frame_channels, audio.CHANNELS
 
 
@@ -23,4 +24,4 @@ def narrow(part=8):
 def thin(name):
     """Settings with which the model called `name` is small."""
     config = registry.configure(name, {})
-    return {key: value for key, value in THIN.items() if hasattr(config, key)}
+    return {key: value for key, value in {**THIN, **COARSE}.items() if hasattr(config, key)}
