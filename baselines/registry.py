@@ -206,7 +206,8 @@ def build(
     """Return the model called `name` for clips of `shape`, initialised from torch's global generator.
 
     config: as `configure` returns it; None: the defaults.
-    weights: the state dicts of the published weights that the model needs, by name.
+    weights: the state dicts of the published weights that the model needs, by name. Raises InputError for a model that
+    takes no such arguments, and for settings of more weights than fit into memory.
     """
     predictor = find(name).predictor
     config = configure(name, {}) if config is None else config
@@ -218,6 +219,10 @@ def build(
     except TypeError as error:
         call = ", ".join([*("shape", "config")[: len(arguments)], *keywords])
         raise InputError(f"{name} cannot be built by {predictor.__name__}({call}): {error}") from error
+    except (MemoryError, RuntimeError) as error:
+        if "allocate" not in str(error) and not isinstance(error, MemoryError):
+            raise
+        raise InputError(f"{name} of these settings does not fit into memory: choose smaller ones") from error
 
 
 def weights_needed(name: str) -> list[str]:
