@@ -11,6 +11,7 @@ from benchmark.job import Job
 from benchmark.options import Download
 from benchmark.run import try_model
 from benchmark.setup import Setup, prepare
+from benchmark.training.checks import check_players
 from benchmark.training.processes import ALONE
 from benchmark.trial import Trial
 from mmnist_av import families
@@ -36,8 +37,7 @@ def check_model(
     with TemporaryDirectory() as folder:
         if data is None:
             rules, source = find_protocol(protocol), find_preset("demo").source
-            family = families.find(rules.family)
-            data = family.make(Path(folder) / "clips", rules.world, SIZES, seed=0, source=source, root=None).path
+            data = families.generate(rules.family, Path(folder) / "clips", rules.world, SIZES, 0, source, None).path
         job = Job(
             model=model,
             protocol=protocol,
@@ -48,6 +48,7 @@ def check_model(
             weights=weights,
         )
         setup = prepare(job, ALONE)
+        check_players(setup.model)
         yield described(setup)
         yield from results(try_model(setup))
     yield f"avbench run --model {model} --protocol {protocol} trains it"

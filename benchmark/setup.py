@@ -157,17 +157,11 @@ def generate(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
 
     Raises InputError where the family cannot generate the protocol's world, or cannot stream clips.
     """
-    family, folder = families.find(protocol.family), dataset_folder(job, protocol, preset)
-    if job.data == Stream() and type(family).stream is families.Family.stream:
+    folder, family = dataset_folder(job, protocol, preset), type(families.find(protocol.family))
+    if job.data == Stream() and family.stream is families.Family.stream:
         raise InputError(f"--data stream: the family {protocol.family} of datasets has no stream of clips")
     sizes = preset.sizes | ({"train": 0} if job.data == Stream() else {})
-    try:
-        return family.make(folder, protocol.world, sizes, seed=0, source=preset.source, root=job.mnist_root)
-    except TypeError as error:
-        world = ", ".join(f"{name}={value}" for name, value in protocol.world.items()) or "no values"
-        raise InputError(
-            f"the family {protocol.family} cannot generate the world of protocol {protocol.name} ({world}): {error}"
-        ) from error
+    return families.generate(protocol.family, folder, protocol.world, sizes, 0, preset.source, job.mnist_root)
 
 
 def build(job: Job, protocol: Protocol, dataset: Dataset, settings: Any) -> Predictor:

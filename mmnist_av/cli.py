@@ -125,7 +125,7 @@ def make(
     A value is read as JSON (3, true, [1, 2]), or else as text. Raises InputError for another form, and for a world that
     the family does not know.
     """
-    from mmnist_av.families import find
+    from mmnist_av import families
 
     world: dict[str, Any] = {}
     for setting in settings:
@@ -136,11 +136,7 @@ def make(
             world[key] = json.loads(text)
         except ValueError:
             world[key] = text
-    try:
-        return find(name).make(out, world, sizes, seed, source, root)
-    except TypeError as error:
-        shown = " ".join(settings) or "no values"
-        raise InputError(f"the family {name} cannot generate this world ({shown}): {error}") from error
+    return families.generate(name, out, world, sizes, seed, source, root)
 
 
 @main.command("merge")

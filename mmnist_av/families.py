@@ -145,3 +145,18 @@ def find(name: str) -> Family:
         return family()
     except Exception as error:  # whatever that package does
         raise InputError(f"{what} cannot be used: {error!r}") from error
+
+
+def generate(
+    name: str, out: Path, world: Mapping[str, Any], sizes: Mapping[str, int], seed: int, source: str, root: Path | None
+) -> "Dataset":
+    """Return the dataset that the family called `name` generates in the folder `out`; see Family.make.
+
+    Raises InputError for a world that the family does not know.
+    """
+    family = find(name)
+    try:
+        return family.make(out, world, sizes, seed, source, root)
+    except TypeError as error:
+        values = ", ".join(f"{key}={value}" for key, value in world.items()) or "no values"
+        raise InputError(f"the family {name} cannot generate this world ({values}): {error}") from error

@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: pytes
 import pytest
 import torch
 
+from mmnist_av import families
 from mmnist_av.dataset import Dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -65,3 +66,4 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     yield install_package
     plugins.installed.cache_clear()
+    families.find.cache_clear()

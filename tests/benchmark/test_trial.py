@@ -108,7 +108,13 @@ class FieldWithoutDefault(Fades):
     Config = NoDefault
 
 
+class PlayersInAList(Fades):
+    def players(self):
+        return list(super().players().values())
+
+
 WRONG = {
+    PlayersInAList: "PlayersInAList.players must return a dictionary, name -> Player, not list of Player",
     BareLoss: "BareLoss.losses must return a dictionary, player -> Loss",
     VectorLoss: "VectorLoss.losses: fade's total must be a scalar tensor",
     LossOfNothing: "fade's total depends on none of the parameters that the player 'fade' updates",
