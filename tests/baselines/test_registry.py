@@ -216,4 +216,4 @@ def test_models_declare_what_they_need_and_predict():
 def test_settings_that_no_memory_can_hold_are_refused():
     shape = ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10)
     with pytest.raises(InputError, match="svg-lp of these settings does not fit into memory: choose smaller ones"):
-        registry.build("svg-lp", shape, registry.configure("svg-lp", {"hidden": "10000000"}))
+        registry.build("svg-lp", shape, registry.configure("svg-lp", {"hidden": str(10**12)}))

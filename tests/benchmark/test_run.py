@@ -310,7 +310,7 @@ def test_a_dataset_with_a_flipped_byte_is_refused_and_the_file_named(nb_dataset,
 
 def test_a_run_of_other_code_is_not_continued(finished, nb_dataset, tmp_path, monkeypatch):
     shutil.copytree(finished[1], tmp_path / "copy")
-    monkeypatch.setattr(run_setup.environment, "code_version", lambda model: "9.9.9")
+    monkeypatch.setattr(run_setup.environment, "code_version", lambda *classes: "9.9.9")
     refused("holds another run .code_version: .* go back to that code; --trained", nb_dataset, tmp_path / "copy")
 
 
@@ -442,7 +442,7 @@ def test_a_finished_training_serves_although_its_run_failed_and_the_code_has_cha
         broken.setattr(run_module, "evaluate", fail)
         with pytest.raises(InputError, match="19 frames"):
             run(failed)
-    monkeypatch.setattr(run_setup.environment, "code_version", lambda model: "9.9.9")
+    monkeypatch.setattr(run_setup.environment, "code_version", lambda *classes: "9.9.9")
     with pytest.raises(InputError, match="holds another run"):
         run(failed)
     again, _ = run(replace(failed, out=tmp_path / "again", trained=failed.out, steps=None))
