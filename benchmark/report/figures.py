@@ -1,4 +1,4 @@
-"""Figures of curves, at the size of a paper's column, in colours that colour-blind readers can distinguish."""
+"""Figures of curves, as wide as a paper's page, in colours that colour-blind readers can distinguish."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmark.catalogue import METRICS, SAMPLINGS, Metric
 from benchmark.report.curves import (
@@ -22,13 +22,14 @@ from benchmark.report.curves import (
 from benchmark.report.runs import RunFolder
 from benchmark.report.tables import metric_title
 
-COLUMN = 3.4  # inches
+WIDTH = 6.8  # inches
 LETTER = 0.06  # inches, about the width of one in a legend
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 DASHES = ("-", (0, (6, 2)), (0, (4, 1, 1, 1)))  # the next ones are used where runs outnumber the palette
 FLOOR_DASHES: dict[str, Any] = {"black": ":", "copy-last": (0, (5, 3)), "mean-seen": (0, (6, 2, 1, 2))}
 DPI = 200
 STYLE: dict[str, Any] = {
+    "axes.formatter.useoffset": False,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -71,11 +72,8 @@ def by_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
     own = [frame_curves(run, metric.name) for run in runs]
     floors = floor_curves(runs, metric)
     names = panel_names(own)
-    rows, columns = -(-len(names) // 2), min(2, len(names))
-    figure = Figure(figsize=(COLUMN * columns, 0.6 + 1.9 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for name, panel in zip(names, panels, strict=False):
-        panel.set_title(name)
+    figure, panels = _grid(names, columns=2, height=1.9, same_y=True)
+    for name, panel in zip(names, panels, strict=True):
         _mark_seen(panel, runs[0])
         for floor, curve in floors.items():
             panel.plot(curve.at, curve.value, label=f"{floor} (floor)", **floor_style(floor))
@@ -83,8 +81,8 @@ def by_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
             shown = "single" if "single" in curves and shows_single(name) else name
             if shown in curves:
                 draw(panel, curves[shown], run.label + (" (single)" if shown != name else ""), number)
-    _label(panels, columns, len(names), "frame (from 1)", _on_axis(metric))
-    _legend(figure, panels[: len(names)].tolist(), columns)
+    _name_axes(panels, "frame (from 1)", _on_axis(metric))
+    _legend(figure, panels)
     return figure
 
 
@@ -155,26 +153,51 @@ def _mark_seen(panel: Any, run: RunFolder) -> None:
     panel.set_xticks(ticks)
 
 
-def _label(panels: NDArray[Any], columns: int, used: int, across: str, upward: str) -> None:
-    """Name the axes of the outermost used panels, and hide the unused ones."""
-    for number, panel in enumerate(panels):
-        panel.set_visible(number < used)
-        if number % columns == 0:
+def _grid(names: Sequence[str], columns: int, height: float, same_y: bool = False) -> tuple[Figure, list[Any]]:
+    """Return a figure with a panel for each name, of one x axis; those of the last row fill its width."""
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    last = len(names) - columns * (rows - 1)  # panels in the last row
+    figure = Figure(figsize=(WIDTH, 0.6 + height * rows), layout="constrained")
+    cells = figure.add_gridspec(rows, columns * last)
+    panels: list[Any] = []
+    for number, name in enumerate(names):
+        row, column = divmod(number, columns)
+        span = columns if row == rows - 1 else last
+        first = panels[0] if panels else None
+        cell = cells[row, column * span : (column + 1) * span]
+        panels.append(figure.add_subplot(cell, sharex=first, sharey=first if same_y else None))
+        panels[-1].set_title(name)
+    return figure, panels
+
+
+def _name_axes(panels: Sequence[Any], across: str, upward: str) -> None:
+    """Name the y axes of the first column and the x axes of the last row."""
+    for panel in panels:
+        place = panel.get_subplotspec()
+        if place.is_first_col():
             panel.set_ylabel(upward)
-        if number + columns >= used:  # no used panel below it
+        if place.is_last_row():
             panel.set_xlabel(across)
-            panel.tick_params(labelbottom=True)
 
 
-def _legend(figure: Figure, panels: Sequence[Any], columns: int) -> None:
-    """Draw one legend below all panels, floors last."""
+def _use_log_scale(panel: Any, ratio: float) -> None:
+    """Give a panel a logarithmic y axis whose values are `ratio` apart, with plain numbers at it."""
+    panel.set_yscale("log")
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 1000 else (1,)))
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend(figure: Figure, panels: Sequence[Any]) -> None:
+    """Draw one legend below all panels, in rows, floors last."""
     found: dict[str, Any] = {}
     for panel in panels:
         found |= {label: line for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     ordered = sorted(found, key=lambda label: label.endswith("(floor)"))
-    handles = [found[label] for label in ordered]
-    width = 0.5 + LETTER * max(map(len, ordered))
-    figure.legend(handles, ordered, loc="outside lower center", ncols=max(1, int(COLUMN * columns / width)))
+    columns = max(1, min(len(ordered), int(WIDTH / (0.5 + LETTER * max(map(len, ordered))))))
+    ordered = [label for column in range(columns) for label in ordered[column::columns]]  # matplotlib fills columns
+    figure.legend([found[label] for label in ordered], ordered, loc="outside lower center", ncols=columns)
 
 
 def of_one_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
@@ -185,8 +208,7 @@ def of_one_frame(runs: Sequence[RunFolder], metric: Metric) -> Figure:
         for name, curve in frame_curves(run, metric.name).items()
     ]
     points += [(f"{floor} (floor)", curve, "0.35") for floor, curve in floor_curves(runs, metric).items()]
-    width = 2.5 + LETTER * max(len(label) for label, _, _ in points)
-    figure = Figure(figsize=(width, 0.6 + 0.2 * len(points)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.6 + 0.2 * len(points)), layout="constrained")
     panel = figure.subplots()
     for y, (_, curve, color) in enumerate(points):
         panel.plot([curve.low[0], curve.high[0]], [y, y], color=color, linewidth=1.4)
@@ -203,7 +225,7 @@ def by_samples(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
     shown = {number: curve for number, curve in curves.items() if curve is not None and len(curve.at) > 1}
     if not shown:
         return None
-    figure = Figure(figsize=(COLUMN, 2.5 + 0.15 * len(runs)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
     panel = figure.subplots()
     for run, floor in floors_of(runs, metric):
         level = best_of_k_curve(run, metric.name, floor)
@@ -217,7 +239,7 @@ def by_samples(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
     panel.set_xticks(ticks, map(str, ticks))
     panel.set_xticks([], minor=True)
     panel.set(title="expected best of K", xlabel="K, samples per clip", ylabel=_on_axis(metric))
-    _legend(figure, [panel], 1)
+    _legend(figure, [panel])
     return figure
 
 
@@ -227,19 +249,16 @@ def training(runs: Sequence[RunFolder]) -> Figure | None:
     names = list(dict.fromkeys(name for curves in found for name in curves))
     if not names:
         return None
-    rows, columns = -(-len(names) // 3), min(3, len(names))
-    figure = Figure(figsize=(7, 0.6 + 1.5 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-    for name, panel in zip(names, panels, strict=False):
-        panel.set_title(name)
+    figure, panels = _grid(names, columns=3, height=1.5)
+    for name, panel in zip(names, panels, strict=True):
         drawn = [(number, curves[name]) for number, curves in enumerate(found) if name in curves]
         for number, curve in drawn:
             draw(panel, curve, runs[number].label, number)
         values = np.concatenate([curve.value for _, curve in drawn])
         if 0 < 10 * values.min() < values.max():
-            panel.set_yscale("log")
-    _label(panels, columns, len(names), "training step", "")
-    _legend(figure, panels[: len(names)].tolist(), 2)
+            _use_log_scale(panel, values.max() / values.min())
+    _name_axes(panels, "training step", "")
+    _legend(figure, panels)
     return figure
 
 
@@ -249,17 +268,14 @@ def validation(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
     names = panel_names(found)
     if not names:
         return None
-    rows, columns = -(-len(names) // 2), min(2, len(names))
-    figure = Figure(figsize=(COLUMN * columns, 0.6 + 1.9 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for name, panel in zip(names, panels, strict=False):
-        panel.set_title(name)
+    figure, panels = _grid(names, columns=2, height=1.9, same_y=True)
+    for name, panel in zip(names, panels, strict=True):
         for number, curves in enumerate(found):
             shown = "single" if "single" in curves and shows_single(name) else name
             if shown in curves:
                 draw(panel, curves[shown], runs[number].label + (" (single)" if shown != name else ""), number)
-    _label(panels, columns, len(names), "training step", _on_axis(metric))
-    _legend(figure, panels[: len(names)].tolist(), columns)
+    _name_axes(panels, "training step", _on_axis(metric))
+    _legend(figure, panels)
     return figure
 
 
@@ -268,14 +284,14 @@ def uncertainty(runs: Sequence[RunFolder]) -> Figure | None:
     curves = {number: uncertainty_curve(run) for number, run in enumerate(runs)}
     if not any(curves.values()):
         return None
-    figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
     panel = figure.subplots()
     _mark_seen(panel, runs[0])
     for number, curve in curves.items():
         if curve is not None:
             draw(panel, curve, runs[number].label, number)
     panel.set(xlabel="frame (from 1)", ylabel="predicted variance $1/m_t$")
-    _legend(figure, [panel], 1)
+    _legend(figure, [panel])
     return figure
 
 

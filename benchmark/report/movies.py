@@ -18,12 +18,17 @@ BAR = 28  # px, height of the captions above and below; even, as movies must be
 THREADS = ["-threads", "1"]  # the encoder's bytes depend on their number
 
 
-def write_example(path: Path, examples: Examples, number: int, mean: str) -> None:
-    """Write the movie of one example, an .mp4; `mean` is the caption of the averaged samples. Raises OSError."""
+def write_example(path: Path, examples: Examples, number: int, mean: str) -> tuple[int, int]:
+    """Write the movie of one example, an .mp4, and return its width and height in px. Raises OSError.
+
+    mean: the caption of the averaged samples.
+    """
+    frames = side_by_side(examples, number, mean)
     with TemporaryDirectory() as folder:
         wav = Path(folder) / "sound.wav"
         soundfile.write(wav, examples.audio[number], examples.sample_rate, subtype="PCM_16")
-        write_movie(path, side_by_side(examples, number, mean), examples.fps, [*PLAYABLE, *THREADS], wav)
+        write_movie(path, frames, examples.fps, [*PLAYABLE, *THREADS], wav)
+    return frames.shape[2], frames.shape[1]
 
 
 def side_by_side(examples: Examples, number: int, mean: str) -> Frames:

@@ -16,6 +16,7 @@ from benchmark.scoring.rows import COLUMNS
 FACTS = ("model", "protocol", "preset", "dataset", "fingerprint", "seed", "steps", "batch")
 MORE_FACTS = ("test_clips", "device", "precision", "code_version")
 UNKNOWN = "–"
+CONTROLS = 64  # px below a movie, for the browser's controls, which would hide its lower part
 MARK = '<meta name="generator" content="avbench report">'  # only reports have it
 
 TEMPLATE = """<!doctype html>
@@ -37,6 +38,8 @@ td small, caption small { color: #666; font-weight: normal }
 caption { text-align: left; font-weight: 600; padding: .5em 0 }
 figure { margin: 1.5em 0 }
 figure img, figure video { max-width: 100% }
+figure img.svg { width: 900px }
+figure video { object-fit: contain; object-position: top; background: #222 }
 figcaption { color: #555; font-size: .9em }
 pre { overflow-x: auto; background: #f5f5f5; padding: 1em }
 </style>
@@ -74,9 +77,10 @@ lines of different sampling rules do not compare.</p>
 {% for section in sections %}<h2>{{ section.title }}</h2>
 <p>{{ section.text }}</p>
 {% for item in section.items %}<figure>
-{% if item.movie %}<video controls loop preload="metadata" src="{{ item.name }}.mp4"></video>
+{% if item.movie %}<video controls loop preload="metadata" width="{{ item.movie[0] }}" \
+style="aspect-ratio: {{ item.movie[0] }} / {{ item.movie[1] + controls }}" src="{{ item.name }}.mp4"></video>
 <figcaption>{{ item.caption }} <a href="{{ item.name }}.mp4">MP4</a></figcaption>
-{% else %}<img src="{{ item.name }}.{{ item.shown }}" alt="{{ item.caption }}">
+{% else %}<img class="{{ item.shown }}" src="{{ item.name }}.{{ item.shown }}" alt="{{ item.caption }}">
 <figcaption>{{ item.caption }} <a href="{{ item.name }}.png">PNG</a> <a href="{{ item.name }}.svg">SVG</a></figcaption>
 {% endif %}</figure>
 {% endfor %}{% endfor %}</body>
@@ -91,7 +95,7 @@ class Item:
     name: str  # of the files, without their suffix
     caption: str
     shown: str = "svg"  # the picture that the page shows, svg or png; the other one is linked
-    movie: bool = False
+    movie: tuple[int, int] | None = None  # width and height, px; None for a picture
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ def render(runs: Sequence[RunFolder], sections: Sequence[Section], unsealed: Seq
         unsealed=unsealed,
         facts=facts(runs),
         complete=complete,
+        controls=CONTROLS,
         tables=tables(runs),
         sections=sections,
     )
@@ -143,16 +148,20 @@ def complete(run: RunFolder) -> str:
 
 
 def tables(runs: Sequence[RunFolder]) -> list[Table]:
-    """Return one table per metric: a line per run and sampling rule, and the floors, which all runs share."""
-    kept: list[pd.DataFrame] = []
+    """Return one table per metric: a line per run and sampling rule, below them the floors, which all runs share."""
+    models, floors = [], []
     for run in runs:
         if run.rows is not None:
             columns = [column for column in (*COLUMNS, "fingerprint") if column in run.rows]
             own = run.rows.loc[run.rows["model"].isin([run.model, *run.floors]), columns]
             names = {run.model: run.label} | {floor: f"{floor} (floor)" for floor in run.floors}
-            kept.append(own.assign(model=own["model"].map(names), protocol=run.protocol.matched.name))
-    if not kept:
+            own_model = own["model"] == run.model
+            own = own.assign(model=own["model"].map(names), protocol=run.protocol.matched.name)
+            models.append(own[own_model])
+            floors.append(own[~own_model])
+    if not models:
         return []
-    rows = pd.concat(kept, ignore_index=True).drop_duplicates(["model", "metric", "sampling", "k", "frame"])
+    rows = pd.concat([*models, *floors], ignore_index=True)
+    rows = rows.drop_duplicates(["model", "metric", "sampling", "k", "frame"])
     order = [*METRICS]
     return metric_tables(rows.sort_values("metric", key=lambda names: names.map(order.index), kind="stable"))

@@ -14,20 +14,20 @@ from benchmark.report.figures import DPI, PALETTE, plain
 from benchmark.report.runs import RunFolder
 
 COLUMNS = 14  # frames of a strip, at most
+SEEN_COLUMNS = 2  # those that were seen, at most: predictions have none
 GAP = 2  # px between pictures
 SCALE = 2  # printed px per px of a picture
-LEFT, RIGHT, TOP, BOTTOM, CURVE = 190, 20, 90, 20, 130  # px around a strip, and of the curve below it
+LEFT, RIGHT, TOP, BOTTOM, CURVE = 190, 20, 90, 20, 190  # px around a strip, and of the curve below it
 SEEN, TRUE_BLOCK, PREDICTED_BLOCK = PALETTE[4], PALETTE[2], PALETTE[1]
 UNPREDICTED = 230  # the grey of seen frames in the rows of predictions
 
 
-def shown_frames(frames: int, reported: Sequence[int]) -> list[int]:
-    """Return at most COLUMNS frame numbers, evenly from 1 to `frames`; the nearest ones are moved to `reported`."""
-    shown = np.unique(np.linspace(1, frames, min(COLUMNS, frames)).round().astype(int))
-    for frame in reported:
-        free = [column for column, number in enumerate(shown) if number == frame or number not in reported]
-        shown[min(free, key=lambda column: (abs(shown[column] - frame), -shown[column]))] = frame
-    return sorted(set(shown.tolist()))
+def shown_frames(frames: int, seen: int) -> list[int]:
+    """Return the frame numbers of a strip, evenly spaced up to `frames`: at most COLUMNS, at most SEEN_COLUMNS seen."""
+    step = -(-(frames - seen) // (COLUMNS - min(seen, SEEN_COLUMNS)))
+    shown = range(frames, 0, -step)[:COLUMNS]
+    predicted = sum(frame > seen for frame in shown)
+    return [*reversed(shown[: predicted + SEEN_COLUMNS])]
 
 
 def mean_name(run: RunFolder) -> str:
@@ -40,7 +40,7 @@ def strip(run: RunFolder, examples: Examples, number: int) -> Figure:
 
     Where the model predicts a variance per frame, its curve is below.
     """
-    shown = shown_frames(examples.target.shape[1], run.protocol.reported)
+    shown = shown_frames(examples.target.shape[1], examples.seen)
     predicted = {mean_name(run): examples.mean[number], "best PSNR": examples.best[number]}
     predicted |= {f"sample {one + 1}": frames for one, frames in enumerate(examples.random[number])}
     rows = {"ground truth": _coloured(examples.target[number])}
@@ -99,10 +99,11 @@ def _draw_below(figure: Figure, axes: Any, at: NDArray[np.floating], values: Any
     """Draw the predicted variance below a strip, each frame's value below its picture."""
     left, bottom, width, _ = axes.get_position().bounds
     unit = bottom / (BOTTOM + below)
-    panel = figure.add_axes((left, BOTTOM * unit, width, (below - 30) * unit), sharex=axes)
+    panel = figure.add_axes((left, (BOTTOM + 60) * unit, width, (below - 90) * unit), sharex=axes)
     panel.plot(at, values, color=PALETTE[0], linewidth=1.2)
-    panel.tick_params(labelbottom=False, length=0, labelsize=6)
+    panel.tick_params(labelbottom=True, length=0, labelsize=7)
     panel.set_ylabel("$1/m_t$", fontsize=7)
+    panel.set_xlabel("frame (from 1)", fontsize=7)
 
 
 def block(run: RunFolder, examples: Examples) -> Figure | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.names import FLOORS
 from benchmark.catalogue import Metric, find_metric, known_metrics, sampling_name
 from mmnist_av.system.errors import InputError
 
@@ -173,7 +174,8 @@ def _sweep_table(summed: "pd.DataFrame") -> Table:
     first = summed.iloc[0]
     frames = frames_in_order(summed["frame"])
     lines = []
-    for (model, sampling, k), own in summed.groupby(["model", "sampling", "k"], sort=False):
+    groups = summed.groupby(["model", "sampling", "k"], sort=False)
+    for (model, sampling, k), own in sorted(groups, key=lambda group: group[0][0] in FLOORS):
         names = (str(model), sampling_name(str(sampling), k), str(own["seeds"].max()))
         figures = {row["frame"]: _over_seeds(row) for row in own.to_dict("records")}
         lines.append(tuple(map(Cell, (*names, *(figures.get(frame, "") for frame in frames)))))

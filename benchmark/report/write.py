@@ -171,6 +171,6 @@ def draw_examples(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
             files = f"{name}-clip-{clip:06d}"
             figure = strips.strip(run, run.examples, example)
             _add(section, folder, f"{files}-strip", figure, f"Test clip {clip}.", "png")
-            movies.write_example(folder / f"{files}.mp4", run.examples, example, strips.mean_name(run))
-            section.items.append(Item(files, f"Test clip {clip}, with sound.", movie=True))
+            size = movies.write_example(folder / f"{files}.mp4", run.examples, example, strips.mean_name(run))
+            section.items.append(Item(files, f"Test clip {clip}, with sound.", movie=size))
         yield section

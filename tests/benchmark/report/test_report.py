@@ -255,6 +255,45 @@ def test_every_panel_draws_one_sampling_and_the_floors(run, tmp_path):
         np.testing.assert_array_equal(lines["black (floor)"].get_ydata(), floor.value)
 
 
+def test_legends_have_models_first_as_they_are_read_row_by_row(run, tmp_path):
+    models = ("a-model-with-a-very-long-name", "another-one")
+    others = [make_run(tmp_path / name, name, protocol="m3so", metrics=["psnr"]) for name in models]
+    figure = figures.by_frame(open_runs([run, *others]), METRICS["psnr"])
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    columns = [[*part] for part in np.array_split(labels, figure.legends[0]._ncols)]
+    assert 1 < len(columns) < len(labels)
+    rows = [label for row in itertools.zip_longest(*columns) for label in row if label]
+    assert rows == ["puq", *models, *(f"{floor} (floor)" for floor in FLOORS)]
+
+
+def test_panels_of_the_last_row_fill_its_width(tmp_path):
+    folder = make_run(tmp_path / "run", metrics=["psnr"])
+    lines = ["step,epoch,seconds,a,b,c,d,e", *(f"{n},0,{n},1,2,3,{n + 1},5" for n in range(30))]
+    (folder / "training.csv").write_text("\n".join(lines) + "\n")
+    panels = figures.training(open_runs([folder])).axes
+    spans = [panel.get_subplotspec().colspan for panel in panels]
+    assert [(span.start, span.stop) for span in spans] == [(0, 2), (2, 4), (4, 6), (0, 3), (3, 6)]
+    assert [panel.get_xlabel() for panel in panels] == ["", "", "", "training step", "training step"]
+    assert [panel.get_yscale() for panel in panels] == ["linear", "linear", "linear", "log", "linear"]
+    panels[3].figure.draw_without_rendering()
+    shown = [label.get_text() for label in panels[3].get_yticklabels()]
+    assert {"1", "2", "5", "10", "20"} <= set(shown)
+
+
+def test_ticks_have_no_offset(tmp_path):
+    folder = make_run(tmp_path / "run", metrics=["psnr"])
+    examples = examples_of(find_protocol("m3so-nb"), variance=True)
+    examples["variance"] = np.float32(0.9999) + examples["variance"] * np.float32(1e-5)
+    np.savez(folder / "examples.npz", **examples)
+    opened = open_run(folder)
+    with figures.style():
+        drawn = [figures.uncertainty([opened]), strips.strip(opened, opened.examples, 0)]
+    for panel in (figure.axes[-1] for figure in drawn):
+        panel.figure.draw_without_rendering()
+        assert panel.yaxis.get_offset_text().get_text() == ""
+        assert panel.get_xlabel() == "frame (from 1)"
+
+
 def test_other_numbers_of_samples_have_panels_of_their_own(run, tmp_path):
     two = make_run(tmp_path / "two", model="two", protocol="m3so", samples=2)
     titles = [panel.get_title() for panel in figures.by_frame(open_runs([run, two]), METRICS["psnr"]).axes]
@@ -323,12 +362,15 @@ def test_uncertainty_is_the_mean_over_clips(tmp_path):
     assert curve.at.tolist() == list(range(6, 26))
 
 
-@pytest.mark.parametrize(("frames", "reported"), [(25, (6, 15, 25)), (70, (31, 42, 70)), (9, (3, 9)), (14, (2, 3, 4))])
-def test_a_strip_shows_the_reported_frames_among_at_most_14(frames, reported):
-    shown = strips.shown_frames(frames, reported)
-    assert set(reported) <= set(shown)
-    assert len(shown) == min(14, frames)
-    assert (shown[0], shown[-1]) == (1, frames)
+@pytest.mark.parametrize(("frames", "seen"), [(25, 5), (70, 30), (30, 5), (90, 30), (9, 3), (14, 1), (20, 0), (2, 1)])
+def test_a_strip_shows_evenly_spaced_frames_up_to_the_last_and_few_seen_ones(frames, seen):
+    shown = strips.shown_frames(frames, seen)
+    assert len(set(np.diff(shown))) <= 1
+    assert shown[-1] == frames
+    assert len(shown) <= 14
+    assert shown[0] >= 1
+    assert sum(frame <= seen for frame in shown) <= 2
+    assert sum(frame > seen for frame in shown) >= min(9, frames - seen)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -341,6 +383,7 @@ def test_a_strip_shows_the_pixels(tmp_path, channels):
     shown = [int(label.get_text()) for label in axes.get_xticklabels()]
     rows = [label.get_text() for label in axes.get_yticklabels()]
     assert rows == ["ground truth", f"mean of {K}", "best PSNR", "sample 1", "sample 2", "sample 3"]
+    assert sum(frame <= 5 for frame in shown) == 2
     picture = axes.images[0].get_array()
     wanted = [found["target"], found["mean"], found["best"], *found["random"].swapaxes(0, 1)]
     for row, column in itertools.product(range(6), range(len(shown))):
@@ -382,6 +425,8 @@ def test_the_movie_of_an_example_has_sound(report):
     reader = imageio_ffmpeg.read_frames(str(report.parent / "puq-clip-000005.mp4"))
     facts = next(reader)
     assert (facts["fps"], facts["audio_codec"]) == (10, "aac")
+    width, height = facts["source_size"]
+    assert f'width="{width}" style="aspect-ratio: {width} / {height + 64}" src="puq-clip-0' in report.read_text()
     assert sum(1 for _ in reader) == 70
 
 
@@ -412,6 +457,8 @@ def test_several_runs_in_one_report(tmp_path):
     assert [each.label for each in open_runs([run, *more])] == ["puq (puq)", "puq (puq2)", "s2s"]
     for floor in FLOORS:  # once, as they are the same in both
         assert text.count(f"<td>{floor} (floor)</td>") == len(FEW) - 1  # they have no pairs of samples
+    first = text[text.index("<caption>psnr") :]
+    assert first.index(f"<td>{labels[1]}</td>") < first.index("<td>black (floor)</td>")
 
 
 def test_what_a_run_does_not_have_is_left_out(tmp_path):

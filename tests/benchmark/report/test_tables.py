@@ -160,11 +160,13 @@ def test_a_sweep_has_mean_and_deviation_over_seeds(capsys):
     line |= {"sampling": "mean", "k": 10}
     over = [{"frame": "6", "mean": 16.5, "sd": 0.25, "seeds": 3}, {"frame": "mean", "mean": 13.25, "sd": 1, "seeds": 3}]
     floor = {**line, "model": "black", "sampling": "single", "k": 1, "frame": "6", "mean": 9, "sd": np.nan, "seeds": 1}
-    tables.print_sweep(pd.DataFrame([*({**line, **figures} for figures in over), floor]))
+    last = {**line, "model": "svg-lp", "frame": "6", "mean": 15, "sd": 0.5, "seeds": 3}
+    tables.print_sweep(pd.DataFrame([*({**line, **figures} for figures in over), floor, last]))
     text = capsys.readouterr().out
     assert "psnr, dB (higher is better); m3so-nb, demo, dataset ffffffffffff; mean +- standard deviation over" in text
     assert re.search(r"puq +mean of 10 +3 +16\.5 \+- 0\.25 +13\.25 \+- 1", text)
     assert re.search(r"black +single +1 +9\s*$", text, re.MULTILINE)
+    assert text.index("svg-lp ") < text.index("black ")
 
 
 def test_a_list_has_a_column_per_name(capsys):
