@@ -81,7 +81,7 @@ def make_step(batch):
     def step(_) -> None:
         with CPU.autocast():
             reconstructed = model.generator.reconstruct(batch, batch.seen)
-            _, loss = model.variational(reconstructed, batch.frames[:, batch.seen :])
+            _, loss = model.variational_loss(reconstructed, batch.frames[:, batch.seen :])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -8,7 +8,6 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: pytest-xdist keeps the cores busy already
 
 import pytest
-import torch
 
 from mmnist_av import families
 from mmnist_av.dataset import Dataset
@@ -33,13 +32,14 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def lively() -> Callable[[torch.nn.Module], torch.nn.Module]:
+def lively():
     """Scale a new model's weights by 2: new weights are so small that the effect of a latent is lost in rounding.
 
     At a factor of 4, frame encoders that get their own predictions amplify rounding errors to the effect of a latent.
     """
+    import torch  # imported here because pytest-xdist's own process reads this file, too, and then starts the workers
 
-    def scale(model: torch.nn.Module) -> torch.nn.Module:
+    def scale(model):
         with torch.no_grad():
             for weight in model.parameters():
                 weight.mul_(2)
