@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from benchmark.catalogue import EXTERNAL, METRICS, Metric, Protocol, find_metric, find_protocol, known_metrics
-from benchmark.report.runs import check_scores, metrics_of, note_unsealed, of_metrics
+from benchmark.report.runs import check_scores, metrics_of, of_metrics
 from benchmark.runs.folder import CONFIG, check_comparable, read_config
-from benchmark.runs.seal import check_seal
+from benchmark.runs.seal import check_seal, note_unsealed
 from benchmark.scoring.rows import Floats, reported_scores
 from benchmark.scoring.scores import Scores, read_scores, samplings
 from benchmark.scoring.statistics import mean_over_clips, paired_interval

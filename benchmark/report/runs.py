@@ -1,6 +1,5 @@
 """Run folders, read for a report. A missing file is left out; a damaged one is an error that names it."""
 
-import logging
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -16,13 +15,11 @@ from benchmark.catalogue import METRICS, Protocol, find_protocol, known_metrics
 from benchmark.report.examples import Examples, read_examples
 from benchmark.report.training_logs import Columns, read_training, read_validation
 from benchmark.runs.folder import check_comparable, read_config, read_json
-from benchmark.runs.seal import SEAL, check_seal, is_sealed
+from benchmark.runs.seal import check_seal
 from benchmark.scoring.rows import read_rows
 from benchmark.scoring.scores import Scores, read_scores
 from benchmark.scoring.statistics import mean_over_clips
 from mmnist_av.system.errors import InputError
-
-log = logging.getLogger(__name__)
 
 # The largest relative difference of a floor's means over clips between two runs that scored the same clips alike
 FLOOR_TOLERANCE = 1e-3
@@ -156,12 +153,6 @@ def _check_same(one: RunFolder, other: RunFolder) -> None:
 def _floor_means(scores: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the means over clips of a floor's only sample; a distance between sets as it is."""
     return mean_over_clips(scores[:, 0]) if scores.ndim else scores
-
-
-def note_unsealed(folder: Path) -> None:
-    """Say in a note that a run's folder has no seal, so that it may be unfinished or edited."""
-    if not is_sealed(folder):
-        log.warning("%s has no seal (%s): it is unfinished, or was changed after its end", folder, SEAL)
 
 
 def check_scores(scores: Mapping[str, Scores], facts: Mapping[str, Any], protocol: Protocol, path: Path) -> None:

@@ -125,14 +125,18 @@ def print_all(rows: "pd.DataFrame", console: "Console | None" = None) -> None:
 
 
 def show(folder: Path, console: "Console | None" = None) -> None:
-    """Print all tables of a finished run; a note names metrics of other versions, which are left out.
+    """Print all tables of a run; notes name metrics of other versions, which are left out, and a run without a seal.
 
-    Raises InputError where the folder has no results.csv, or a damaged one."""
+    Raises InputError where the folder has no results.csv, a damaged one, or has changed since its run ended.
+    """
+    from benchmark.runs.seal import check_seal, note_unsealed
     from benchmark.scoring.rows import read_rows
 
     path = folder / "results.csv"
     if not path.is_file():
         raise InputError(f"{folder} has no results.csv: name the folder of a finished run")
+    check_seal(folder)
+    note_unsealed(folder)
     rows = read_rows(path)
     print_all(rows[rows["metric"].isin(known_metrics(rows["metric"], folder))], console)
 

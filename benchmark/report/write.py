@@ -12,10 +12,10 @@ from benchmark.catalogue import METRICS
 from benchmark.report import figures, movies, page, strips
 from benchmark.report.curves import POINTS
 from benchmark.report.page import Item, Section
-from benchmark.report.runs import RunFolder, note_unsealed, open_runs
+from benchmark.report.runs import RunFolder, open_runs
 from benchmark.report.tables import metric_title
 from benchmark.runs.folder import read_config
-from benchmark.runs.seal import is_sealed, seal
+from benchmark.runs.seal import is_sealed, note_unsealed, seal
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import LOCK, sole_writer
 

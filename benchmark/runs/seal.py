@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import MISSING, changed_files, sha256, written_whole
+
+log = logging.getLogger(__name__)
 
 SEAL = "files.json"
 # Files that the same command makes again where they are missing
@@ -31,6 +34,12 @@ def check_seal(folder: Path) -> None:
     damage = find_damage(folder)
     if damage:
         raise InputError(f"{folder} has changed since its run ended: {'; '.join(damage)}")
+
+
+def note_unsealed(folder: Path) -> None:
+    """Say in a note that a run's folder has no seal, so that it may be unfinished or edited."""
+    if not is_sealed(folder):
+        log.warning("%s has no seal (%s): it is unfinished, or was changed after its end", folder, SEAL)
 
 
 def find_damage(folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmark.catalogue import METRICS, find_protocol
 from benchmark.report import tables
 from benchmark.report.summary import MAIN_METRICS, summary
+from benchmark.runs.seal import seal
 from mmnist_av.system.errors import InputError
 
 RULES = ("mean", "best_sequence", "best_frame", "mean_frame")
@@ -125,11 +126,18 @@ def test_a_terminal_gets_one_line_a_figure_where_there_is_room():
     assert "\x1b" in screen.getvalue()
 
 
-def test_show_prints_all_tables_of_a_run(tmp_path, capsys):
+def test_show_prints_all_tables_of_a_run_and_marks_one_without_a_seal(tmp_path, capsys, caplog):
     rows = run_of()
     rows.to_csv(tmp_path / "results.csv", index=False)
     tables.show(tmp_path)
     assert capsys.readouterr().out == printed(rows, capsys)
+    assert caplog.messages == [f"{tmp_path} has no seal (files.json): it is unfinished, or was changed after its end"]
+    seal(tmp_path)
+    tables.show(tmp_path)
+    assert len(caplog.messages) == 1
+    (tmp_path / "results.csv").write_text((tmp_path / "results.csv").read_text().replace("s2s", "sss"))
+    with pytest.raises(InputError, match=r"has changed since its run ended: results\.csv has changed"):
+        tables.show(tmp_path)
     with pytest.raises(InputError, match=r"has no results\.csv"):
         tables.show(tmp_path / "report")
 
