@@ -1,8 +1,8 @@
 """Generation gives the same bytes whatever interrupts it, and an unfinished dataset cannot be opened."""
 
-import contextlib
 import errno
 import json
+import multiprocessing
 import os
 import random
 import resource
@@ -177,9 +177,9 @@ def test_complete_shards_are_not_rendered_again(tmp_path, monkeypatch):
     assert sorted(rendered) == [1, 2, 3, 3], "train clips 6 to 10, then test"
 
 
-def command(out: Path) -> list[str]:
-    sizes = ["--train", "800", "--val", "0", "--test", "40"]
-    return [sys.executable, "-m", "mmnist_av.cli", "generate", "--obstacle", *sizes, "--out", str(out)]
+LARGE = {"train": 400, "val": 0, "test": 40}
+FORKS = multiprocessing.get_context("forkserver")  # processes that start at once, because their imports are done
+FORKS.set_forkserver_preload(["mmnist_av.m3so.generate", "pytest"])
 
 
 def shards_noted(out: Path) -> int:
@@ -187,25 +187,32 @@ def shards_noted(out: Path) -> int:
     return max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
 
 
+def start_generating(out: Path):
+    process = FORKS.Process(target=generate, args=(out, SPEC, LARGE, 0))
+    process.start()
+    return process
+
+
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
-    """25 kills between start and end of the process; after a finished dataset, a new one is started."""
+    """25 kills between start and end of the generation; after a finished dataset, a new one is started."""
+    start_generating(tmp_path / "first").join()  # starts the server of processes, too
     start = time.monotonic()
-    subprocess.run(command(tmp_path / "unbroken"), check=True, stdout=subprocess.DEVNULL)
+    start_generating(tmp_path / "unbroken").join()
     whole_time, expected = time.monotonic() - start, contents(tmp_path / "unbroken")
     moments, kills, finished, while_writing = random.Random(0), 0, 0, 0
     while kills < 25:
         out = tmp_path / f"killed {finished}"
-        with subprocess.Popen(command(out), stdout=subprocess.DEVNULL) as process:
-            if kills % 2:  # wait until it writes
-                before = shards_noted(out)
-                while shards_noted(out) == before and process.poll() is None:
-                    time.sleep(0.001)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(moments.uniform(0, 0.05) if kills % 2 else moments.uniform(0, whole_time))
-            process.send_signal(signal.SIGKILL)
-        kills += process.returncode == -signal.SIGKILL
+        process = start_generating(out)
+        if kills % 2:  # wait until it writes
+            before = shards_noted(out)
+            while shards_noted(out) == before and process.is_alive():
+                time.sleep(0.001)
+        process.join(moments.uniform(0, 0.05) if kills % 2 else moments.uniform(0, whole_time))
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
         if (out / MANIFEST).exists():
-            generate(out, Spec(obstacle=True), {"train": 800, "test": 40}, seed=0)  # tidies up
+            generate(out, SPEC, LARGE, seed=0)  # tidies up
             assert contents(out) == expected
             finished += 1
         elif out.exists():
@@ -213,8 +220,15 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
             with pytest.raises(InputError):
                 open_dataset(out)
     assert while_writing >= 5
-    subprocess.run(command(tmp_path / f"killed {finished}"), check=True, stdout=subprocess.DEVNULL)
+    process = start_generating(tmp_path / f"killed {finished}")
+    process.join()
+    assert process.exitcode == 0
     assert contents(tmp_path / f"killed {finished}") == expected
+
+
+def command(out: Path) -> list[str]:
+    sizes = [word for split, clips in LARGE.items() for word in (f"--{split}", str(clips))]
+    return [sys.executable, "-m", "mmnist_av.cli", "generate", "--obstacle", *sizes, "--out", str(out)]
 
 
 def test_generators_that_start_together_do_not_disturb_each_other(tmp_path):
