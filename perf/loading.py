@@ -43,7 +43,7 @@ def main() -> None:
         clips = StoredClips(dataset.split("train"), PROTOCOL.train_frames)
         stored = DataLoader(clips, BATCH, num_workers=options.workers, shuffle=True, drop_last=True)
         stream = family.stream(dataset, BATCH, PROTOCOL.train_frames, 0, 1, None)
-        rendered = DataLoader(stream, batch_size=None, num_workers=options.workers)
+        rendered: DataLoader = DataLoader(stream, batch_size=None, num_workers=options.workers)  # type: ignore[arg-type]
         batches = options.clips // BATCH
         used = median(options.repeats, lambda: clips_per_second(make_step(one_batch(clips)), range(8)))
         print(f"used by training: {used:.0f} clips/s")

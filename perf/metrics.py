@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import resource
 import time
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -111,9 +112,10 @@ def beside_plain(shape, turns):
     for name in PLAIN:
         mine = OURS[name](target, prediction)
         for dtype in (torch.float32, torch.float64):
+            sides: tuple[Callable, Callable] = OURS[name], partial(plain_ssim, name, dtype=dtype)
             best = np.full(2, np.inf)
             for _ in range(turns):
-                for side, function in enumerate((OURS[name], partial(plain_ssim, name, dtype=dtype))):
+                for side, function in enumerate(sides):
                     start = time.process_time()
                     scores = function(target, prediction)
                     best[side] = min(best[side], time.process_time() - start)
