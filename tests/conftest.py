@@ -15,6 +15,8 @@ from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system import plugins
 
+os.fsync = lambda descriptor: None  # no test cuts the power, and a busy disk would make the tests wait for minutes
+
 
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
