@@ -560,9 +560,10 @@ def test_a_damaged_file_is_refused_by_name(run, tmp_path, name, damage, message)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_metrics_of_another_version_are_left_out_with_one_note(run, tmp_path, caplog, capsys):
-    older = tmp_path / "older"
-    shutil.copytree(run, older)
+def test_metrics_of_another_version_are_left_out_with_one_note(tmp_path, caplog, capsys):
+    metrics = ("psnr", "ssim", "ssim_uniform", "position_error")
+    run, older = (make_run(tmp_path / name, metrics=metrics) for name in ("run", "older"))
+    (older / "validation.csv").write_text(VALIDATION)
     with np.load(run / "scores.npz") as scores:
         np.savez(older / "scores.npz", **{name.replace("/ssim", "/sim"): scores[name] for name in scores})
     for name in ("results.csv", "validation.csv"):
