@@ -1,17 +1,21 @@
 """Pictures of single clips: strips of the ground truth and of samples, and where the samples have the block."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from matplotlib import colormaps
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmark.report.examples import Examples, Frames
 from benchmark.report.figures import DPI, PALETTE, plain
 from benchmark.report.runs import RunFolder
+from mmnist_av.audio_features import AudioFeatures
 
 COLUMNS = 14  # frames of a strip, at most
 SEEN_COLUMNS = 2  # those that were seen, at most: predictions have none
@@ -19,6 +23,7 @@ GAP = 2  # px between pictures
 SCALE = 2  # printed px per px of a picture
 LEFT, RIGHT, TOP, BOTTOM, CURVE = 190, 20, 90, 20, 190  # px around a strip, and of the curve below it
 SEEN, TRUE_BLOCK, PREDICTED_BLOCK = PALETTE[4], PALETTE[2], PALETTE[1]
+SOUND = "magma"  # the colours of sound features
 UNPREDICTED = 230  # the grey of seen frames in the rows of predictions
 
 
@@ -38,30 +43,89 @@ def mean_name(run: RunFolder) -> str:
 def strip(run: RunFolder, examples: Examples, number: int) -> Figure:
     """Draw one example: a row each for the ground truth, the mean, the best and single samples; a column per frame.
 
-    Where the model predicts a variance per frame, its curve is below.
+    The sound is below, and where the model predicts a variance per frame, its curve.
     """
     shown = shown_frames(examples.target.shape[1], examples.seen)
     predicted = {mean_name(run): examples.mean[number], "best PSNR": examples.best[number]}
     predicted |= {f"sample {one + 1}": frames for one, frames in enumerate(examples.random[number])}
-    rows = {"ground truth": _coloured(examples.target[number])}
-    rows |= {name: _after_seen(_coloured(frames), examples.seen) for name, frames in predicted.items()}
-    picture = _composed([frames[[frame - 1 for frame in shown]] for frames in rows.values()])
     below = 0 if examples.variance is None else CURVE
+    figure = _draw_rows(run, examples, number, predicted, plain(run.label), below)
+    if examples.variance is not None:
+        width = examples.target.shape[-1] + GAP
+        at = np.interp(run.protocol.predicted_frames, shown, _middles(len(shown), width))
+        _draw_below(figure, figure.axes[0], at, examples.variance[number], below)
+    return figure
+
+
+def comparable(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """Return the runs whose examples show the first one's clips with the same sound; no run where fewer than two do."""
+    with_examples = [run for run in runs if run.examples is not None]
+    same = [run for run in with_examples if _same_clips(run.examples, with_examples[0].examples)]
+    return same if len(same) > 1 else []
+
+
+def _same_clips(one: Examples | None, other: Examples | None) -> bool:
+    assert one is not None
+    assert other is not None
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("clips", "target", "audio"))
+
+
+def comparison(runs: Sequence[RunFolder], number: int) -> Figure:
+    """Draw one example of the runs of `comparable`: the ground truth, each run's mean and a sample, and the sound."""
+    predicted = {}
+    for run in runs:
+        assert run.examples is not None
+        label = plain(run.label)
+        predicted[f"{label}\n{mean_name(run)}"] = run.examples.mean[number]
+        if run.samples != 1 and run.examples.random.shape[1]:
+            predicted[f"{label}\nsample 1"] = run.examples.random[number, 0]
+    first = runs[0].examples
+    assert first is not None
+    return _draw_rows(runs[0], first, number, predicted, runs[0].protocol.matched.name)
+
+
+def _draw_rows(
+    run: RunFolder, examples: Examples, number: int, predicted: Mapping[str, Frames], name: str, below: int = 0
+) -> Figure:
+    """Draw the ground truth, the rows `predicted` (P, C, H, W) by caption, and the sound; `below`: px to leave free."""
+    shown = shown_frames(examples.target.shape[1], examples.seen)
+    rows = {"ground truth": _coloured(examples.target[number])}
+    rows |= {caption: _after_seen(_coloured(frames), examples.seen) for caption, frames in predicted.items()}
+    pictures = [frames[[frame - 1 for frame in shown]] for frames in rows.values()]
+    sound = _sound(run.protocol.audio, examples, number, shown)
+    picture = _composed([*pictures, sound])
     figure, axes = _pixel_figure(picture, below)
     height, width = (side + GAP for side in examples.target.shape[-2:])
-    middles = np.arange(len(shown)) * width + (width + GAP) / 2 - 0.5
-    axes.set_xticks(middles, map(str, shown))
-    axes.set_yticks(np.arange(len(rows)) * height + height / 2, [*rows])
+    axes.set_xticks(_middles(len(shown), width), map(str, shown))
+    axes.set_yticks(np.arange(len(rows) + 1) * height + height / 2, [*rows, "sound"])
     seen = "no frames seen"
     if examples.seen:
         edge = sum(frame <= examples.seen for frame in shown) * width + GAP / 2 - 0.5
         axes.axvline(edge, color=SEEN, linewidth=2)
         seen = f"frames 1 to {examples.seen} seen" if examples.seen > 1 else "frame 1 seen"
-    axes.set_title(f"clip {examples.clips[number]} · {plain(run.label)} · {seen}", fontsize=8)
-    if examples.variance is not None:
-        at = np.interp(run.protocol.predicted_frames, shown, middles)
-        _draw_below(figure, axes, at, examples.variance[number], below)
+    axes.set_title(f"clip {examples.clips[number]} · {name} · {seen}", fontsize=8)
     return figure
+
+
+def _middles(columns: int, width: int) -> NDArray[np.floating]:
+    """Return the x of the middle of each of a strip's columns, `width` px with its gap."""
+    return np.arange(columns) * width + (width + GAP) / 2 - 0.5
+
+
+def _sound(features: AudioFeatures, examples: Examples, number: int, shown: Sequence[int]) -> Frames:
+    """Return pictures (columns, H, W, 3) of the sound features that models are given, low frequencies at the bottom.
+
+    Each shows the sound since the shown frame before it, so that no sound is left out.
+    """
+    frames, per_frame = examples.target.shape[1], examples.sample_rate // examples.fps
+    audio = examples.audio[number, : frames * per_frame].astype(np.int16).reshape(frames, per_frame)
+    values = features(torch.from_numpy(audio)).numpy()
+    scaled = values / max(values.max(), np.finfo(np.float32).tiny)
+    step = shown[-1] - shown[-2] if len(shown) > 1 else 1
+    parts = [np.concatenate([*scaled[max(0, last - step) : last]], axis=1)[::-1] for last in shown]
+    height, width = examples.target.shape[-2:]
+    pictures = [Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR) for part in parts]
+    return (colormaps[SOUND](np.stack([np.asarray(each) for each in pictures]))[..., :3] * 255).astype(np.uint8)
 
 
 def _coloured(frames: Frames) -> Frames:

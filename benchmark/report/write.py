@@ -37,7 +37,15 @@ def write_report(runs: Sequence[Path], out: Path, ended: bool = False) -> Path:
     with folder_written_whole(out) as folder, figures.style():
         sections = [
             section
-            for draw in (draw_frames, draw_samples, draw_validation, draw_training, draw_uncertainty, draw_examples)
+            for draw in (
+                draw_frames,
+                draw_samples,
+                draw_validation,
+                draw_training,
+                draw_uncertainty,
+                draw_comparison,
+                draw_examples,
+            )
             for section in draw(opened, folder)
             if section.items
         ]
@@ -153,6 +161,20 @@ def draw_uncertainty(runs: Sequence[RunFolder], folder: Path) -> Iterator[Sectio
     yield section
 
 
+def draw_comparison(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
+    """Draw the example clips of several runs, one run below the other."""
+    text = (
+        "Mean: the samples averaged pixel by pixel. Sound: the audio features that models are given, low tones below."
+    )
+    section = Section("Runs side by side", text, [])
+    compared = strips.comparable(runs)
+    examples = compared[0].examples if compared else None
+    for number, clip in enumerate(() if examples is None else examples.clips):
+        figure = strips.comparison(compared, number)
+        _add(section, folder, f"compared-clip-{clip:06d}", figure, f"Test clip {clip}, by every run.", "png")
+    yield section
+
+
 def draw_examples(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
     """Draw strips, blocks and movies of each run's example clips."""
     text = (
@@ -174,3 +196,14 @@ def draw_examples(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
             size = movies.write_example(folder / f"{files}.mp4", run.examples, example, strips.mean_name(run))
             section.items.append(Item(files, f"Test clip {clip}, with sound.", movie=size))
         yield section
+
+
+DRAWN = (
+    draw_frames,
+    draw_samples,
+    draw_validation,
+    draw_training,
+    draw_uncertainty,
+    draw_comparison,
+    draw_examples,
+)  # the page's sections, in its order

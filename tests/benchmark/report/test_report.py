@@ -382,7 +382,7 @@ def test_a_strip_shows_the_pixels(tmp_path, channels):
     axes = strips.strip(opened, opened.examples, 1).axes[0]
     shown = [int(label.get_text()) for label in axes.get_xticklabels()]
     rows = [label.get_text() for label in axes.get_yticklabels()]
-    assert rows == ["ground truth", f"mean of {K}", "best PSNR", "sample 1", "sample 2", "sample 3"]
+    assert rows == ["ground truth", f"mean of {K}", "best PSNR", "sample 1", "sample 2", "sample 3", "sound"]
     assert sum(frame <= 5 for frame in shown) == 2
     picture = axes.images[0].get_array()
     wanted = [found["target"], found["mean"], found["best"], *found["random"].swapaxes(0, 1)]
@@ -394,6 +394,59 @@ def test_a_strip_shows_the_pixels(tmp_path, channels):
         else:
             true = wanted[row][1, frame].transpose(1, 2, 0)
             np.testing.assert_array_equal(tile, np.broadcast_to(true, tile.shape))
+
+
+def sounding(tmp_path, name, hertz, frames):
+    """Return a run, opened, whose second example sounds at `hertz` in these frames and is silent in the others."""
+    found = examples_of(find_protocol("m3so-nb"))
+    found["audio"][:] = 0
+    time = np.arange(800) / 8000
+    for frame in frames:
+        found["audio"][1, (frame - 1) * 800 : frame * 800] = 9000 * np.sin(2 * np.pi * hertz * time)
+    folder = make_run(tmp_path / name, name)
+    np.savez(folder / "examples.npz", **found)
+    return open_run(folder)
+
+
+def sound_row(axes):
+    """Return the brightness of a strip's last row by frame: 48 x 48 px each."""
+    picture = axes.images[0].get_array().sum(2, dtype=int)[-50:-2]
+    shown = [int(label.get_text()) for label in axes.get_xticklabels()]
+    return {frame: picture[:, 2 + 50 * column : 50 + 50 * column] for column, frame in enumerate(shown)}
+
+
+def test_a_strip_shows_the_sound_since_the_frame_before_it_low_tones_below(tmp_path):
+    for hertz in (300, 1700):
+        for sounds in (20, 21):
+            opened = sounding(tmp_path, f"{hertz}-{sounds}", hertz, [sounds])
+            row = sound_row(strips.strip(opened, opened.examples, 1).axes[0])
+            assert [frame for frame, part in row.items() if np.ptp(part)] == [21]  # every second frame is shown
+            brightest = row[21].max(1).argmax()
+            assert brightest > 36 if hertz == 300 else brightest < 14
+            assert np.ptp(row[21][:, :20].max(1)) > 100 if sounds == 20 else np.ptp(row[21][:, :20]) == 0
+
+
+def test_runs_side_by_side_show_each_ones_mean_and_sample(tmp_path):
+    first, second = (sounding(tmp_path, name, 500, [21]) for name in ("puq", "svg"))
+    examples = second.examples
+    second = replace(second, examples=replace(examples, mean=examples.mean // 2, random=examples.random // 3))
+    axes = strips.comparison(strips.comparable([first, second]), 1).axes[0]
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    assert rows == ["ground truth", f"puq\nmean of {K}", "puq\nsample 1", f"svg\nmean of {K}", "svg\nsample 1", "sound"]
+    last = axes.images[0].get_array()[:, -50:-2]
+    shown = [examples.mean, examples.random[:, 0], examples.mean // 2, examples.random[:, 0] // 3]
+    for row, wanted in enumerate([examples.target, *shown]):
+        tile = last[2 + row * 50 : 50 + row * 50]
+        np.testing.assert_array_equal(tile, np.broadcast_to(wanted[1, -1, 0, :, :, None], tile.shape))
+
+
+def test_only_runs_with_the_same_clips_and_sound_stand_side_by_side(tmp_path):
+    one, other, other_sound = (
+        sounding(tmp_path, f"a{hertz}{n}", hertz, [21]) for n, hertz in enumerate((500, 500, 900))
+    )
+    without = replace(other, examples=None)
+    assert strips.comparable([without, one, other_sound, other]) == [one, other]
+    assert strips.comparable([one, without, other_sound]) == []
 
 
 def test_the_true_block_is_drawn_where_the_picture_has_it(run):
@@ -450,6 +503,7 @@ def test_several_runs_in_one_report(tmp_path):
     text = (tmp_path / "out/index.html").read_text()
     names = set(References(text).found)
     assert {"1-puq-clip-000005.mp4", "1-puq-block.png", "training.svg"} <= names
+    assert "compared-clip-000005.png" not in names  # the other run has no examples
     assert all((tmp_path / "out" / name).is_file() for name in names)
     labels = [each.label for each in open_runs([run, other])]
     assert labels == [f"puq ({path.parent.name}/puq)" for path in (run, other)]  # folders of one name
