@@ -216,6 +216,13 @@ mnist_option = click.option(
     help="Machines that train together; start the command on each by torchrun or srun.",
 )
 @report_option
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    show_default=True,
+    help="Weights to score: the best validation's (PSNR of the best of its samples), or the last ones.",
+)
 @click.option("--trained", type=FOLDER, help="Reuse the trained model of this finished run instead of training.")
 @metrics_option
 @weights_option

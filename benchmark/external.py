@@ -196,7 +196,7 @@ def score_predictions(
             metrics=chosen,
             clips=clips,
             weights=weights,
-            training={"seed": "", "steps": "", "batch": "", "settings": "", "pretrained": ""},
+            training={"seed": "", "steps": "", "batch": "", "checkpoint": "", "settings": "", "pretrained": ""},
             compute=compute,
             folder=out,
             report=report,

@@ -40,6 +40,7 @@ class Job:
     devices: Positive = 1  # processes per machine that train together
     nodes: Positive = 1  # machines
     report: bool = True  # whether figures, movies and the page are drawn at the end
+    checkpoint: Literal["best", "last"] = "best"  # whose weights are scored: the best validation's, or the last ones
     trained: Path | None = None  # a finished run whose model is scored; None: the model is trained
 
     @property

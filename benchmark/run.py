@@ -13,7 +13,7 @@ from benchmark.job import Job, check
 from benchmark.metrics import named
 from benchmark.options import Stream
 from benchmark.runs.folder import CHECKPOINT, RESULTS, claim
-from benchmark.runs.pretrained import load_pretrained, pretrained_in_words
+from benchmark.runs.pretrained import pretrained_in_words
 from benchmark.scoring.evaluate import WHERE, Evaluation, entry_of, evaluate
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.rows import read_rows
@@ -22,6 +22,7 @@ from benchmark.scoring.scores import Entry
 from benchmark.setup import Setup, build, prepare
 from benchmark.training import checkpoint
 from benchmark.training.batches import Batches, StreamedBatches, choose_batches
+from benchmark.training.checkpoint import load_weights
 from benchmark.training.launch import launch
 from benchmark.training.loop import Training, train
 from benchmark.training.processes import ALONE, Ranks
@@ -52,15 +53,15 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
     ranks.first(lambda: click.echo(opening_line(setup)))
     if job.learns and not (job.folder / CHECKPOINT).exists():
         try_model(setup)
-    training, steps = training_of(setup) if job.learns else None, setup.config["steps"]
+    training, steps, weights = training_of(setup) if job.learns else None, setup.config["steps"], ""
     with ExitStack() as held:
         ranks.first(lambda: take_folder(held, setup))
         if training is not None:
             steps = train(training)
-        elif job.trained is not None:
-            load_pretrained(job.trained, setup.model)
         if ranks.rank:
             return pd.DataFrame()
+        if training is not None or job.trained is not None:
+            weights = load_weights((job.trained or job.folder) / CHECKPOINT, setup.model, job.checkpoint)
         setup.model.eval()
         clips = target_clips(setup, "test", setup.config["test_clips"])
         return evaluate(
@@ -69,7 +70,7 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
                 metrics=setup.metrics,
                 clips=clips,
                 weights=job.weights,
-                training=training_columns(setup, steps),
+                training=training_columns(setup, steps, weights),
                 compute=setup.compute,
                 folder=job.folder,
                 report=job.report,
@@ -168,12 +169,13 @@ def scored_entry(setup: Setup, clips: TargetClips) -> Entry:
     return replace(entry, training_samples=generated)
 
 
-def training_columns(setup: Setup, steps: int) -> dict[str, object]:
-    """Return what the rows say of the training of the run's model, which took `steps` steps."""
+def training_columns(setup: Setup, steps: int, weights: str) -> dict[str, object]:
+    """Return what the rows say of the training of the run's model: its steps, and the weights that are scored."""
     return {
         "seed": setup.config["seed"],
         "steps": steps,
         "batch": setup.config["batch"],
+        "checkpoint": weights,
         "settings": setup.changed,
         "pretrained": pretrained_in_words(setup.config),
     }

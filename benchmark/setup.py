@@ -119,6 +119,7 @@ def config_of(job: Job, dataset: Dataset, settings: Any, plan: TrainingPlan, com
         "annealed": plan.annealed,
         "eval_every": plan.eval_every,
         "ranks": compute.ranks.count,
+        "checkpoint": job.checkpoint if registry.is_trained(job.model) else "",
         "samples": preset.samples if job.samples is None else job.samples,
         "test_clips": min(preset.test_clips, len(dataset.split("test"))),
         "device": compute.device.type,

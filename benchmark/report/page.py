@@ -127,7 +127,9 @@ def facts(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
     """Return what the runs are: a name, and each run's value."""
     lines = [(name.replace("_", " "), [_shown(run.facts.get(name)) for run in runs]) for name in (*FACTS, *MORE_FACTS)]
     lines.insert(len(FACTS), ("K, samples per clip", [_shown(run.samples) for run in runs]))
-    lines += [(name, [_shown(_of_rows(run, name)) for run in runs]) for name in ("settings", "trained")]
+    lines += [
+        (name, [_shown(_of_rows(run, name)) for run in runs]) for name in ("checkpoint", "settings", "pretrained")
+    ]
     return [*lines, ("machine", [_shown(run.environment.get("machine")) for run in runs])]
 
 

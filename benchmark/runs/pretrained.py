@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from baselines.predictor import Predictor
 from benchmark.catalogue import find_protocol
 from benchmark.runs.folder import CHECKPOINT, ENVIRONMENT, is_run, read_config, read_json
 from benchmark.runs.seal import check_seal, is_sealed
@@ -53,10 +52,3 @@ def pretrained_in_words(config: Mapping[str, Any]) -> str:
         return ""
     where = ", ".join(provenance[name] for name in WHERE)
     return f"{provenance['protocol']}, {where}, checkpoint {provenance['checkpoint'][:12]}"
-
-
-def load_pretrained(folder: Path, model: Predictor) -> None:
-    """Load the pretrained run's weights into the model; InputError where they are another model's."""
-    path = folder / CHECKPOINT
-    _, tensors = checkpoint.read(path)
-    checkpoint.fill(path, model, checkpoint.weights(tensors))

@@ -121,7 +121,7 @@ def tabulate(scores: Mapping[str, Scores], evaluation: Evaluation, config: Mappi
     """Return the rows of the entry and of the floors, each with its provenance."""
     environment = read_json(evaluation.folder / ENVIRONMENT)
     shared = {name: config[name] for name in DATA} | {name: environment[name] for name in WHERE}
-    untrained = {"seed": config["seed"], "steps": 0, "batch": 0, "settings": "", "pretrained": ""}
+    untrained = {"seed": config["seed"], "steps": 0, "batch": 0, "checkpoint": "", "settings": "", "pretrained": ""}
     tables = []
     for model, own in scores.items():
         result = Result(

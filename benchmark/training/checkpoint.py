@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from benchmark.runs.differences import differences_in_words
-from benchmark.training.plan import Position
+from benchmark.training.plan import CRITERION, Best, Position
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import written_whole
 
 DIGEST = "sha256"
 METADATA = "training"  # one entry: safetensors writes several in no certain order
+LAST, BEST = "model/", "best/"  # where the names of the last weights begin, and those of the best
 ZIP = b"PK"  # the first bytes of the files that torch.save writes
 
 Optimizers = Mapping[str, Optimizer]
@@ -34,11 +35,18 @@ class Saved:
     step: int  # steps that were taken
     position: Position = field(default_factory=Position)  # among the model's stages
     complete: bool = False  # whether the training has reached its end
+    best: Best | None = None  # whose weights it holds beside the last ones; None: none was validated yet
 
 
-def save(path: Path, saved: Saved, model: nn.Module, optimizers: Optimizers) -> None:
-    """Write the model, its optimizers' states and where training stands, whole or not at all; OSError if it cannot."""
-    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+def save(
+    path: Path, saved: Saved, model: nn.Module, optimizers: Optimizers, best: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write the model, its optimizers' states and where training stands, whole or not at all; OSError if it cannot.
+
+    best: the state dict of `saved.best`.
+    """
+    tensors = {f"{LAST}{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"{BEST}{name}": value for name, value in (best or {}).items()}
     for player, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer/{player}/{index}/{name}": value for name, value in state.items()})
@@ -48,8 +56,8 @@ def save(path: Path, saved: Saved, model: nn.Module, optimizers: Optimizers) -> 
         part.write_bytes(content)  # save_file would write files that no other user may read
 
 
-def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> Saved:
-    """Load a checkpoint into the model and the optimizers, and return where training stands.
+def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> tuple[Saved, dict[str, Tensor]]:
+    """Load a checkpoint into the model and the optimizers; return where training stands, and the best weights.
 
     Raises InputError where the file is not a whole checkpoint of this very run.
     """
@@ -57,10 +65,23 @@ def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> Save
     if saved.run != run:
         reason = difference(saved.run, run)
         raise InputError(f"{path} belongs to another run ({reason}): choose another --out, or delete {path.parent}")
-    fill(path, model, weights(tensors))
+    fill(path, model, weights(tensors, LAST))
     for player, optimizer in optimizers.items():
         restore(optimizer, f"optimizer/{player}/", tensors)
-    return saved
+    return saved, weights(tensors, BEST)
+
+
+def load_weights(path: Path, model: nn.Module, which: str) -> str:
+    """Load the weights of the best validation (`which` is "best") or the last ones into the model; say which they are.
+
+    The last ones are loaded where nothing was validated. Raises InputError as `read` and `fill` do.
+    """
+    saved, tensors = read(path)
+    best = saved.best if which == "best" else None
+    fill(path, model, weights(tensors, LAST if best is None else BEST))
+    if best is None:
+        return f"last: step {saved.step}"
+    return f"best: step {best.step} (validation {' '.join(CRITERION)} {best.value:.6g})"
 
 
 def read(path: Path) -> tuple[Saved, dict[str, Tensor]]:
@@ -116,6 +137,7 @@ def saved_of(facts: Mapping[str, Any]) -> Saved:
         step=int(facts["step"]),
         position=Position(**facts.get("position", {})),
         complete=bool(facts.get("complete", False)),
+        best=Best(**facts["best"]) if facts.get("best") else None,
     )
 
 
@@ -129,9 +151,9 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the model's state dict among a checkpoint's tensors."""
-    return {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
+def weights(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return a state dict of the model, the LAST or the BEST one, among a checkpoint's tensors."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def kind_of(path: Path) -> str:

@@ -22,7 +22,7 @@ from benchmark.training import checkpoint
 from benchmark.training.batches import ANNOTATIONS, Batches, OrderedBatches, RawBatch
 from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
 from benchmark.training.logs import Logs
-from benchmark.training.plan import TrainingPlan, metric_value, rate_factor, stage_lengths
+from benchmark.training.plan import CRITERION, Best, TrainingPlan, is_better, metric_value, rate_factor, stage_lengths
 from benchmark.training.processes import Ranks
 from benchmark.training.updates import Diverged as Diverged
 from benchmark.training.updates import adam, check_finite, differentiate, frozen, learned_buffers
@@ -87,9 +87,10 @@ class Loop:
         self.interrupted: Callable[[], bool] = lambda: False  # whether Ctrl-C was pressed
         self.saved_at = time.monotonic()
         saved = checkpoint.Saved(run=training.run, step=0)
+        self.best_weights: dict[str, torch.Tensor] = {}  # of `self.best`, on the CPU
         if self.path.exists():
-            saved = checkpoint.load(self.path, training.run, self.model, self.optimizers)
-        self.steps, self.position = saved.step, saved.position  # steps taken
+            saved, self.best_weights = checkpoint.load(self.path, training.run, self.model, self.optimizers)
+        self.steps, self.position, self.best = saved.step, saved.position, saved.best  # steps taken
 
     @property
     def end(self) -> int:
@@ -106,11 +107,17 @@ class Loop:
             stopped = self.validate(stage, epoch)
             done = stopped or self.steps == span.stop
             if done:
-                self.position = self.position.next_stage(self.steps)
+                self.end_stage()
             self.keep(stage, scheduled=done or self.steps % CHECKPOINT_EVERY == 0)
             advance(1)
         if not len(span):
-            self.position = self.position.next_stage(self.steps)
+            self.end_stage()
+
+    def end_stage(self) -> None:
+        """Go on to the next stage; the best weights of any but the last stage are not the whole model's."""
+        self.position = self.position.next_stage(self.steps)
+        if self.position.stage < len(self.stages):
+            self.best, self.best_weights = None, {}
 
     def take_step(self, stage: Stage, span: range) -> int:
         """Take the stage's turns on the clips of the next step, log their losses, and return the epoch."""
@@ -161,8 +168,15 @@ class Loop:
         return self.position.waited >= stage.stop.patience
 
     def log_validation(self, validate: Callable[[int, int], pd.DataFrame], stage: Stage, epoch: int) -> None:
-        """Validate the model, write the rows, and note whether the metric that can stop the stage has improved."""
+        """Validate the model, write the rows, and keep the weights if they are the best ones so far.
+
+        Note whether the metric that can stop the stage has improved.
+        """
         rows = validate(self.steps, epoch)
+        value = metric_value(rows, *CRITERION)
+        if is_better(value, None if self.best is None else self.best.value, find_metric(CRITERION[0]).better):
+            self.best = Best(self.steps, value)
+            self.best_weights = {name: each.cpu().clone() for name, each in self.model.state_dict().items()}
         if self.log is not None:
             self.log.write_validation(self.steps, rows)
         if stage.stop is not None:
@@ -193,8 +207,8 @@ class Loop:
         if self.log is not None:
             self.log.sync()
         complete = self.position.stage == len(self.stages)
-        saved = checkpoint.Saved(self.training.run, self.steps, self.position, complete)
-        checkpoint.save(self.path, saved, self.model, self.optimizers)
+        saved = checkpoint.Saved(self.training.run, self.steps, self.position, complete, self.best)
+        checkpoint.save(self.path, saved, self.model, self.optimizers, self.best_weights)
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def test_a_saved_model_predicts_the_same(name, tmp_path, lively):
     other = build(name, seed=1)
     assert not torch.equal(predict(network.eval(), given), predict(other.eval(), given))
     fresh = {player: adam(each) for player, each in other.players().items()}
-    assert checkpoint.load(path, "run", other, fresh).step == 3
+    assert checkpoint.load(path, "run", other, fresh)[0].step == 3
     assert torch.equal(predict(network, given), predict(other.eval(), given))
 
 

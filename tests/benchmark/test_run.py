@@ -26,6 +26,7 @@ from benchmark.runs.seal import check_seal, remove_seal
 from benchmark.scoring import scores as scoring
 from benchmark.scoring.rows import read_rows
 from benchmark.training import batches as training
+from benchmark.training import loop as training_loop
 from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -107,6 +108,24 @@ def test_rows_say_where_they_come_from(finished, nb_dataset):
     assert set(rows[~learned]["settings"]) == {""}
     assert set(rows[~learned]["steps"]) == {"0"}
     assert set(rows["fingerprint"]) == {nb_dataset.fingerprint}
+
+
+def test_the_best_weights_are_scored_unless_the_last_are_wanted_and_the_rows_say_which(
+    nb_dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training_loop, "is_better", lambda value, best, better: best is None)  # the first validation's
+    first = job(nb_dataset, tmp_path / "best", steps=3, eval_every=1, metrics="psnr", report=False)
+    best, trained = run(first)
+    last, _ = run(
+        replace(first, out=tmp_path / "last", trained=trained, checkpoint="last", steps=None, eval_every=None)
+    )
+    own = [rows[rows["model"] == "puq"] for rows in (best, last)]
+    validated = read_rows(trained / "validation.csv").query("step == '1' and sampling == 'best_sequence'")
+    (value,) = validated.query("metric == 'psnr' and frame == 'mean'")["value"]
+    assert set(own[0]["checkpoint"]) == {f"best: step 1 (validation psnr best_sequence {value:.6g})"}
+    assert set(own[1]["checkpoint"]) == {"last: step 3"}
+    assert (own[0]["value"].to_numpy() != own[1]["value"].to_numpy()).all()
+    assert set(best[best["model"] == "black"]["checkpoint"]) == {""}
 
 
 def test_rows_are_reductions_of_the_kept_scores(finished):

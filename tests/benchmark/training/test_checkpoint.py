@@ -33,14 +33,14 @@ def saved(tmp_path):
 
 
 def load(path, model="puq", width=3):
-    return checkpoint.load(path, checkpoint.identity({"model": model, "seed": 0}), *build(width))
+    return checkpoint.load(path, checkpoint.identity({"model": model, "seed": 0}), *build(width))[0]
 
 
 def test_weights_states_and_position_are_read_as_they_were_written(tmp_path):
     (model, optimizers), (other, others) = build(), build()
     position = Position(stage=1, first=5, best=0.1, waited=2)
     checkpoint.save(tmp_path / "file", Saved("run", 7, position, complete=True), model, optimizers)
-    assert checkpoint.load(tmp_path / "file", "run", other, others) == Saved("run", 7, position, complete=True)
+    assert checkpoint.load(tmp_path / "file", "run", other, others) == (Saved("run", 7, position, complete=True), {})
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
     for index, state in optimizers["player"].state_dict()["state"].items():
         again = others["player"].state_dict()["state"][index]
@@ -76,7 +76,7 @@ def test_a_checkpoint_of_an_older_version_has_no_digest_and_is_read(tmp_path):
     model, _ = build()
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     safetensors.torch.save_file(tensors, tmp_path / "file", {"training": '{"run": "run", "step": 7}'})
-    assert checkpoint.load(tmp_path / "file", "run", model, {}) == Saved("run", 7)
+    assert checkpoint.load(tmp_path / "file", "run", model, {})[0] == Saved("run", 7)
     assert not checkpoint.is_complete(tmp_path / "file")
 
 

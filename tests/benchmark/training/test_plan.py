@@ -55,5 +55,5 @@ def test_a_stages_metric_is_its_mean_over_samples_and_frames():
     )
     assert metric_value(rows, "psnr") == 1.0
     assert metric_value(rows, "block_iou") == 5.0  # of the last frame only
-    with pytest.raises(ValueError, match="must have one mean value of ssim_uniform, not 0"):
+    with pytest.raises(ValueError, match="must have one value of ssim_uniform under mean, not 0"):
         metric_value(rows, "ssim_uniform")

@@ -312,6 +312,56 @@ def test_a_stage_is_stopped_only_by_a_metric_that_scores_samples(small_dataset, 
         train(prepare(small_dataset, model, plan, tmp_path, falling_scores()))
 
 
+# The best weights
+
+
+class Peaks(Scores):
+    """A validation whose best samples peak after 2 steps and, in the second stage, after 7; it keeps the weights."""
+
+    def __init__(self, model):
+        super().__init__(psnr=dict.fromkeys(range(1, 41), 1.0))
+        self.model, self.seen = model, {}
+
+    def __call__(self, steps, epoch):
+        self.seen[steps] = state_of(self.model)
+        rows = super().__call__(steps, epoch)
+        best = {2: 30.0, 7: 20.0}.get(steps, 10.0 + steps / 100)
+        return rows.assign(value=rows["value"].where(rows["sampling"] == "mean", best))
+
+
+def test_the_weights_of_the_last_stages_best_validation_are_kept_beside_the_last_ones(small_dataset, tmp_path):
+    model, plan = build(TwoStage), TrainingPlan(10, 2, 0, eval_every=1)
+    validate = Peaks(model)
+    train(prepare(small_dataset, model, plan, tmp_path, validate))
+    path, other = tmp_path / "checkpoint.safetensors", build(TwoStage)
+    assert checkpoint.load_weights(path, other, "best") == "best: step 7 (validation psnr best_sequence 20)"
+    assert equal(state_of(other), validate.seen[7])
+    assert checkpoint.load_weights(path, other, "last") == "last: step 10"
+    assert equal(state_of(other), state_of(model))
+    assert not equal(validate.seen[7], validate.seen[10])
+
+
+def test_without_validation_the_last_weights_are_the_best_known(small_dataset, tmp_path):
+    model = build(TwoStage)
+    train(prepare(small_dataset, model, TrainingPlan(4, 2, 0), tmp_path))
+    other = build(TwoStage)
+    assert checkpoint.load_weights(tmp_path / "checkpoint.safetensors", other, "best") == "last: step 4"
+    assert equal(state_of(other), state_of(model))
+
+
+def test_the_best_weights_of_a_killed_training_are_those_of_one_in_a_single_go(small_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 3)
+    plan, models = TrainingPlan(10, 2, 0, eval_every=1), []
+
+    def make():
+        models.append(build(TwoStage))
+        return models[-1]
+
+    check_resumed_equals_single_go(
+        small_dataset, make, plan, tmp_path, [2, 3, 7, 8, 9], validate=lambda: Peaks(models[-1])
+    )
+
+
 # State from clip to clip
 
 
