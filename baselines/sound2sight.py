@@ -22,10 +22,15 @@ from typing_extensions import override
 
 from baselines.layers.audio import AudioEncoder
 from baselines.layers.causal import CausalLSTM, CausalTransformer, initialise_attention
-from baselines.layers.frame_by_frame import FrameByFrame, squared_errors, sum_over_frames
+from baselines.layers.frame_by_frame import (
+    FrameByFrame,
+    learn_generated_statistics,
+    squared_errors,
+    sum_over_frames,
+)
 from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.initialisation import balance, initialise
-from baselines.layers.normalisation import scaled_momentum
+from baselines.layers.normalisation import GeneratedStatistics, scaled_momentum
 from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent, repeat_state
 from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
 from baselines.settings import Count, NonNegative, Probability, WholeNumber
@@ -67,6 +72,9 @@ class Sound2SightConfig:
     posterior: bool = True  # False: no posterior, so no KL
     # no-aa: without eq. 6's audio alignment; no-aa-md: single frames only (D_std)
     discriminator: Literal["full", "no-aa", "no-aa-md", "none"] = "full"
+    # the frame encoder's batch norms have statistics of their own for predicted frames (ours: see README.md); False:
+    # those of true frames (released)
+    generated_statistics: bool = True
     feed_back_from: WholeNumber = 0  # epoch from which half the batches feed predictions back (Table 11: 100); 0: none
 
     @model_validator(mode="after")
@@ -145,6 +153,7 @@ class Generator(FrameByFrame):
             self.posterior_lstm = LatentLSTM(config.joint_embedding, config.hidden, config.latent)
         self.predictor = Recurrent(config.embedding + config.latent, config.hidden, layers=2)
         self.leave_predictor = nn.Linear(config.hidden, config.embedding)
+        self.generated_statistics = GeneratedStatistics(self.frame_encoder) if config.generated_statistics else None
 
     def encode_audio(self, audio: Tensor) -> Tensor:
         """Return O^A of audio features (B, T, bins, columns): (B, T, embedding), position t from frames 0 .. t.
@@ -362,6 +371,7 @@ class Sound2Sight(Predictor):
     @override
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
         """Return the losses of eq. 5 to 7: sums over frames, means over clips, pixels and judged frames."""
+        learn_generated_statistics(self, self.generator.generated_statistics, batch, progress)
         first_scored = 1 if self.config.score_seen else batch.seen
         reconstruction = self.generator.reconstruct(batch, first_scored, self.feeds_back(batch, progress))
         terms, variational = self.variational_loss(reconstruction, batch.frames[:, first_scored:])

@@ -14,9 +14,15 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from baselines.layers.frame_by_frame import FrameByFrame, squared_errors, sum_over_frames
+from baselines.layers.frame_by_frame import (
+    FrameByFrame,
+    learn_generated_statistics,
+    squared_errors,
+    sum_over_frames,
+)
 from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.initialisation import balance, initialise
+from baselines.layers.normalisation import GeneratedStatistics
 from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent, repeat_state
 from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
 from baselines.settings import Count, NonNegative
@@ -34,6 +40,7 @@ class SVGLPConfig:
     beta: NonNegative = 1e-4  # weight of the KL, against a mean over pixels and a sum over z
     skips: Literal["last", "released"] = "last"  # of unseen frames: the last seen frame's; released: of the one before
     init: Literal["balanced", "released"] = "balanced"  # of weights and of z's variance, as Sound2Sight's: see balance
+    generated_statistics: bool = True  # of the frame encoder's batch norms, as Sound2Sight's
 
 
 class SVGLP(FrameByFrame, Predictor):
@@ -54,6 +61,7 @@ class SVGLP(FrameByFrame, Predictor):
         self.posterior = LatentLSTM(config.embedding, config.hidden, config.latent)
         self.predictor = Recurrent(config.embedding + config.latent, config.hidden, layers=2)
         self.leave_predictor = nn.Linear(config.hidden, config.embedding)
+        self.generated_statistics = GeneratedStatistics(self.frame_encoder) if config.generated_statistics else None
         self.apply(initialise)
         if config.init == "balanced":
             self.apply(balance)
@@ -69,6 +77,7 @@ class SVGLP(FrameByFrame, Predictor):
 
         The seen frames are included. Every frame is predicted from the true frame before it.
         """
+        learn_generated_statistics(self, self.generated_statistics, batch, progress)
         frames, skips = self.encode_frames(batch.frames)
         source = self.skip_source(batch.seen)
         skips = self.frame_decoder.convolve_skips_of_steps(skips, 1, frames.shape[1] - 1, source)

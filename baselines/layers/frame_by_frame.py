@@ -6,7 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layers.frames import FrameDecoder, FrameEncoder
+from baselines.layers.normalisation import GeneratedStatistics
 from baselines.layers.recurrent import Recurrent
+from baselines.predictor import Batch, Context, Noise, Predictor, Progress
+
+LEARNED_EVERY = 10  # steps: a prediction without gradient takes a fifth of a step's time
 
 
 def squared_errors(predicted: Tensor, target: Tensor) -> Tensor:
@@ -19,18 +23,51 @@ def sum_over_frames(values: Tensor) -> Tensor:
     return values.sum(1).mean()
 
 
+def learn_generated_statistics(
+    model: Predictor, statistics: GeneratedStatistics | None, batch: Batch, progress: Progress
+) -> None:
+    """Let `statistics` learn from the model's predictions of a batch of training clips, at every LEARNED_EVERY-th step.
+
+    The model predicts as at test, but the batch norms of its frame encoder have the batch's statistics on predicted
+    frames. No weight and no other statistics change. Nothing is learned from a single clip, whose embedding has no
+    variance of its own.
+    """
+    if statistics is None or progress.step % LEARNED_EVERY or len(batch.frames) < 2:
+        return
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    statistics.learning = True
+    try:
+        with torch.no_grad():
+            noise = Noise(progress.step, range(len(batch.frames)), 1, batch.frames.device)
+            model.predict(Context(batch.frames[:, : batch.seen], batch.audio), 1, noise)
+    finally:
+        statistics.learning = False
+        for module, training in modes.items():
+            module.training = training
+
+
 class FrameByFrame(nn.Module):
-    """A network that predicts each frame from the frame before it and a latent z. Subclasses build its four layers."""
+    """A network that predicts each frame from the frame before it and a latent z. Subclasses build its layers."""
 
     frame_encoder: FrameEncoder
     frame_decoder: FrameDecoder
     predictor: Recurrent  # of the embedding of a frame and the z of the next one
     leave_predictor: nn.Linear  # from the predictor's hidden state to the embedding that is decoded
+    # of the frame encoder, for predicted frames; None: it has the same statistics for true and for predicted frames
+    generated_statistics: GeneratedStatistics | None
 
     def encode_frames(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return embeddings (B, n, embedding) of frames (B, n, C, H, W), and skips (B, n, ...) of every scale."""
         embeddings, skips = self.frame_encoder(frames.flatten(0, 1))
         return embeddings.unflatten(0, frames.shape[:2]), [skip.unflatten(0, frames.shape[:2]) for skip in skips]
+
+    def encode_generated(self, frames: Tensor) -> Tensor:
+        """Return embeddings (N, embedding) of predicted frames (N, C, H, W)."""
+        if self.generated_statistics is None or not self.generated_statistics.known:
+            return self.frame_encoder(frames)[0]
+        with self.generated_statistics.used_by(self.frame_encoder):
+            return self.frame_encoder(frames)[0]
 
     def decode(self, hidden: Tensor, convolved_skips: list[Tensor]) -> Tensor:
         """Return frames (N, n, C, H, W) for the predictor's hidden states (N, n, hidden)."""
@@ -61,7 +98,7 @@ class FrameByFrame(nn.Module):
         hidden, state = self.predictor(torch.cat([embeddings, z], -1))
         predicted = [self.decode(hidden[:, -1:], convolved_skips)]
         for t in range(embeddings.shape[1], last):
-            embedding = self.frame_encoder(predicted[-1][:, -1])[0][:, None]
+            embedding = self.encode_generated(predicted[-1][:, -1])[:, None]
             hidden, state = self.predictor(torch.cat([embedding, next_z(embedding, t)], -1), state)
             predicted.append(self.decode(hidden, convolved_skips))
         return torch.cat(predicted, 1)

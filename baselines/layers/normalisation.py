@@ -1,9 +1,13 @@
-"""Batch norm where one batch is processed in several parts."""
+"""Batch norm where one batch is processed in several parts, and where a network has inputs of two kinds."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
+
+SWAPPED = ("running_mean", "running_var", "num_batches_tracked", "momentum", "training")  # of a batch norm
+SLOWEST = 0.01  # the momentum of GeneratedStatistics after its first batches: some 100 batches are remembered
 
 
 @contextmanager
@@ -12,7 +16,7 @@ def scaled_momentum(module: nn.Module, batches: int) -> Iterator[None]:
 
     With it, `batches` batches change the running statistics by as much as one batch does outside the block.
     """
-    original = {norm: norm.momentum or 0.0 for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)}
+    original = {norm: norm.momentum or 0.0 for norm in norms_of(module)}
     for norm, momentum in original.items():
         norm.momentum = momentum if batches == 1 else 1 - (1 - momentum) ** (1 / batches)
     try:
@@ -20,3 +24,49 @@ def scaled_momentum(module: nn.Module, batches: int) -> Iterator[None]:
     finally:
         for norm, momentum in original.items():
             norm.momentum = momentum
+
+
+def norms_of(module: nn.Module) -> list[nn.BatchNorm2d]:
+    """Return all batch norms in `module`."""
+    return [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
+
+
+class GeneratedStatistics(nn.Module):
+    """The running statistics of a network's batch norms for generated inputs, beside its own for true ones.
+
+    They are the mean over the first batches, then a moving average. Buffers mean0, variance0, ...: of each batch norm.
+    """
+
+    batches: torch.Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.learning = False  # whether the network's batch norms are in training mode while they are used
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))  # that they are of
+        for number, norm in enumerate(norms_of(network)):
+            self.register_buffer(f"mean{number}", torch.zeros(norm.num_features))
+            self.register_buffer(f"variance{number}", torch.ones(norm.num_features))
+
+    @property
+    def known(self) -> bool:
+        """Return whether there are any yet, or the network is about to give some."""
+        return self.learning or bool(self.batches)
+
+    @contextmanager
+    def used_by(self, network: nn.Module) -> Iterator[None]:
+        """Let the network's batch norms use these statistics inside a with block; in training mode they update them."""
+        norms = norms_of(network)
+        usual = [{name: getattr(norm, name) for name in SWAPPED} for norm in norms]
+        training = self.learning or any(norm.training for norm in norms)
+        momentum = max(1 / (1 + int(self.batches)), SLOWEST) if training else 0.0
+        for number, norm in enumerate(norms):
+            own = self.get_buffer(f"mean{number}"), self.get_buffer(f"variance{number}"), None, momentum, training
+            for name, value in zip(SWAPPED, own, strict=True):
+                setattr(norm, name, value)
+        try:
+            yield
+        finally:
+            for norm, before in zip(norms, usual, strict=True):
+                for name, value in before.items():
+                    setattr(norm, name, value)
+        self.batches += training
