@@ -11,6 +11,7 @@ from baselines.names import FLOORS, OURS, check_name
 from benchmark.options import Download, Stream
 from mmnist_av import __version__
 from mmnist_av.system.errors import InputError, OneLineErrors
+from mmnist_av.system.paths import UserPath
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +119,7 @@ def parse_datasets(context: click.Context, option: click.Parameter, texts: tuple
     return {protocol: Path(folder) for protocol, _, folder in pairs}
 
 
-FOLDER = click.Path(path_type=Path)
+FOLDER = UserPath()
 protocol_option = click.option(
     "--protocol",
     default="m3so-nb",
@@ -400,7 +401,7 @@ def sweep_command(**options: object) -> None:
 
 
 @main.command("verify")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("runs", nargs=-1, required=True, type=UserPath(exists=True))
 def verify_command(runs: tuple[Path, ...]) -> None:
     """Check every file of finished RUNS against their seals; a changed file is named, with exit code 2."""
     from benchmark.runs.seal import SEAL, check_seal, is_sealed

@@ -1,6 +1,5 @@
 """External predictions: another program's samples, scored as our own are."""
 
-import json
 import logging
 import zipfile
 from collections.abc import Callable, Iterable
@@ -29,7 +28,7 @@ from benchmark.scoring.scores import Entry
 from mmnist_av import families
 from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import sha256, sole_writer
+from mmnist_av.system.files import parse_json, sha256, sole_writer
 from mmnist_av.system.plugins import NAME, NAME_IN_WORDS
 
 log = logging.getLogger(__name__)
@@ -117,7 +116,7 @@ def open_predictions(
 def _read_manifest(path: Path) -> Manifest:
     expected = '{"model": "a-name-of-yours", "fingerprint": "the dataset\'s"}'
     try:
-        return Manifest.model_validate(json.loads(path.read_text()), strict=True)
+        return Manifest.model_validate(parse_json(path.read_text()), strict=True)
     except (OSError, ValidationError, ValueError) as error:
         if isinstance(error, ValidationError) and error.errors()[0]["type"] == "string_pattern_mismatch":
             name = error.errors()[0]["input"]

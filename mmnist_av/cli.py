@@ -3,7 +3,6 @@
 Commands import what they need when they run, so that --help does not wait for numpy.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +14,8 @@ from click.core import ParameterSource
 from mmnist_av import __version__
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError, OneLineErrors
+from mmnist_av.system.files import parse_json
+from mmnist_av.system.paths import UserPath
 
 if TYPE_CHECKING:
     from mmnist_av.dataset import Dataset
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 @main.command("generate")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write; new or empty.")
+@click.option("--out", type=UserPath(), required=True, help="Folder to write; new or empty.")
 @click.option("--train", type=int, default=8000, help="Clips of the train split.")
 @click.option("--val", type=int, default=1000, help="Clips of the val split.")
 @click.option("--test", type=int, default=1000, help="Clips of the test split.")
@@ -70,7 +71,7 @@ def main() -> None:
 @click.option("--digits", default="embedded", metavar="SOURCE", help="embedded (part of the package) or mnist.")
 @click.option(
     "--mnist-root",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     envvar="MMNIST_AV_MNIST_ROOT",
     show_envvar=True,
     help="Folder with the MNIST files, gzipped or not.",
@@ -133,15 +134,15 @@ def make(
         if not (key and equals):
             raise InputError(f"--set {setting} is not like NAME=VALUE")
         try:
-            world[key] = json.loads(text)
+            world[key] = parse_json(text)
         except ValueError:
             world[key] = text
     return families.generate(name, out, world, sizes, seed, source, root)
 
 
 @main.command("merge")
-@click.argument("shards", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write; new or empty.")
+@click.argument("shards", type=UserPath(), nargs=-1, required=True)
+@click.option("--out", type=UserPath(), required=True, help="Folder to write; new or empty.")
 def merge_command(shards: tuple[Path, ...], out: Path) -> None:
     """Merge the folders SHARDS, written by generate --shard, into the dataset that one generate writes."""
     from mmnist_av.merge import merge
@@ -150,7 +151,7 @@ def merge_command(shards: tuple[Path, ...], out: Path) -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=UserPath())
 def info(folder: Path) -> None:
     """Print what the dataset in FOLDER is."""
     from mmnist_av.dataset import open_dataset
@@ -176,7 +177,7 @@ def info(folder: Path) -> None:
 
 
 @main.command("preview")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=UserPath())
 @click.option(
     "--clip",
     "clips",
@@ -185,7 +186,7 @@ def info(folder: Path) -> None:
     help="Number of a clip, from 0; may be given several times.  [default: 0]",
 )
 @click.option("--split", default="test", help="The clips' split.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("preview"), help="Folder to write to.")
+@click.option("--out", type=UserPath(), default=Path("preview"), help="Folder to write to.")
 def preview_command(folder: Path, clips: tuple[int, ...], split: str, out: Path) -> None:
     """Write movies with sound, GIFs and figures of clips of the dataset in FOLDER, and a contact sheet."""
     from mmnist_av.dataset import open_dataset
@@ -196,9 +197,9 @@ def preview_command(folder: Path, clips: tuple[int, ...], split: str, out: Path)
 
 
 @main.command("export")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=UserPath())
 @click.option("--to", "form", required=True, help="clips (a movie and a sound file each), clips-png, webdataset or hf.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write; new.")
+@click.option("--out", type=UserPath(), required=True, help="Folder to write; new.")
 def export_command(folder: Path, form: str, out: Path) -> None:
     """Export the dataset in FOLDER in a form that other tools read: separate files, tars or a Hugging Face folder.
 
@@ -212,8 +213,8 @@ def export_command(folder: Path, form: str, out: Path) -> None:
 
 
 @main.command("import")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write; new or empty.")
+@click.argument("folder", type=UserPath())
+@click.option("--out", type=UserPath(), required=True, help="Folder to write; new or empty.")
 def import_command(folder: Path, out: Path) -> None:
     """Import what mmnist-av export wrote to FOLDER: the dataset with the same bytes, or an error."""
     from mmnist_av.exchange.convert import import_
@@ -222,7 +223,7 @@ def import_command(folder: Path, out: Path) -> None:
 
 
 @main.command("verify")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=UserPath())
 def verify_command(folder: Path) -> None:
     """Read every byte of the dataset in FOLDER and compare it with the recorded hashes."""
     from mmnist_av.dataset import refuse_damaged

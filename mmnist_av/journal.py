@@ -13,7 +13,7 @@ from typing import Any
 
 from mmnist_av.manifest import request_of
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import is_leftover, regular, sync_folder
+from mmnist_av.system.files import is_leftover, parse_json, regular, sync_folder
 
 JOURNAL = "unfinished.jsonl"
 
@@ -99,7 +99,7 @@ def _whole_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:
         if not line.endswith(b"\n"):
             break
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:
             break
         if not isinstance(entry, dict):

@@ -11,7 +11,7 @@ from mmnist_av import __version__, families
 from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import PLAIN, ArrayType
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import regular, sha256, written_whole
+from mmnist_av.system.files import parse_json, regular, sha256, written_whole
 
 MANIFEST = "dataset.json"
 SPLITS = ("train", "val", "test")
@@ -148,7 +148,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is damaged: it is not text") from error
     try:
-        written: dict[str, Any] = json.loads(text)
+        written: dict[str, Any] = parse_json(text)
         manifest = _with_defaults(written)
         format_of(manifest)
         family = _usable_family(manifest["family"])

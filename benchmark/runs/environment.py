@@ -49,23 +49,26 @@ def version_of(root: Path) -> str:
     """
     git = ("git", "-C", str(root))
     try:
-        if not Path(_output(*git, "rev-parse", "--show-toplevel")).samefile(root):
+        if not Path(os.fsdecode(_output(*git, "rev-parse", "--show-toplevel"))).samefile(root):
             return __version__
-        commit = _output(*git, "log", "-1", "--format=%h", "--abbrev=12", "--", *PACKAGES)
+        commit = _output(*git, "log", "-1", "--format=%h", "--abbrev=12", "--", *PACKAGES).decode()
         changes = _output(*git, "diff", "HEAD", "--", *PACKAGES)
-        new = _output(*git, "ls-files", "--others", "--exclude-standard", "--", *PACKAGES).splitlines()
+        new = _output(*git, "ls-files", "-z", "--others", "--exclude-standard", "--", *PACKAGES).split(b"\0")
     except (OSError, subprocess.CalledProcessError):
         return __version__
-    if not changes and not new:
+    files = [name for name in new if (root / os.fsdecode(name)).is_file()]  # not links to nowhere, nor checkouts
+    if not changes and not files:
         return f"{__version__}+g{commit}"
-    digest = hashlib.sha256(changes.encode())
-    for name in new:
-        digest.update(name.encode() + (root / name).read_bytes())
+    digest = hashlib.sha256(changes)
+    for name in files:
+        digest.update(name + (root / os.fsdecode(name)).read_bytes())
     return f"{__version__}+g{commit}.dirty{digest.hexdigest()[:8]}"
 
 
-def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def _output(*command: str) -> bytes:
+    # a hook of another checkout runs with its GIT_DIR
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(command, capture_output=True, check=True, env=own).stdout.strip()
 
 
 def machine(device: "torch.device") -> str:

@@ -10,7 +10,7 @@ from benchmark.runs.differences import differences_in_words
 from benchmark.runs.seal import check_seal, find_damage, remove_seal
 from mmnist_av.dataset import is_dataset
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import is_leftover, remove_leftovers, written_whole
+from mmnist_av.system.files import is_leftover, parse_json, remove_leftovers, written_whole
 
 CONFIG, ENVIRONMENT, RESULTS, CHECKPOINT = "config.json", "environment.json", "results.csv", "checkpoint.safetensors"
 JOB = "job.json"  # what the user requested there last
@@ -22,7 +22,7 @@ COMPARED = ("fingerprint", "test_clips")  # what comparable runs share, beside t
 
 def check_folder(folder: Path) -> None:
     """Raise InputError for a folder that holds something other than a run, or lies inside a run or a dataset."""
-    for outer in folder.absolute().parents:
+    for outer in folder.resolve().parents:
         kind = "run" if is_run(outer) else "dataset" if is_dataset(outer) else ""
         if kind:
             raise InputError(f"{folder} lies in the {kind} {outer}: choose another --out")
@@ -84,7 +84,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return what `write_json` wrote; InputError for a file that is missing or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): delete {path.parent} to run again") from error
     if not isinstance(content, dict):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import MISSING, changed_files, sha256, written_whole
+from mmnist_av.system.files import MISSING, changed_files, parse_json, sha256, written_whole
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def find_damage(folder: Path) -> list[str]:
     if not is_sealed(folder):
         return []
     try:
-        sealed = json.loads((folder / SEAL).read_text())
+        sealed = parse_json((folder / SEAL).read_text())
         files, intact = sealed["files"], sealed["list"] == _digest(sealed["files"])
     except (OSError, ValueError, KeyError, TypeError):
         intact = False
@@ -60,7 +60,7 @@ def is_whole(folder: Path) -> bool:
     """Return whether a run's folder is sealed, and every sealed file is there and unchanged."""
     if not is_sealed(folder) or find_damage(folder):
         return False
-    return all((folder / name).is_file() for name in json.loads((folder / SEAL).read_text())["files"])
+    return all((folder / name).is_file() for name in parse_json((folder / SEAL).read_text())["files"])
 
 
 def remove_seal(folder: Path) -> None:

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from benchmark.runs.differences import differences_in_words
 from benchmark.training.plan import CRITERION, Best, Position
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import written_whole
+from mmnist_av.system.files import parse_json, written_whole
 
 DIGEST = "sha256"
 METADATA = "training"  # one entry: safetensors writes several in no certain order
@@ -120,7 +120,7 @@ def opened(path: Path) -> Iterator[Any]:
 def read_metadata(path: Path, file: Any) -> dict[str, Any]:
     """Return the facts that an open file's metadata hold; InputError where they are not those of a checkpoint."""
     try:
-        facts: dict[str, Any] = json.loads((file.metadata() or {}).get(METADATA) or "")
+        facts: dict[str, Any] = parse_json((file.metadata() or {}).get(METADATA) or "")
         saved_of(facts)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -171,7 +171,7 @@ def kind_of(path: Path) -> str:
 def difference(existing: str, requested: str) -> str:
     """Return in words how two runs' identities differ: "model: puq found, sound2sight requested"."""
     try:
-        return differences_in_words(json.loads(existing), json.loads(requested))
+        return differences_in_words(parse_json(existing), parse_json(requested))
     except (ValueError, TypeError, AttributeError):  # not written by `identity`
         return f"{existing} found, {requested} requested"
 

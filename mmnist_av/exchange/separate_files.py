@@ -20,7 +20,7 @@ from mmnist_av.exchange.codecs import (
 from mmnist_av.exchange.layout import Clip, Form, Layout
 from mmnist_av.preview.movie import read_movie, write_movie
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import regular
+from mmnist_av.system.files import parse_json, regular
 from mmnist_av.system.npy import read_npy
 
 LOSSLESS = {  # ffmpeg's options by channels
@@ -66,7 +66,7 @@ def _read_clip(path: Path, layout: Layout, index: int) -> Clip:
 
     clips, record, movie = layout.format, {}, path.with_suffix(".mp4")
     if layout.record is not None:
-        record = record_from_json(json.loads(content(".json")), layout.record)
+        record = record_from_json(parse_json(content(".json")), layout.record)
     if movie.exists():
         frames = read_movie(regular(movie), clips.height, clips.width, clips.channels)
     else:

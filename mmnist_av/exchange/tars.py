@@ -9,7 +9,7 @@ from pathlib import Path
 from mmnist_av.exchange.codecs import UNREADABLE, from_wav, record_from_json, record_to_json, to_npy, to_wav
 from mmnist_av.exchange.layout import Clip, Form, Layout, batched
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import regular
+from mmnist_av.system.files import parse_json, regular
 from mmnist_av.system.npy import read_npy
 
 
@@ -51,7 +51,7 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
 def _clip_of_members(index: int, members: Mapping[str, bytes], layout: Layout) -> Clip:
     record = {}
     if layout.record is not None:
-        record = record_from_json(json.loads(members[f"{layout.record.name}.json"]), layout.record)
+        record = record_from_json(parse_json(members[f"{layout.record.name}.json"]), layout.record)
     arrays = {name: read_npy(members[f"{name}.npy"]) for name in layout.arrays}
     return Clip(index, read_npy(members["frames.npy"]), from_wav(members["audio.wav"]), arrays, record)
 

@@ -21,8 +21,8 @@ def write_movie(
     height, width = frames.shape[1:3]
     pixels = _pixels(1 if frames.ndim == 3 else 3)
     video = ["-f", "rawvideo", "-pix_fmt", pixels, "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
-    audio = [] if sound is None else ["-i", str(sound)]
-    _ffmpeg([*video, *audio, *options, "-f", "mp4", str(path)], np.ascontiguousarray(frames).tobytes(), path)
+    audio = [] if sound is None else ["-i", _url(sound)]
+    _ffmpeg([*video, *audio, *options, "-f", "mp4", _url(path)], np.ascontiguousarray(frames).tobytes(), path)
 
 
 def read_movie(path: Path, height: int, width: int, channels: int = 1) -> NDArray[np.uint8]:
@@ -30,11 +30,16 @@ def read_movie(path: Path, height: int, width: int, channels: int = 1) -> NDArra
 
     Raises OSError if it cannot be read, or if its frames have another size.
     """
-    content = _ffmpeg(["-i", str(path), "-f", "rawvideo", "-pix_fmt", _pixels(channels), "-"], b"", path)
+    content = _ffmpeg(["-i", _url(path), "-f", "rawvideo", "-pix_fmt", _pixels(channels), "-"], b"", path)
     if not content or len(content) % (height * width * channels):
         raise OSError(f"{path} has no frames of {width}x{height} px")
     frames = np.frombuffer(content, np.uint8)
     return frames.reshape(-1, height, width) if channels == 1 else frames.reshape(-1, height, width, channels)
+
+
+def _url(path: Path) -> str:
+    """Return a path as ffmpeg takes it: without this, what comes before a colon would be a protocol."""
+    return f"file:{path}"
 
 
 def _pixels(channels: int) -> str:

@@ -101,7 +101,11 @@ def _ray(workers: int | None, gpus: float) -> Iterator[Engine]:
     if started:
         local: dict[str, Any] = {"address": "local", "num_cpus": workers, "include_dashboard": False}
         cluster: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else local
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **cluster)
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **cluster)
+        except (ValueError, OSError) as error:
+            address = os.environ.get("RAY_ADDRESS", "this machine")
+            raise InputError(f"--engine ray: no cluster at {address} ({str(error).partition(chr(10))[0]})") from error
     try:
         yield _Ray(workers or int(ray.cluster_resources().get("CPU", 1)), gpus)
     finally:

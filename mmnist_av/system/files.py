@@ -4,6 +4,7 @@ import fcntl
 import filecmp
 import hashlib
 import io
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -72,7 +73,13 @@ def _locked(descriptor: int, lock: Path) -> bool:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it if the block fails."""
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it if the block fails.
+
+    Of a link, the file that it leads to is written. Raises InputError where `path` is a folder, a pipe or a device.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    if not path.name or (path.exists() and not path.is_file()):
+        raise InputError(f"'{path}' is no file that can be written: name another one")
     part = _temporary(path)
     try:
         yield part
@@ -112,6 +119,14 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.rglob(f".*{PART}"):
         if path.is_file():
             path.unlink()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON text holds. Raises ValueError for other text, and for one that is nested too deeply to read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON of fewer nested lists and objects expected") from error
 
 
 def sha256(path: Path, advance: Callable[[int], None] = lambda size: None) -> str:
