@@ -486,7 +486,10 @@ def named_metrics(text: str) -> frozenset[str]:
     """Return the metrics that --metrics names; none for "standard" and "all". Raises InputError for an unknown name."""
     if text in ("all", "standard"):
         return frozenset()
-    return frozenset(find_metric(name.strip()).name for name in text.split(","))
+    names = [name.strip() for name in text.split(",")]
+    if {"all", "standard"} & {*names}:
+        raise InputError(f"--metrics {text}: `standard` and `all` stand alone")
+    return frozenset(find_metric(name).name for name in names)
 
 
 def choose_metrics(text: str, annotations: Iterable[str], seen: int) -> list[Metric]:

@@ -41,12 +41,12 @@ def parse_settings(context: click.Context, option: click.Parameter, texts: tuple
 
 def parse_data(context: click.Context, option: click.Parameter, text: str | None) -> Path | Stream | None:
     """Return --data as a folder, or Stream() for the word `stream` (a folder of that name is ./stream)."""
-    return Stream() if text == "stream" else None if text is None else Path(text)
+    return Stream() if text == "stream" else None if text is None else FOLDER.convert(text, option, context)
 
 
 def parse_weights(context: click.Context, option: click.Parameter, text: str | None) -> Path | Download | None:
     """Return --weights as a folder, or Download() for the word `download` (a folder of that name is ./download)."""
-    return Download() if text == "download" else None if text is None else Path(text)
+    return Download() if text == "download" else None if text is None else FOLDER.convert(text, option, context)
 
 
 def parse_names(context: click.Context, option: click.Parameter, text: str) -> list[str]:
@@ -99,7 +99,10 @@ def parse_several_metrics(context: click.Context, option: click.Parameter, texts
     """Return a,b,c, given any number of times, as a list; InputError with the nearest names for an unknown one."""
     from benchmark.catalogue import find_metric
 
-    return [find_metric(name).name for text in texts for name in parse_names(context, option, text)]
+    names = [find_metric(name).name for text in texts for name in parse_names(context, option, text)]
+    if texts and not names:
+        raise InputError("--metric: a name is expected, `avbench metrics` lists them")
+    return names
 
 
 def parse_seeds(context: click.Context, option: click.Parameter, text: str) -> list[int]:
@@ -116,6 +119,10 @@ def parse_datasets(context: click.Context, option: click.Parameter, texts: tuple
     for protocol, equals, folder in pairs:
         if not (protocol and equals and folder):
             raise InputError(f"--data {protocol}{equals}{folder}: must be PROTOCOL=FOLDER")
+    names = [protocol for protocol, *_ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"--data {twice}=... is given twice: name one dataset for a protocol")
     return {protocol: Path(folder) for protocol, _, folder in pairs}
 
 
@@ -375,7 +382,11 @@ def compare_command(one: Path, other: Path, metrics: list[str], csv: Path | None
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Number of runs at a time.")
 @click.option(
-    "--gpus", type=click.FloatRange(min=0), default=0.0, show_default=True, help="GPUs per run, on a Ray cluster."
+    "--gpus",
+    type=click.FloatRange(min=0, max=1024),
+    default=0.0,
+    show_default=True,
+    help="GPUs per run, on a Ray cluster.",
 )
 @mnist_option
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
@@ -390,6 +401,7 @@ def sweep_command(**options: object) -> None:
     from benchmark.sweep import Sweep, sweep, write_summary
 
     requested = Sweep(**options)  # type: ignore[arg-type]
+    run.make_context("avbench run", ["--model", requested.models[0], *requested.options])  # refuses wrong OPTIONS
     outcomes = sweep(requested)
     failed = [each for each in outcomes if each.state == "failed"]
     if len(failed) < len(outcomes):

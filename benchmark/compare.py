@@ -1,7 +1,7 @@
 """Two runs on the same clips: by how much one is better, with paired intervals."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.catalogue import EXTERNAL, METRICS, Metric, Protocol, find_metric, find_protocol, known_metrics
+from benchmark.csv_tables import refuse_foreign
 from benchmark.report.runs import check_scores, metrics_of, of_metrics
 from benchmark.runs.folder import CONFIG, check_comparable, read_config
 from benchmark.runs.seal import check_seal, note_unsealed
@@ -178,7 +179,11 @@ def differences(metric: Metric, sampling: str, protocol: Protocol, one: Floats, 
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write a comparison's rows to a CSV file, with both runs' folders and K. Raises OSError."""
+    """Write a comparison's rows to a CSV file, with both runs' folders and K.
+
+    Raises InputError where the file exists and holds something else, OSError where it cannot be written.
+    """
+    refuse_foreign(path, [each.name for each in fields(Difference)][:3])
     runs = {"one_run": comparison.one, "other_run": comparison.other}
     about = {name: str(run.folder) for name, run in runs.items()}
     about |= {name.replace("run", "k"): str(run.samples or 1) for name, run in runs.items()}

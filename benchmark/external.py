@@ -1,6 +1,7 @@
 """External predictions: another program's samples, scored as our own are."""
 
 import logging
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,14 +22,14 @@ from benchmark.compute import choose_compute
 from benchmark.metrics import named
 from benchmark.options import Download
 from benchmark.runs import environment
-from benchmark.runs.folder import check_folder, claim
+from benchmark.runs.folder import check_folder, claim, is_run
 from benchmark.scoring.evaluate import Evaluation, evaluate
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.scores import Entry
 from mmnist_av import families
 from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import parse_json, sha256, sole_writer
+from mmnist_av.system.files import LOCK, parse_json, sha256, sole_writer
 from mmnist_av.system.plugins import NAME, NAME_IN_WORDS
 
 log = logging.getLogger(__name__)
@@ -118,10 +119,13 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(parse_json(path.read_text()), strict=True)
     except (OSError, ValidationError, ValueError) as error:
-        if isinstance(error, ValidationError) and error.errors()[0]["type"] == "string_pattern_mismatch":
-            name = error.errors()[0]["input"]
-            raise InputError(f"{path}: {NAME_IN_WORDS}, not {name!r}") from None
-        raise InputError(f"{path} must hold {expected} ({str(error).splitlines()[0]})") from error
+        found = str(error).splitlines()[0]
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            if first["type"] == "string_pattern_mismatch":
+                raise InputError(f"{path}: {NAME_IN_WORDS}, not {first['input']!r}") from None
+            found = f"{': '.join([*map(str, first['loc']), first['msg']])}"
+        raise InputError(f"{path} must hold {expected} ({found})") from error
 
 
 def _open_flow(path: Path, frames: NDArray[Any]) -> NDArray[Any] | None:
@@ -138,7 +142,8 @@ def _mapped(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        what = "it is no .npy file of numbers" if "pickle" in str(error) else error
+        raise InputError(f"{path} cannot be read: {what}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} holds several arrays (numpy.savez): one is expected, as numpy.save writes it")
     return array
@@ -189,6 +194,7 @@ def score_predictions(
     }
     described = environment.describe(compute, code)
     with sole_writer(out):
+        empty = not is_run(out)
         claim(out, config, described | {"precision": ""})  # the precision of the predictions is not known
         evaluation = Evaluation(
             entry=Entry(name=predictions.model, draw=predictions.draw, predicts=predicted),
@@ -200,4 +206,16 @@ def score_predictions(
             folder=out,
             report=report,
         )
-        return evaluate(evaluation), out
+        try:
+            return evaluate(evaluation), out
+        except InputError:  # a value that no frame has, for example: the mended predictions may be scored there
+            if empty:
+                empty_again(out)
+            raise
+
+
+def empty_again(folder: Path) -> None:
+    """Delete what was written into a folder that was empty, but for the lock of its writer."""
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,6 +1,7 @@
 """The job of a run: what the user requests. Only checks of it import torch."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -13,6 +14,8 @@ from benchmark.options import Download, Stream
 from benchmark.runs.folder import check_folder
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.settings import checked
+
+log = logging.getLogger(__name__)
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -67,6 +70,7 @@ def check(job: Job) -> None:
 
     find_protocol(job.protocol)
     named_metrics(job.metrics)
+    note_unused(job)
     Ranks(count=job.devices * job.nodes).share(find_preset(job.preset).batch)
     if job.trained is not None:
         check_trained(job, job.trained)
@@ -77,6 +81,18 @@ def check(job: Job) -> None:
     named.check_weights(job.metrics, job.weights)
     named.check_model(job.metrics, job.model, registry.find(job.model).predictor.predicts)
     check_folder(job.folder)
+
+
+def note_unused(job: Job) -> None:
+    """Say in a note which options of a training are of no use to a model that is not trained."""
+    from baselines import registry
+
+    names = ("steps", "eval_every", "tensorboard", "devices", "nodes", "checkpoint")
+    usual = Job(job.model)
+    used = [name for name in names if getattr(job, name) != getattr(usual, name)]
+    if used and not registry.is_trained(job.model):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in used)
+        log.warning("%s is not trained: %s changes nothing", job.model, options)
 
 
 def check_trained(job: Job, trained: Path) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import shlex
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from baselines import registry
 from benchmark.catalogue import find_preset, find_protocol
 from benchmark.job import Job
 from benchmark.runs import environment
-from benchmark.runs.folder import CONFIG, RESULTS, read_json, write_json
+from benchmark.runs.folder import CONFIG, RESULTS, check_place, read_json, write_json
 from benchmark.runs.seal import check_seal, is_sealed, is_whole
 from benchmark.scoring.rows import COLUMNS, read_rows
 from benchmark.setup import prepare_dataset
@@ -76,6 +77,10 @@ def sweep(requested: Sweep) -> list[Outcome]:
     summary, before anything is done.
     """
     planned = jobs_of(requested)
+    if math.isnan(requested.gpus) or (requested.gpus and requested.engine == "local"):
+        raise InputError(
+            f"--gpus {requested.gpus:g}: a number for --engine ray, whose cluster counts GPUs, is expected"
+        )
     refuse_foreign(requested.out)
     with open_engine(requested.engine, requested.workers, requested.gpus) as engine:
         jobs = [replace(job, data=data) for job, data in with_data(planned)]
@@ -224,6 +229,9 @@ def write_summary(outcomes: Iterable[Outcome], out: Path) -> pd.DataFrame:
 
 def refuse_foreign(out: Path) -> None:
     """Raise InputError where a file is in the way that no sweep wrote, or that changed since."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: choose another --out")
+    check_place(out / ROWS)
     written = read_json(out / WRITTEN) if (out / WRITTEN).exists() else {}
     for name in (ROWS, SUMMARY):
         if (out / name).exists() and written.get(name) != sha256(out / name):

@@ -22,16 +22,21 @@ COMPARED = ("fingerprint", "test_clips")  # what comparable runs share, beside t
 
 def check_folder(folder: Path) -> None:
     """Raise InputError for a folder that holds something other than a run, or lies inside a run or a dataset."""
-    for outer in folder.resolve().parents:
-        kind = "run" if is_run(outer) else "dataset" if is_dataset(outer) else ""
-        if kind:
-            raise InputError(f"{folder} lies in the {kind} {outer}: choose another --out")
+    check_place(folder)
     files = list(folder.iterdir()) if folder.is_dir() else []
     if not is_run(folder) and not all(map(is_leftover, files)):
         for line in find_damage(folder):
             if line.startswith(CONFIG):
                 raise InputError(f"{folder} has changed since its run ended: {line}")
         raise InputError(f"{folder} is not empty and holds no run: choose another --out")
+
+
+def check_place(folder: Path) -> None:
+    """Raise InputError for a folder that lies inside a run or a dataset."""
+    for outer in folder.resolve().parents:
+        kind = "run" if is_run(outer) else "dataset" if is_dataset(outer) else ""
+        if kind:
+            raise InputError(f"{folder} lies in the {kind} {outer}: choose another --out")
 
 
 def is_run(folder: Path) -> bool:

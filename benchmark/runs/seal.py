@@ -14,10 +14,21 @@ log = logging.getLogger(__name__)
 SEAL = "files.json"
 # Files that the same command makes again where they are missing
 REMADE = ("job.json", "scores.npz", "results.csv", "examples.npz", "report")
+# These and the rest of what a run writes
+WRITTEN = (
+    *REMADE,
+    "config.json",
+    "environment.json",
+    "checkpoint.safetensors",
+    "training.csv",
+    "validation.csv",
+    "tensorboard",
+    "scores",
+)
 
 
 def seal(folder: Path) -> None:
-    """Write files.json: every file in `folder` and below with its SHA-256, and the SHA-256 of that list."""
+    """Write files.json: every file that the run wrote with its SHA-256, and the SHA-256 of that list."""
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
     files = {str(path): sha256(folder / path) for path in paths if _belongs(path)}
     with written_whole(folder / SEAL) as part:
@@ -77,7 +88,8 @@ def _damage(folder: Path, files: dict[str, str]) -> Iterator[str]:
 
 
 def _belongs(path: Path) -> bool:
-    return path.name != SEAL and not any(part.startswith(".") for part in path.parts)  # locks and leftovers
+    # neither the user's own notes nor locks and leftovers
+    return path.parts[0] in WRITTEN and not any(part.startswith(".") for part in path.parts)
 
 
 def _digest(files: dict[str, str]) -> str:

@@ -122,7 +122,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what a JSON text holds. Raises ValueError for other text, and for one that is nested too deeply to read."""
+    """Return what a JSON text holds. Raises ValueError for other text, and for one that is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:

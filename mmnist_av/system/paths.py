@@ -8,7 +8,7 @@ from typing_extensions import override
 
 
 class UserPath(click.Path):
-    """A path that the user names, as pathlib's; an empty one, which pathlib takes for the current folder, is refused."""
+    """A path that the user names, as pathlib has it; an empty one, pathlib's name of the current folder, is refused."""
 
     def __init__(self, exists: bool = False) -> None:
         super().__init__(path_type=Path, exists=exists)

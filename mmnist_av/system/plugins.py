@@ -8,8 +8,8 @@ from typing import Any
 
 from mmnist_av.system.errors import InputError
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of what others add: it is part of the names of folders and files
-NAME_IN_WORDS = "a name has letters, digits, '.', '_' and '-', and begins with a letter or a digit"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"  # of what others add: it is part of the names of folders and files
+NAME_IN_WORDS = "a name has letters, digits, '.', '_' and '-', 100 at most, and begins with a letter or a digit"
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -157,6 +158,29 @@ def test_the_csv_has_the_rows_and_says_of_which_runs(runs, tmp_path):
     assert written["difference"].to_numpy() == pytest.approx(rows["difference"].to_numpy(), rel=1e-8)
     about = {"one_run": str(runs / "puq"), "other_run": str(runs / "copy"), "one_k": 3, "other_k": 1, "clips": 4}
     assert written[[*about]].drop_duplicates().to_dict("records") == [about]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "runs/puq/results.csv", "folder", "link", "nowhere/rows.csv", ""])
+def test_the_csv_replaces_nothing_that_is_not_a_comparison(runs, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(runs / "puq", "runs/puq")
+    Path("folder").mkdir()
+    Path("notes.txt").write_text("mine")
+    Path("link").symlink_to("notes.txt")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    result = avbench("compare", runs / "puq", runs / "copy", "--metric", "psnr", "--csv", name)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ")
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_the_csv_of_another_comparison_is_replaced_and_a_link_kept(runs, tmp_path):
+    link = tmp_path / "link.csv"
+    link.symlink_to(tmp_path / "rows.csv")
+    for metric in ("psnr", "ssim"):
+        assert avbench("compare", runs / "puq", runs / "copy", "--metric", metric, "--csv", link).exit_code == 0
+    assert link.is_symlink()
+    assert set(pd.read_csv(tmp_path / "rows.csv")["metric"]) == {"ssim"}
 
 
 def test_a_third_partys_model_is_compared_without_its_package(runs, tmp_path):

@@ -102,9 +102,10 @@ def spoiled(dataset, index, value):
         (lambda d: {"frames": spoiled(d, (0, 0, 19, 0, 3, 3), -0.1)}, "predicted frame 20: .* -0.1 is not"),
         (lambda d: {"fingerprint": "0" * 64}, "they are of the dataset 0000"),
         (lambda d: {"model": "puq"}, "'puq' is a model of this package: choose another name"),
-        (lambda d: {"model": 3}, "must hold"),
+        (lambda d: {"model": 3}, r"must hold .* \(model: Input should be a valid string\)"),
         (lambda d: {"model": "a/b"}, "a name has letters, digits, .* begins with a letter or a digit, not 'a/b'"),
         (lambda d: {"frames": np.array([object()])}, r"predictions\.npy cannot be read"),
+        (lambda d: {"model": "a" * 101}, "100 at most"),
     ],
 )
 def test_predictions_that_cannot_be_scored_are_refused(dataset, tmp_path, change, message):
@@ -112,7 +113,16 @@ def test_predictions_that_cannot_be_scored_are_refused(dataset, tmp_path, change
     theirs = folder(dataset, tmp_path / "theirs", **changes)
     with pytest.raises(InputError, match=message):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
-    assert not (tmp_path / "out" / "results.csv").exists()
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_mended_predictions_go_into_the_folder_that_refused_ones_left(dataset, tmp_path):
+    theirs = folder(dataset, tmp_path / "theirs", spoiled(dataset, (2, 1, 4), np.nan))
+    with pytest.raises(InputError, match="nan is not"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu", metrics="psnr", report=False)
+    np.save(theirs / "predictions.npy", copied(dataset, 2))
+    rows, _ = score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu", metrics="psnr", report=False)
+    assert set(rows[rows["model"] == "theirs"]["k"]) == {2}
 
 
 def test_predicted_flow_is_scored(dataset, tmp_path):
@@ -144,6 +154,20 @@ def test_named_metrics_that_cannot_be_computed_are_refused(dataset, tmp_path, na
     with pytest.raises(InputError, match=message):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu", metrics=f"psnr,{name}")
     assert not (tmp_path / "out").exists()
+
+
+def test_text_in_an_npys_place_is_refused_without_advice_to_unpickle_it(dataset, tmp_path):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    (theirs / "predictions.npy").write_text("0 0 0 255")
+    with pytest.raises(InputError, match="it is no .npy file of numbers"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+
+
+def test_json_of_too_many_nested_lists_is_refused(dataset, tmp_path):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    (theirs / "predictions.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match="fewer nested lists"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
 
 
 def test_a_missing_file_is_named_with_what_is_expected(dataset, tmp_path):

@@ -52,6 +52,16 @@ def test_a_ray_cluster_does_the_runs_and_skips_what_is_done(data, tmp_path):
     assert [each.state for each in sweep(replace(one, engine="local"))] == ["skipped"]
 
 
+def test_a_sweep_writes_nothing_into_a_dataset_or_a_file(data, tmp_path, in_place):
+    files = sorted(data.rglob("*"))
+    with pytest.raises(InputError, match="lies in the dataset"):
+        sweep(requested(data, data))
+    assert sorted(data.rglob("*")) == files
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        sweep(requested(data, tmp_path / "file"))
+
+
 def test_every_run_is_done_and_then_skipped(data, tmp_path, in_place):
     small = requested(data, tmp_path / "runs", models=["black"], options=[*QUICK, "--device", "cpu"])
     outcomes = sweep(small)

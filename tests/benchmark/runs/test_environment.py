@@ -58,6 +58,19 @@ def test_what_is_not_committed_shows_new_files_too(checkout):
     assert version_of(root) == found[-1]
 
 
+def test_odd_files_in_a_checkout_do_no_harm(checkout, monkeypatch):
+    root, _ = checkout
+    clean = version_of(root)
+    (root / PACKAGES[0] / ".#code.py").symlink_to("someone@somewhere.1:2")  # Emacs' mark of an unsaved file
+    subprocess.run(("git", "init", "-q", root / PACKAGES[1] / "nested"), check=True)
+    monkeypatch.setenv("GIT_DIR", str(root / PACKAGES[1] / "nested/.git"))  # as in a hook of another checkout
+    assert version_of(root) == clean
+    (root / PACKAGES[0] / "modèle.py").write_text("a = 1\n")
+    new = version_of(root)
+    (root / PACKAGES[0] / "code.py").write_bytes(b"# caf\xe9\n")
+    assert clean != new != version_of(root)
+
+
 def test_outside_a_checkout_it_is_the_packages_version(tmp_path):
     assert version_of(tmp_path) == __version__
 

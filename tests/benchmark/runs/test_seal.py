@@ -48,6 +48,16 @@ def test_files_of_the_training_must_be_there_and_those_that_can_be_remade_need_n
         check_seal(folder)
 
 
+def test_the_users_own_files_are_not_sealed(tmp_path):
+    for name in ("config.json", "notes.txt", "mine/figure.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    seal(tmp_path)
+    (tmp_path / "notes.txt").write_text("more")
+    (tmp_path / "mine/figure.png").unlink()
+    check_seal(tmp_path)
+
+
 def test_any_flipped_bit_of_the_seal_is_noticed(folder):
     whole = (folder / SEAL).read_bytes()
     spaces = 0
