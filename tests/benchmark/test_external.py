@@ -159,7 +159,7 @@ def test_named_metrics_that_cannot_be_computed_are_refused(dataset, tmp_path, na
 def test_text_in_an_npys_place_is_refused_without_advice_to_unpickle_it(dataset, tmp_path):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
     (theirs / "predictions.npy").write_text("0 0 0 255")
-    with pytest.raises(InputError, match="it is no .npy file of numbers"):
+    with pytest.raises(InputError, match=r"it is no \.npy file of numbers"):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
 
 
