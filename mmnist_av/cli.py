@@ -14,7 +14,6 @@ from click.core import ParameterSource
 from mmnist_av import __version__
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError, OneLineErrors
-from mmnist_av.system.files import parse_json
 from mmnist_av.system.paths import UserPath
 
 if TYPE_CHECKING:
@@ -127,6 +126,7 @@ def make(
     the family does not know.
     """
     from mmnist_av import families
+    from mmnist_av.system.files import parse_json
 
     world: dict[str, Any] = {}
     for setting in settings:
