@@ -154,11 +154,11 @@ def merge_command(shards: tuple[Path, ...], out: Path) -> None:
 @click.argument("folder", type=UserPath())
 def info(folder: Path) -> None:
     """Print what the dataset in FOLDER is."""
-    from mmnist_av.dataset import open_dataset
+    from mmnist_av.dataset import open_dataset_or_shard
     from mmnist_av.families import find
     from mmnist_av.manifest import own_entries
 
-    dataset = open_dataset(folder)
+    dataset = open_dataset_or_shard(folder)
     clips, manifest = dataset.format, dataset.manifest
     size, colour = f"{clips.width}x{clips.height} px", "grey" if clips.channels == 1 else "colour"
     lines = {
@@ -189,10 +189,10 @@ def info(folder: Path) -> None:
 @click.option("--out", type=UserPath(), default=Path("preview"), help="Folder to write to.")
 def preview_command(folder: Path, clips: tuple[int, ...], split: str, out: Path) -> None:
     """Write movies with sound, GIFs and figures of clips of the dataset in FOLDER, and a contact sheet."""
-    from mmnist_av.dataset import open_dataset
+    from mmnist_av.dataset import open_dataset_or_shard
     from mmnist_av.preview.pictures import preview
 
-    for path in preview(open_dataset(folder), split, clips or (0,), out):
+    for path in preview(open_dataset_or_shard(folder), split, clips or (0,), out):
         click.echo(path)
 
 
@@ -234,11 +234,10 @@ def verify_command(folder: Path) -> None:
 
 def _summary(dataset: "Dataset") -> str:
     """Return the dataset's name, sizes and fingerprint in one line."""
-    from mmnist_av.manifest import SPLITS
+    from mmnist_av.manifest import SPLITS, shard_in_words
 
     clips = ", ".join(f"{len(dataset.split(split))} {split}" for split in SPLITS)
-    shard = "shard {} of {} of ".format(*dataset.manifest["shard"]) if "shard" in dataset.manifest else ""
-    return f"{shard}{dataset.name}, {clips}, fingerprint {dataset.fingerprint[:16]}"
+    return f"{shard_in_words(dataset.manifest) or dataset.name}, {clips}, fingerprint {dataset.fingerprint[:16]}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmnist_av.clip_format import ClipFormat
-from mmnist_av.manifest import clips_of, format_of, read_manifest
+from mmnist_av.manifest import clips_of, format_of, read_manifest, shard_in_words
 from mmnist_av.system.errors import InputError, unknown_name
 from mmnist_av.system.files import changed_files, regular
 from mmnist_av.system.npy import map_npy, read_npy
@@ -116,8 +116,18 @@ class Dataset:
 def open_dataset(path: Path | str) -> Dataset:
     """Open the dataset in the folder `path` without reading its arrays.
 
-    Raises InputError if the folder holds no finished dataset, or if a file is missing or has another length.
+    Raises InputError if the folder holds no finished dataset, or only a shard of one, and if a file is missing or has
+    another length.
     """
+    dataset = open_dataset_or_shard(path)
+    shard = shard_in_words(dataset.manifest)
+    if shard:
+        raise InputError(f"{path} is {shard}: `mmnist-av merge` makes the dataset from its shards")
+    return dataset
+
+
+def open_dataset_or_shard(path: Path | str) -> Dataset:
+    """Open the dataset in the folder `path`, or a shard of one, as `open_dataset` does."""
     path = Path(path)
     manifest = read_manifest(path)
     if manifest["files"] and not any((path / name).exists() for name in manifest["files"]):

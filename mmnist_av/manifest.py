@@ -78,6 +78,14 @@ def clips_of(manifest: Mapping[str, Any]) -> dict[str, range]:
     return {split: range(size * (number - 1) // of, size * number // of) for split, size in manifest["sizes"].items()}
 
 
+def shard_in_words(manifest: Mapping[str, Any]) -> str:
+    """Return which shard a manifest is of: "shard 2 of 4 of m3so-nb"; "" for a whole dataset."""
+    if "shard" not in manifest:
+        return ""
+    number, count = manifest["shard"]
+    return f"shard {number} of {count} of {manifest['dataset']}"
+
+
 def format_of(manifest: Mapping[str, Any]) -> ClipFormat:
     """Return the clip format of a manifest."""
     return ClipFormat(**manifest["format"])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from mmnist_av.dataset import Dataset, Split, open_dataset, refuse_damaged
+from mmnist_av.dataset import Dataset, Split, open_dataset_or_shard, refuse_damaged
 from mmnist_av.families import find
 from mmnist_av.manifest import format_of, read_manifest, request_of
 from mmnist_av.sources import Clips, Source, clips_at_once
@@ -60,7 +60,7 @@ class Shards(Source):
         self._record = find(requested["family"]).record(requested)
 
     def _splits(self, split: str) -> list[Split]:
-        return [part for part in (open_dataset(folder).split(split) for folder in self._folders) if len(part)]
+        return [part for part in (open_dataset_or_shard(folder).split(split) for folder in self._folders) if len(part)]
 
     @override
     def record(self, split: str) -> Mapping[str, NDArray[Any]]:

@@ -13,7 +13,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
+from mmnist_av.dataset import Dataset, open_dataset_or_shard, refuse_damaged
 from mmnist_av.exchange.card import write_card
 from mmnist_av.families import ArrayType, find
 from mmnist_av.journal import JOURNAL, Journal, open_journal, refuse_another, remove_journal
@@ -50,7 +50,7 @@ def write_once(
         elif expected is not None:
             _refuse_unexpected(out, read_manifest(out)["files"], expected)
         remove_journal(out, requested)
-    return open_dataset(out)
+    return open_dataset_or_shard(out)
 
 
 def is_finished(out: Path, requested: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from mmnist_av import __version__
-from mmnist_av.dataset import Dataset, open_dataset
+from mmnist_av.dataset import Dataset, open_dataset_or_shard
 from mmnist_av.m3so.digits import POOL_SHA256, DigitPool, Digits, check_source, load_pool
 from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import render_audio
@@ -64,7 +64,7 @@ def generate(
     requested = describe(spec, sizes, seed, digits, shard)
     if is_finished(out, requested):  # then no pool is loaded and no engine started
         remove_traces(out, requested)
-        return open_dataset(out)
+        return open_dataset_or_shard(out)
     pool = load_pool(digits, mnist_root, download)
     with open_engine(engine, workers) as running:
         return write_once(out, requested, Simulated(requested, pool, running))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mmnist_av.dataset import Dataset
 from mmnist_av.exchange.codecs import to_wav
 from mmnist_av.families import find
+from mmnist_av.manifest import shard_in_words
 from mmnist_av.preview.movie import write_movie
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import written_once
@@ -94,7 +95,8 @@ def sheet(dataset: Dataset, split: str) -> Figure:
     for clip, row in enumerate(rows):
         draw_strip(row, stored.frames[clip], SHEET_STRIP)
         row.set_ylabel(family.caption(dataset, split, clip), rotation=0, ha="right", va="center", fontsize=8)
-    rows[0].set_title(f"{family.label(dataset.manifest)} · {split}")
+    parts = shard_in_words(dataset.manifest), family.label(dataset.manifest), split
+    rows[0].set_title(" · ".join(filter(None, parts)))
     return figure
 
 

@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from mmnist_av.cli import main
-from mmnist_av.dataset import ClipFormat, open_dataset
+from mmnist_av.dataset import ClipFormat, open_dataset, open_dataset_or_shard
 from mmnist_av.m3so.family import spec_of
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.preview.pictures import sheet
 from mmnist_av.writing import Clips, SingleClips, request, write_once
 
 SMALL = ["--train", "2", "--val", "1", "--test", "1"]
@@ -123,6 +124,18 @@ def test_info_shows_the_family_and_the_entries_of_any_dataset(tmp_path):
     assert "family       m3so\n" in info
     assert "seed         3\n" in info
     assert "spec" not in info
+
+
+def test_a_shard_is_described_and_shown_as_one_and_not_exported(tmp_path):
+    part, out = tmp_path / "part", tmp_path / "out"
+    assert run("generate", *SMALL, "--frames", "4", "--shard", "1/2", "--out", part).exit_code == 0
+    assert run("verify", part).exit_code == 0
+    assert run("info", part).output.startswith("shard 1 of 2 of m3so-nb, 1 train, 0 val, 0 test, fingerprint ")
+    title = sheet(open_dataset_or_shard(part), "train").axes[0].get_title()
+    assert title == "shard 1 of 2 of m3so-nb · M3SO-NB digits=embedded frames=4 · train"
+    refused = run("export", part, "--to", "clips", "--out", out)
+    assert refused.stderr.startswith(f"Error: {part} is shard 1 of 2 of m3so-nb: `mmnist-av merge` makes the dataset")
+    assert not out.exists()
 
 
 def test_verify_names_every_damaged_file(tmp_path):

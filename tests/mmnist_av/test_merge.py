@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmnist_av import sources, writing
-from mmnist_av.dataset import open_dataset
+from mmnist_av.dataset import open_dataset, open_dataset_or_shard
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.merge import merge
@@ -37,17 +37,23 @@ def test_shards_merged_in_any_order_are_the_dataset(tmp_path, unbroken):
     assert contents(merge(tmp_path / "new", [*others, second]).path) == unbroken
 
 
-def test_more_shards_than_clips_are_the_dataset_too(tmp_path, unbroken):
-    assert contents(merge(tmp_path / "new", shards(tmp_path, of=13)).path) == unbroken
+def test_more_shards_than_clips_of_a_split_are_the_dataset_too(tmp_path, unbroken):
+    assert contents(merge(tmp_path / "new", shards(tmp_path, of=7)).path) == unbroken
 
 
 def test_a_shard_holds_its_own_clips_and_says_so(tmp_path):
-    whole, part = generate(tmp_path / "new", SPEC, SIZES, seed=5), open_dataset(shards(tmp_path)[1])
+    whole, part = generate(tmp_path / "new", SPEC, SIZES, seed=5), open_dataset_or_shard(shards(tmp_path)[1])
     assert part.manifest["shard"] == [2, 3]
     assert part.fingerprint != whole.fingerprint
     np.testing.assert_array_equal(part.split("train").frames, whole.split("train").frames[3:7])
     with pytest.raises(InputError, match=r"shard is \[2, 3\], not None"):
         generate(part.path, SPEC, SIZES, seed=5)
+
+
+def test_a_shard_is_not_taken_for_a_dataset(tmp_path):
+    part = generate(tmp_path / "part", SPEC, SIZES, seed=5, shard=(2, 3)).path
+    with pytest.raises(InputError, match="part is shard 2 of 3 of m3so: `mmnist-av merge` makes the dataset from its"):
+        open_dataset(part)
 
 
 def test_an_interrupted_merge_is_resumed(tmp_path, unbroken, monkeypatch):
