@@ -22,6 +22,10 @@ from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
 
 WORLD = Spec(obstacle=True)
+# What the filter does not use: how long clips are, and, before the block's first frame, whether there is a block. The
+# protocols of M3SO-NB end before that frame.
+NOT_USED = ("frames", "obstacle")
+RULES = {name: value for name, value in WORLD.as_dict().items() if name not in NOT_USED}
 FEATURES = Spectrogram(n_fft=160, hop=40, bins=41)  # of the protocols of M3SO
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -392,6 +396,7 @@ class BayesAV(Predictor):
     stochastic = True
     paper = ""
     needs = frozenset({"seen"})
+    world = RULES
     Config = BayesConfig
 
     def __init__(self, shape: ClipShape, config: BayesConfig | None = None) -> None:

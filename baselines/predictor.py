@@ -157,6 +157,8 @@ class Predictor(nn.Module):
     # What it cannot do without: "seen" (a seen frame), "flow" (Context.flow and Batch.flow), "centres" (Batch.centres),
     # "weights:NAME" (published weights). The harness provides it, or says why it cannot.
     needs: ClassVar[frozenset[str]] = frozenset()
+    # The rules that it knows of the dataset's world: values that the dataset's spec must have, else it is not run.
+    world: ClassVar[Mapping[str, object]] = {}
     predicts: ClassVar[frozenset[str]] = frozenset()  # what its Prediction has beside frames: "flow", "variance"
     # Whether it keeps state from clip to clip. If so it is given clips in order: in training, row i of a batch follows
     # on row i of the batch before. The state is held in registered, persistent buffers, without gradient, whose first

@@ -141,7 +141,9 @@ def fault_of(predictor: Any) -> str:
     if missing:
         return f"does not define {', '.join(missing)}"
     wrong = [name for name in ("needs", "predicts") if not isinstance(getattr(predictor, name), Set)]
-    return f"must define {wrong[0]} as a set of names" if wrong else ""
+    if wrong:
+        return f"must define {wrong[0]} as a set of names"
+    return "" if isinstance(predictor.world, Mapping) else "must define world as a dictionary"
 
 
 def configure(name: str, settings: Mapping[str, str]) -> Any:

@@ -89,13 +89,7 @@ class Protocol:
                 f"protocol {self.name} needs the dataset {self.dataset} of the family {self.family}, {dataset.path} is "
                 f"{dataset.name} of the family {dataset.family}: {hint}"
             )
-        spec = dataset.manifest["spec"]
-        for name, value in self.world.items():
-            if spec.get(name) != value:
-                raise InputError(
-                    f"protocol {self.name} needs {name} {value}, {dataset.path} has {name} {spec.get(name)}: "
-                    f"generate a dataset with {name} {value}"
-                )
+        check_world(f"protocol {self.name}", self.world, dataset)
         needed = max(self.train_frames, self.test_frames)
         if needed > dataset.format.frames:
             raise InputError(
@@ -108,6 +102,21 @@ class Protocol:
             raise InputError(
                 f"the audio features of protocol {self.name} do not fit {dataset.path}: {error}"
             ) from error
+
+
+def check_world(who: str, world: Mapping[str, object], dataset: "Dataset", remedy: str = "") -> None:
+    """Raise InputError, which names the first value of `world` that the dataset's spec does not have.
+
+    who: what needs these values, for the message; remedy: what else the user can do than generate another dataset.
+    """
+    spec = dataset.manifest["spec"]
+    for name, value in world.items():
+        if name not in spec or spec[name] != value:
+            found = f"{name} {spec[name]}" if name in spec else f"no {name}"
+            raise InputError(
+                f"{who} needs {name} {value}, {dataset.path} has {found}: "
+                f"generate a dataset with {name} {value}{remedy}"
+            )
 
 
 def _with_mismatch(*rows: Protocol) -> tuple[Protocol, ...]:

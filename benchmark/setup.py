@@ -12,7 +12,7 @@ from torch import Tensor
 
 from baselines import registry
 from baselines.predictor import Predictor
-from benchmark.catalogue import Metric, Preset, Protocol, choose_metrics, find_preset, find_protocol
+from benchmark.catalogue import Metric, Preset, Protocol, check_world, choose_metrics, find_preset, find_protocol
 from benchmark.compute import Compute, choose_compute, keep_freed_memory
 from benchmark.job import Job, as_dict
 from benchmark.metrics import find_function
@@ -170,7 +170,9 @@ def build(job: Job, protocol: Protocol, dataset: Dataset, settings: Any) -> Pred
 
     Raises InputError where the dataset, the protocol or the user does not provide what the model needs.
     """
-    needs = registry.find(job.model).predictor.needs
+    predictor = registry.find(job.model).predictor
+    check_world(job.model, predictor.world, dataset, remedy=", or choose another --model")
+    needs = predictor.needs
     unknown = [need for need in needs if need not in PROVIDED and not need.startswith("weights:")]
     if unknown:
         raise InputError(

@@ -1,11 +1,15 @@
-"""The ceilings: a particle filter that reads the audio exactly and follows M3SO's rules."""
+"""The references: a particle filter that reads the audio exactly and follows M3SO's rules."""
+
+from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from baselines.bayes import FEATURES, WORLD, BayesAV, BayesConfig, BayesV, Filter, read_audio, read_frames
+from baselines.bayes import FEATURES, NOT_USED, WORLD, BayesAV, BayesConfig, BayesV, Filter, read_audio, read_frames
 from baselines.predictor import ClipShape, Context, Noise
+from benchmark.catalogue import PROTOCOLS, check_world
 from benchmark.metrics.block import block_iou
 from benchmark.metrics.image import psnr
 from mmnist_av.m3so.digits import load_pool
@@ -20,9 +24,8 @@ POOL = load_pool("embedded")["test"]
 CLIPS = 6
 
 
-def clips(obstacle, total):
+def clips(spec, total):
     """Truth, frames (N, T, 1, H, W) in [0, 1] and spectrograms (N, T, 41, 21)."""
-    spec = Spec(obstacle=obstacle)
     truth = simulate(POOL, spec, 3, "test", np.arange(CLIPS)).until(total)
     frames = torch.from_numpy(render_frames(truth, POOL, spec)).float()[:, :, None] / 255
     audio = torch.from_numpy(render_audio(truth, spec)).unflatten(1, (-1, spec.samples_per_frame))
@@ -31,17 +34,17 @@ def clips(obstacle, total):
 
 @pytest.fixture(scope="module")
 def plain():
-    return clips(False, 25)
+    return clips(Spec(), 25)
 
 
 @pytest.fixture(scope="module")
 def blocked():
-    return clips(True, 70)
+    return clips(Spec(obstacle=True), 70)
 
 
 @pytest.mark.parametrize("obstacle", [False, True])
 def test_key_and_distance_are_read_exactly_from_the_audio(obstacle):
-    truth, _, audio = clips(obstacle, 70)
+    truth, _, audio = clips(Spec(obstacle=obstacle), 70)
     for clip in range(CLIPS):
         reading = read_audio(audio[clip])
         pressed = keys_pressed(truth, WORLD)[clip, :, 0]
@@ -62,8 +65,8 @@ def test_the_digit_is_read_from_the_seen_frames(plain):
         read_frames(torch.zeros(3, 48, 48))
 
 
-def test_particles_end_where_the_digit_is(plain):
-    truth, frames, audio = plain
+def test_particles_end_where_the_digit_is_however_long_clips_are():
+    truth, frames, audio = clips(Spec(frames=60), 25)  # the other tests' clips have 100
     for clip in range(CLIPS):
         filtered = Filter(BayesConfig(), read_frames(frames[clip, :5, 0]), read_audio(audio[clip]), 25)
         particles, weight = filtered.run()
@@ -109,7 +112,7 @@ def test_particles_keep_the_rules_of_m3so(blocked):
         assert inside.mean() < 0.01  # a path keeps its resampling noise where a later hit has drawn the block
 
 
-def test_the_ceiling_without_audio_does_not_depend_on_audio(plain):
+def test_the_reference_without_audio_does_not_depend_on_audio(plain):
     _, frames, audio = plain
     predictions = [
         BayesV(SHAPE).predict(Context(frames[:2, :5], each), 3, Noise(0, [0, 1], 3)).frames
@@ -124,6 +127,36 @@ def test_a_sample_depends_on_its_seed_clip_and_number_only(plain):
     together = model.predict(Context(frames[:3, :5], audio[:3]), 5, Noise(0, [0, 1, 2], 5)).frames
     alone = model.predict(Context(frames[1:2, :5], audio[1:2]), 2, Noise(0, [1], 2)).frames
     assert torch.equal(together[1, :2], alone[0])
+
+
+def other_than(value):
+    """Return another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    return [*value, value[0]] if isinstance(value, list) else value + type(value)(1)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Spec)])
+def test_a_world_with_another_value_of_any_parameter_that_the_filter_uses_is_refused(name):
+    def check(spec):
+        for model in (BayesAV, BayesV):
+            check_world("it", model.world, SimpleNamespace(manifest={"spec": spec}, path="there"))
+
+    spec = Spec(obstacle=True).as_dict()
+    check(spec)
+    changed = spec | {name: other_than(spec[name])}
+    if name in NOT_USED:
+        check(changed)
+        return
+    with pytest.raises(InputError, match=f"it needs {name} .*, there has {name} .*: generate a dataset with {name} "):
+        check(changed)
+    with pytest.raises(InputError, match=f"it needs {name} .*, there has no {name}: "):
+        check({key: value for key, value in spec.items() if key != name})
+
+
+def test_m3so_nb_is_predicted_until_before_the_frame_in_which_the_filter_expects_a_block():
+    last = [protocol.test_frames for protocol in PROTOCOLS.values() if not protocol.world.get("obstacle", True)]
+    assert 0 < max(last) <= WORLD.block_frame
 
 
 def test_other_datasets_are_refused():

@@ -80,6 +80,7 @@ def test_third_parties_register_by_entry_point(install):
         ("their_module:Model", theirs("modality, paper = 'AV', ''"), "does not define stochastic, predict"),
         ("their_module:Model", theirs(FACTS, "predict = None", "players = None"), "does not define losses"),
         ("their_module:Model", theirs(FACTS, "predict = None", "needs = 'seen'"), "must define needs as a set"),
+        ("their_module:Model", theirs(FACTS, "predict = None", "world = 'bpm'"), "must define world as a dictionary"),
     ],
 )
 def test_a_broken_model_of_a_third_party_is_named_and_the_others_are_listed(value, source, message, install, caplog):

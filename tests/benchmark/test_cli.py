@@ -13,6 +13,8 @@ from benchmark.catalogue import METRICS, PROTOCOLS
 from benchmark.cli import main
 from benchmark.training import loop as training
 from benchmark.training.loop import Diverged
+from mmnist_av.m3so.generate import generate
+from mmnist_av.m3so.spec import Spec
 from narrow import THIN
 
 
@@ -66,6 +68,25 @@ def test_ctrl_c_says_what_is_kept_and_how_to_continue(said, tmp_path, monkeypatc
     assert result.exit_code == 130
     expected = said or f"the same command continues from what {tmp_path / 'mine'} holds"
     assert result.stderr.strip() == f"Stopped: {expected}"
+
+
+@pytest.mark.parametrize("model", ["bayes-v", "bayes-av"])
+@pytest.mark.parametrize(
+    ("rule", "line"),
+    [
+        ({"bounce": "specular"}, "needs bounce random, {data} has bounce specular: generate a dataset with bounce r"),
+        ({"amplitude": "linear"}, "needs amplitude inverse, {data} has amplitude linear: generate a dataset with "),
+        ({"speeds": 2}, "needs speeds 5, {data} has speeds 2: generate a dataset with speeds 5, or choose another --m"),
+        ({"digits_per_clip": 2}, "needs digits_per_clip 1, {data} has digits_per_clip 2: generate a dataset with "),
+    ],
+)
+def test_a_reference_refuses_a_world_whose_rules_it_does_not_know(model, rule, line, tmp_path):
+    data = generate(tmp_path / "data", Spec(**rule), {"test": 1}, seed=0).path
+    result = avbench("run", "--model", model, "--data", data, "--out", tmp_path / "run", "--device", "cpu")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith(f"Error: {model} {line.format(data=data)}")
+    assert not (tmp_path / "run").exists()
 
 
 def test_models_are_listed_with_their_papers():
