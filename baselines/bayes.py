@@ -1,4 +1,7 @@
-"""Ceilings: predictions of M3SO by a particle filter that knows the rules by which clips are simulated.
+"""References: predictions of M3SO by a particle filter that knows the rules by which clips are simulated.
+
+They do not bound every metric: their samples are samples of the posterior, while the least expected squared error is
+that of the posterior mean. So their `mean_frame` bounds PSNR, and under `mean` their PSNR may be below black's.
 
 A particle is a digit with a position and a velocity, and with the position of the block or all positions where the
 block may still be. The audio of a frame gives the digit's distance from the lower-left corner (its gain) and what the
@@ -390,7 +393,7 @@ class Filter:
 
 
 class BayesAV(Predictor):
-    """The ceiling with audio: a particle filter that knows M3SO's rules, given seen frames and audio."""
+    """The reference with audio: a particle filter that knows M3SO's rules, given seen frames and audio."""
 
     modality: ClassVar[Literal["AV", "V", "A"]] = "AV"
     stochastic = True
@@ -436,7 +439,7 @@ class BayesAV(Predictor):
 
 
 class BayesV(BayesAV):
-    """The ceiling without audio: the same filter, given the seen frames alone."""
+    """The reference without audio: the same filter, given the seen frames alone."""
 
     modality: ClassVar[Literal["AV", "V", "A"]] = "V"
 

@@ -1,14 +1,16 @@
 """The names of all models, without their code: that imports torch, which takes seconds, and a typo is said at once."""
 
+from collections.abc import Iterable
+
 from mmnist_av.system import plugins
 from mmnist_av.system.errors import unknown_name
 
 ENTRY_POINTS = "avbench.models"
-FLOORS = ("black", "copy-last", "mean-seen")
+FLOORS = ("black", "copy-last", "mean-seen")  # deterministic; scored beside every run
+REFERENCES = ("bayes-v", "bayes-av")  # they know the rules of the world
 OURS = (  # the names in registry.MODELS
     *FLOORS,
-    "bayes-v",
-    "bayes-av",
+    *REFERENCES,
     "sound2sight",
     "sound2sight-no-audio",
     "sound2sight-no-aa",
@@ -22,6 +24,18 @@ OURS = (  # the names in registry.MODELS
     "svg-lp",
     "audio-only",
 )
+
+
+def reference_note(models: Iterable[str]) -> str:
+    """Return how the figures of references are to be read; "" where none of the `models` is one."""
+    found = [name for name in REFERENCES if name in set(models)]
+    if not found:
+        return ""
+    return (
+        f"References ({', '.join(found)}) know the rules and sample the posterior, so under `mean` their PSNR may be "
+        "below black's; only their `mean_frame` bounds PSNR, as the posterior mean has the least expected squared "
+        "error."
+    )
 
 
 def names() -> set[str]:

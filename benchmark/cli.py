@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from baselines.names import FLOORS, OURS, check_name
+from baselines.names import FLOORS, REFERENCES, check_name, reference_note
 from benchmark.options import Download, Stream
 from mmnist_av import __version__
 from mmnist_av.system.errors import InputError, OneLineErrors
@@ -452,14 +452,16 @@ def metrics() -> None:
 def models() -> None:
     """List the models."""
     from baselines import registry
-    from benchmark.report.tables import list_table
+    from benchmark.report.tables import list_table, print_note
 
     lines = []
     for name, model in registry.models().items():
-        kind = "floor" if name in FLOORS else "reference" if name in OURS else ""
+        kind = "floor" if name in FLOORS else "reference" if name in REFERENCES else ""
         samples = "stochastic" if model.predictor.stochastic else "deterministic"
         lines.append((name, model.modality, samples, model.predictor.paper or kind, model.about))
     list_table(("model", "input", "samples", "paper", "what differs"), lines)
+    click.echo()
+    print_note(reference_note(REFERENCES))
 
 
 @main.command()

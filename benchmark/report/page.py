@@ -8,6 +8,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from baselines.names import reference_note
 from benchmark.catalogue import METRICS
 from benchmark.report.runs import RunFolder
 from benchmark.report.tables import Table, metric_tables
@@ -61,7 +62,8 @@ pre { overflow-x: auto; background: #f5f5f5; padding: 1em }
 {% if tables %}<h2>Results</h2>
 <p>Means over test clips with 95% bootstrap intervals over clips. Each line says how K samples became one number; \
 lines of different sampling rules do not compare.</p>
-{% endif %}
+{% if note %}<p>{{ note }}</p>
+{% endif %}{% endif %}
 {% for table in tables %}<table>
 <caption>{{ table.title }} <small>{{ table.note }}</small></caption>
 <thead><tr>{% for name in table.header %}<th{% if loop.index0 >= table.names %} class="figure"{% endif %}>\
@@ -119,6 +121,7 @@ def render(runs: Sequence[RunFolder], sections: Sequence[Section], unsealed: Seq
         complete=complete,
         controls=CONTROLS,
         tables=tables(runs),
+        note=reference_note(run.model for run in runs),
         sections=sections,
     )
 

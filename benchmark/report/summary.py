@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.names import reference_note
 from benchmark.catalogue import METRICS, SAMPLINGS, Metric, Protocol, find_metric, sampling_name
 from benchmark.report.tables import figure, frames_in_order, widths_of
 
@@ -28,7 +29,7 @@ def summary(rows: "pd.DataFrame", protocol: Protocol, folder: Path) -> str:
     scored = [name for name in METRICS if ((rows["model"] == model) & (rows["metric"] == name)).any()]
     main = [name for name in MAIN_METRICS if name in scored] or scored
     blocks = [_block(rows[rows["metric"] == name], model) for name in main]
-    title, end = _title(rows.iloc[0]), _whereabouts(folder)
+    title, end = _title(rows.iloc[0]), [*textwrap.wrap(reference_note([model]), WIDTH), *_whereabouts(folder)]
     frames = frames_in_order([*map(str, protocol.reported_frames), *(frame for block in blocks for frame in block[0])])
     lines: list[Line] = [("", "frame", *frames)]
     for name, (own, floor) in zip(main, blocks, strict=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baselines.names import FLOORS
+from baselines.names import FLOORS, reference_note
 from benchmark.catalogue import Metric, find_metric, known_metrics, sampling_name
 from mmnist_av.system.errors import InputError
 
@@ -125,9 +125,10 @@ def print_all(rows: "pd.DataFrame", console: "Console | None" = None) -> None:
 
 
 def show(folder: Path, console: "Console | None" = None) -> None:
-    """Print all tables of a run; notes name metrics of other versions, which are left out, and a run without a seal.
+    """Print all tables of a run, and how a reference's are to be read.
 
-    Raises InputError where the folder has no results.csv, a damaged one, or has changed since its run ended.
+    Notes name metrics of other versions, which are left out, and a run without a seal. Raises InputError where the
+    folder has no results.csv, a damaged one, or has changed since its run ended.
     """
     from benchmark.runs.seal import check_seal, note_unsealed
     from benchmark.scoring.rows import read_rows
@@ -139,6 +140,15 @@ def show(folder: Path, console: "Console | None" = None) -> None:
     note_unsealed(folder)
     rows = read_rows(path)
     print_all(rows[rows["metric"].isin(known_metrics(rows["metric"], folder))], console)
+    print_note(reference_note(rows["model"]), console)
+
+
+def print_note(text: str, console: "Console | None" = None) -> None:
+    """Print a sentence on the tables above it; nothing for an empty one."""
+    from rich.text import Text
+
+    if text:
+        (console or wide_console()).print(Text(text))
 
 
 def print_comparison(rows: "pd.DataFrame", console: "Console | None" = None) -> None:

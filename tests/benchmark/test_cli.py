@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from baselines.names import FLOORS, REFERENCES
 from benchmark.catalogue import METRICS, PROTOCOLS
 from benchmark.cli import main
 from benchmark.training import loop as training
@@ -94,6 +95,9 @@ def test_models_are_listed_with_their_papers():
     assert listed.exit_code == 0
     for word in ("puq", "sound2sight", "copy-last", "ECCV 2020"):
         assert word in listed.output
+    kinds = {line.split()[0]: line.split()[3] for line in listed.output.splitlines() if len(line.split()) == 4}
+    assert kinds == dict.fromkeys(FLOORS, "floor") | dict.fromkeys(REFERENCES, "reference")
+    assert "only their `mean_frame` bounds PSNR" in " ".join(listed.output.split())
 
 
 def test_protocols_are_listed_with_their_frames_on_one_screen():

@@ -8,7 +8,7 @@ from baselines import registry
 from baselines.layers import audio, frames
 
 THIN = {"embedding": "16", "hidden": "16", "transformer_width": "16", "feedforward": "16"}
-COARSE = {"particles": "100", "directions": "30"}  # of the ceilings
+COARSE = {"particles": "100", "directions": "30"}  # of the references
 frame_channels, CHANNELS = frames.frame_channels, audio.CHANNELS
 
 

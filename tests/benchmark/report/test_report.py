@@ -21,6 +21,7 @@ from benchmark.cli import main
 from benchmark.compare import compare
 from benchmark.report import figures, movies, strips, tables, write
 from benchmark.report.curves import best_of_k_curve, frame_curves, training_curves, uncertainty_curve, validation_curves
+from benchmark.report.page import render
 from benchmark.report.runs import open_run, open_runs
 from benchmark.report.write import write_report
 from benchmark.runs.seal import seal
@@ -210,6 +211,13 @@ def test_the_page_says_what_the_run_is_and_its_rows(report, run):
     assert f"{row['value']:.2f} <small>[{row['low']:.2f}, {row['high']:.2f}]</small>" in text
     assert text.count(f"best_frame of {K}</td>") == len(names_of("m3so", of="sample"))
     assert not re.search(r"https?://", text)
+
+
+def test_the_page_of_a_reference_says_what_bounds_psnr(run, tmp_path):
+    reference = make_run(tmp_path / "bayes-v", model="bayes-v", protocol="m3so", metrics=FEW)
+    said = "References (bayes-v) know the rules"
+    assert said in render(open_runs([reference]), [], [])
+    assert said not in render(open_runs([run]), [], [])
 
 
 def test_curves_are_the_means_over_clips_and_their_intervals(run):

@@ -14,6 +14,7 @@ from benchmark.catalogue import METRICS, find_protocol
 from benchmark.report import tables
 from benchmark.report.summary import MAIN_METRICS, summary
 from benchmark.runs.seal import seal
+from benchmark.scoring.rows import write_rows
 from mmnist_av.system.errors import InputError
 
 RULES = ("mean", "best_sequence", "best_frame", "mean_frame")
@@ -236,6 +237,19 @@ def test_a_summary_without_a_floor_or_a_figure_says_so(tmp_path):
     text = summary(rows_of(samples=1, metrics=["block_iou"], clips=0), find_protocol("m3so"), tmp_path)
     assert re.search(r"^block_iou +single +-$", text, re.MULTILINE)
     assert "best floor" not in text
+
+
+@pytest.mark.parametrize("model", ["bayes-v", "bayes-av"])
+def test_the_summary_and_the_tables_of_a_reference_say_what_bounds_psnr(model, tmp_path):
+    lines = summary(run_of(model, metrics=MAIN_METRICS), find_protocol("m3so"), tmp_path).splitlines()
+    assert f"References ({model}) know the rules" in "\n".join(lines)
+    assert "only their `mean_frame` bounds PSNR" in " ".join(lines)
+    assert len(lines) <= 15
+    assert "bounds PSNR" not in summary(run_of(metrics=MAIN_METRICS), find_protocol("m3so"), tmp_path)
+    write_rows(run_of(model, metrics=["psnr"]), tmp_path / "results.csv")
+    console = Console(file=io.StringIO(), width=tables.PLAIN_WIDTH)
+    tables.show(tmp_path, console)
+    assert f"References ({model}) know the rules" in console.file.getvalue()
 
 
 def test_a_summary_without_main_metrics_shows_the_others(tmp_path):
