@@ -7,9 +7,11 @@ from mmnist_av.system.errors import unknown_name
 
 ENTRY_POINTS = "avbench.models"
 FLOORS = ("black", "copy-last", "mean-seen")  # deterministic; scored beside every run
+SAMPLED_FLOORS = ("scatter", "zigzag")  # run by name, because they need as many samples as the models beside them
 REFERENCES = ("bayes-v", "bayes-av")  # they know the rules of the world
 OURS = (  # the names in registry.MODELS
     *FLOORS,
+    *SAMPLED_FLOORS,
     *REFERENCES,
     "sound2sight",
     "sound2sight-no-audio",

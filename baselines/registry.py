@@ -14,13 +14,14 @@ from torch import Tensor
 
 from baselines.audio_only import AudioOnly
 from baselines.bayes import BayesAV, BayesV
-from baselines.floors import Black, CopyLast, MeanSeen
+from baselines.floors import Black, CopyLast, MeanSeen, Scatter
 from baselines.names import ENTRY_POINTS, names
 from baselines.predictor import ClipShape, Predictor
 from baselines.puq import PUQ
 from baselines.settings import parse
 from baselines.sound2sight import Sound2Sight
 from baselines.svg_lp import SVGLP
+from baselines.zigzag import Zigzag
 from mmnist_av.system import plugins
 from mmnist_av.system.errors import InputError, unknown_name
 
@@ -44,6 +45,8 @@ MODELS: dict[str, Model] = {  # their names are in names.py, too
     "black": Model(Black),
     "copy-last": Model(CopyLast),
     "mean-seen": Model(MeanSeen),
+    "scatter": Model(Scatter, about="the digit seen last, at random places"),
+    "zigzag": Model(Zigzag, about="the digit, which turns when the sound of a contact comes, at no particular place"),
     "bayes-v": Model(BayesV),
     "bayes-av": Model(BayesAV),
     "sound2sight": Model(Sound2Sight),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from baselines.names import FLOORS, REFERENCES, check_name, reference_note
+from baselines.names import FLOORS, REFERENCES, SAMPLED_FLOORS, check_name, reference_note
 from benchmark.options import Download, Stream
 from mmnist_av import __version__
 from mmnist_av.system.errors import InputError, OneLineErrors
@@ -456,7 +456,7 @@ def models() -> None:
 
     lines = []
     for name, model in registry.models().items():
-        kind = "floor" if name in FLOORS else "reference" if name in REFERENCES else ""
+        kind = "floor" if name in (*FLOORS, *SAMPLED_FLOORS) else "reference" if name in REFERENCES else ""
         samples = "stochastic" if model.predictor.stochastic else "deterministic"
         lines.append((name, model.modality, samples, model.predictor.paper or kind, model.about))
     list_table(("model", "input", "samples", "paper", "what differs"), lines)

@@ -16,9 +16,7 @@ SEEN = 3
 CPU = Compute(torch.device("cpu"), bfloat16=False)
 FRAMES = torch.zeros(3, 2, 4, 1, 48, 48)
 SHAPE = ClipShape((1, 48, 48), (41, 21), seen=5, train_frames=20, fps=10)
-TRAINED = [
-    name for name, model in registry.MODELS.items() if model.predictor.stochastic and not name.startswith("bayes")
-]
+TRAINED = [name for name, model in registry.MODELS.items() if model.predictor.stochastic and registry.is_trained(name)]
 
 
 def clips(seed=0, count=3):
