@@ -329,8 +329,7 @@ def show_command(folder: Path) -> None:
 
 
 @main.command("compare")
-@click.argument("one", type=FOLDER)
-@click.argument("other", type=FOLDER)
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
 @click.option(
     "--metric",
     "metrics",
@@ -339,20 +338,33 @@ def show_command(folder: Path) -> None:
     help="Compare by these metrics only: names separated by commas; any number of times.",
 )
 @click.option("--csv", type=FOLDER, help="File for the figures with all their digits.")
-def compare_command(one: Path, other: Path, metrics: list[str], csv: Path | None) -> None:
-    """Print by how much run ONE is better than run OTHER, clip by clip, with paired intervals."""
-    from benchmark.compare import compare, write_comparison
-    from benchmark.report.tables import print_comparison
+def compare_command(runs: tuple[Path, ...], metrics: list[str], csv: Path | None) -> None:
+    """Print by how much one of two RUNS is better than the other, clip by clip, and whether it is more than chance.
 
-    comparison = compare(one, other, metrics)
+    More than two RUNS must be of two groups, which differ within them in their seeds alone: means over seeds are
+    compared. All figures are tested together, and --metric makes them fewer. A side is called better only where every
+    model that is trained has two seeds or more.
+    """
+    from benchmark.compare import VERDICTS, compare, write_comparison
+    from benchmark.report.tables import print_comparison, print_note
+
+    comparison = compare(*runs, metrics=metrics)
     if csv is not None:
         write_comparison(comparison, csv)
     click.echo(f"one:   {comparison.one.in_words}")
     click.echo(f"other: {comparison.other.in_words}")
-    click.echo(f"clips: {comparison.clips} test clips of both runs; 95% intervals of paired differences\n")
+    click.echo(f"clips: {comparison.clips} test clips of all runs; paired 95% intervals, each for its row alone")
+    click.echo(f"p:     paired sign flips of clips, corrected for {comparison.family} tests (Holm)")
+    if comparison.seeds_in_words:
+        click.echo(f"seeds: {comparison.seeds_in_words}")
+    click.echo()
     print_comparison(comparison.rows)
+    for name, meaning in VERDICTS.items():
+        if comparison.rows["verdict"].str.endswith(name).any():
+            click.echo(f"{name}: {meaning}")
     for line in comparison.left_out:
         click.echo(f"left out: {line}")
+    print_note(reference_note(side.runs[0].config["model"] for side in (comparison.one, comparison.other)))
 
 
 @main.command("sweep")

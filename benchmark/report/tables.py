@@ -152,7 +152,7 @@ def print_note(text: str, console: "Console | None" = None) -> None:
 
 
 def print_comparison(rows: "pd.DataFrame", console: "Console | None" = None) -> None:
-    """Print the differences of two runs, the rows of `benchmark.compare.Comparison`: one table per metric."""
+    """Print the differences of two sides, the rows of `benchmark.compare.Comparison`: one table per metric."""
     print_tables([_comparison_table(own) for _, own in rows.groupby("metric", sort=False)], console)
 
 
@@ -163,19 +163,23 @@ def _comparison_table(rows: "pd.DataFrame") -> Table:
     for row in rows.to_dict("records"):
         names = (str(row["sampling"]), str(row["frame"]))
         if not row["clips"]:
-            lines.append(tuple(map(Cell, (*names, *[NOTHING] * 4, "neither"))))
+            lines.append(tuple(map(Cell, (*names, *[NOTHING] * 4, str(row["verdict"])))))
             continue
         means = (f"{row[name]:.{digits}f}" for name in ("one", "other"))
         interval = f"[{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]" if row["low"] <= row["high"] else NOTHING
-        cells = (*names, *means, f"{row['difference']:+.{digits}f}", interval, str(row["better"]))
-        lines.append(tuple(map(Cell, cells)))
+        lines.append(tuple(map(Cell, (*names, *means, interval, _p(row["p_holm"]), str(row["verdict"])))))
     return Table(
-        header=("sampling", "frame", "one", "other", "one - other", "95% interval", "better"),
+        header=("sampling", "frame", "one", "other", "one - other, 95%", "p", "verdict"),
         lines=tuple(lines),
         names=1,
         title=metric_title(metric),
         note=_clips(rows),
     )
+
+
+def _p(value: float) -> str:
+    """Return a p-value in at most 5 characters."""
+    return "<.001" if value < 0.001 else f"{value:.3f}"
 
 
 def print_sweep(summed: "pd.DataFrame", console: "Console | None" = None) -> None:

@@ -12,11 +12,12 @@ from click.testing import CliRunner
 
 from benchmark.catalogue import PROTOCOLS, find_metric
 from benchmark.cli import main
-from benchmark.compare import compare, differences
+from benchmark.compare import VERDICTS, compare, judge, measure
 from benchmark.job import Job
 from benchmark.run import run
 from benchmark.runs.seal import remove_seal
 from benchmark.scoring.statistics import paired_interval
+from benchmark.significance import holm, sign_flip_test
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
@@ -54,15 +55,80 @@ def test_a_run_is_not_better_than_itself(runs):
     rows = compare(runs / "puq", runs / "puq").rows
     assert set(rows["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame", "pairs"}
     assert (rows["difference"].dropna() == 0).all()
-    assert (rows["better"] == "neither").all()
+    assert (rows["verdict"] == "not shown").all()
+    assert (rows["p_holm"].dropna() == 1).all()
 
 
-def test_the_better_one_is_named_by_the_metrics_direction():
-    one, other, protocol = np.full((9, 20), 0.9), np.full((9, 20), 0.5), PROTOCOLS["m3so-nb"]
-    for name, better in (("ssim", "one"), ("position_error", "other")):
-        metric = find_metric(name)
-        assert {row.better for row in differences(metric, "mean", protocol, one, other)} == {better}
-        assert better not in {row.better for row in differences(metric, "mean", protocol, other, one)}
+def judged(one, other, metric="ssim", replicated=True):
+    """The rows of one metric, given (runs, clips) values, the same in all frames."""
+    one, other = (np.repeat(np.array(side, np.float64)[:, :, None], 20, 2) for side in (one, other))
+    return judge([*measure(find_metric(metric), "mean", PROTOCOLS["m3so-nb"], one, other)], replicated)
+
+
+def verdicts(*sides, **options):
+    return {row.verdict for row in judged(*sides, **options)}
+
+
+HIGH, LOW = [0.9] * 9, [0.5] * 9
+
+
+def test_the_better_side_is_named_by_the_metrics_direction():
+    for metric, better, worse in (("ssim", "one", "other"), ("position_error", "other", "one")):
+        assert verdicts([HIGH], [LOW], metric=metric) == {f"{better} better"}
+        assert verdicts([LOW], [HIGH], metric=metric) == {f"{worse} better"}
+
+
+def test_one_training_seed_is_only_ahead():
+    assert verdicts([HIGH], [LOW], replicated=False) == {"one ahead"}
+    assert verdicts([LOW], [HIGH], replicated=False) == {"other ahead"}
+
+
+def test_seeds_that_do_not_agree_are_not_called_better():
+    assert verdicts([HIGH, HIGH], [LOW, LOW]) == {"one better"}
+    worst = [0.4] * 9
+    for replicated in (True, False):
+        assert verdicts([HIGH, HIGH, worst], [LOW], replicated=replicated) == {"seeds differ"}
+    assert verdicts([HIGH, LOW], [LOW, worst]) == {"seeds differ"}  # one pair is equal
+    assert verdicts([HIGH, LOW], [worst, worst]) == {"one better"}
+
+
+def test_what_clips_do_not_show_is_not_shown():
+    assert verdicts([HIGH[:4]], [LOW[:4]]) == {"not shown"}  # 4 clips have 16 sign flips
+    assert verdicts([[0.9, 0.1] * 10], [[0.5] * 20]) == {"not shown"}
+    assert verdicts([HIGH], [[np.nan] * 9]) == {"not shown"}
+
+
+def test_values_are_means_over_seeds_clip_by_clip():
+    rng = np.random.default_rng(0)
+    one, other = rng.random((3, 12)), rng.random((2, 12))
+    one[2, 5] = np.nan
+    kept = [clip for clip in range(12) if clip != 5]
+    gains = [np.mean([seed[clip] for seed in one]) - np.mean([seed[clip] for seed in other]) for clip in kept]
+    for row in judged(one, other):
+        assert row.clips == 11
+        assert row.one == pytest.approx(one[:, kept].mean())
+        assert row.other == pytest.approx(other[:, kept].mean())
+        assert row.difference == pytest.approx(np.mean(gains))
+        assert row.p == pytest.approx(sign_flip_test(np.array(gains)[:, None])[0])
+        assert row.p_holm == pytest.approx(min(1, 4 * row.p))
+
+
+def test_p_values_are_corrected_for_all_rows_of_the_table(runs):
+    rows = compare(runs / "puq", runs / "copy").rows
+    assert rows["p_holm"].to_numpy() == pytest.approx(holm(rows["p"].to_numpy()), nan_ok=True)
+    fewer = compare(runs / "puq", runs / "copy", metrics=["psnr"])
+    assert fewer.family == len(fewer.rows) == 8
+    assert fewer.rows["p"].to_numpy() == pytest.approx(rows.query("metric == 'psnr'")["p"].to_numpy())
+    assert (fewer.rows["p_holm"].to_numpy() <= rows.query("metric == 'psnr'")["p_holm"].to_numpy()).all()
+
+
+def test_equal_models_are_called_better_in_no_more_than_5_percent_of_comparisons():
+    rng, wrong, comparisons = np.random.default_rng(0), 0, 200
+    for _ in range(comparisons):
+        shared = rng.normal(size=(1, 12))
+        one, other = (shared + rng.normal(size=(2, 12)) for _ in range(2))
+        wrong += verdicts(one, other) != {"not shown"}
+    assert wrong < comparisons * 0.05 + 3 * np.sqrt(comparisons * 0.05 * 0.95)
 
 
 @pytest.mark.parametrize("name", ["protocol", "fingerprint", "test_clips"])
@@ -118,13 +184,16 @@ def test_the_command_names_runs_k_clips_and_what_it_left_out(runs):
     result = avbench("compare", runs / "puq", runs / "copy")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[:3] == [
-        f"one:   puq, m3so-nb, demo, K = 3 ({runs / 'puq'})",
-        f"other: copy-last, m3so-nb, demo, one sample ({runs / 'copy'})",
-        "clips: 4 test clips of both runs; 95% intervals of paired differences",
+    tests = compare(runs / "puq", runs / "copy").family
+    assert lines[:4] == [
+        f"one:   puq, m3so-nb, demo, K = 3, 1 training seed (0) ({runs / 'puq'})",
+        f"other: copy-last, m3so-nb, demo, one sample, not trained ({runs / 'copy'})",
+        "clips: 4 test clips of all runs; paired 95% intervals, each for its row alone",
+        f"p:     paired sign flips of clips, corrected for {tests} tests (Holm)",
     ]
     assert {line.split(",")[0].split(" ")[0] for line in lines if "is better)" in line} == set(EACH)
-    assert lines[-3:] == [
+    assert lines[-4:] == [
+        f"not shown: {VERDICTS['not shown']}",
         "left out: best_sequence, best_frame, pairs: run other has one sample per clip",
         "left out: aepe: run one was not scored with it",
         "left out: uncertainty_rank: run other was not scored with it",
@@ -150,13 +219,16 @@ def test_metrics_are_chosen_by_name(runs):
 
 
 def test_the_csv_has_the_rows_and_says_of_which_runs(runs, tmp_path):
-    rows = compare(runs / "puq", runs / "copy", ["psnr"]).rows
+    rows = compare(runs / "puq", runs / "copy", metrics=["psnr"]).rows
     options = ["--metric", "psnr", "--csv", tmp_path / "rows.csv"]
     assert avbench("compare", runs / "puq", runs / "copy", *options).exit_code == 0
     written = pd.read_csv(tmp_path / "rows.csv", dtype={"frame": str})
     assert len(written) == len(rows) > 0
     assert written["difference"].to_numpy() == pytest.approx(rows["difference"].to_numpy(), rel=1e-8)
+    assert list(written["verdict"]) == list(rows["verdict"])
+    assert written["p_holm"].to_numpy() == pytest.approx(rows["p_holm"].to_numpy(), rel=1e-8)
     about = {"one_run": str(runs / "puq"), "other_run": str(runs / "copy"), "one_k": 3, "other_k": 1, "clips": 4}
+    about |= {"one_training_seeds": 1, "other_training_seeds": "not trained", "tests": 8}
     assert written[[*about]].drop_duplicates().to_dict("records") == [about]
 
 
@@ -206,6 +278,57 @@ def rescored(folder, **changes):
     with np.load(folder / "scores.npz") as file:
         scores = dict(file) | changes
     np.savez(folder / "scores.npz", **{name: value for name, value in scores.items() if value is not None})
+
+
+def another(run, folder, seed=1, shift=0.0, **changes):
+    """A run as it would be with another seed: with its scores shifted, if wished."""
+    shutil.copytree(run, folder)
+    remove_seal(folder)
+    changed(folder, seed=seed, **changes)
+    with np.load(run / "scores.npz") as scores:
+        rescored(folder, **{"puq/psnr": scores["puq/psnr"] + np.float32(shift)} if shift else {})
+    return folder
+
+
+def test_runs_that_differ_in_their_seeds_alone_form_a_side(runs, tmp_path):
+    ours = [runs / "puq", another(runs / "puq", tmp_path / "puq1", shift=0.5, device="cuda")]
+    theirs = [
+        another(runs / "puq", tmp_path / f"long{seed}", seed, shift=-seed - 1, steps=2, device="cpu") for seed in (3, 4)
+    ]
+    found = compare(ours[0], theirs[0], ours[1], theirs[1], metrics=["psnr"])
+    assert [run.folder for run in found.one.runs] == ours
+    assert [run.folder for run in found.other.runs] == theirs
+    rows = found.rows.query("sampling == 'mean'")
+    assert rows["difference"].to_numpy() == pytest.approx(np.full(4, 0.25 + 4.5), abs=1e-5)
+    result = avbench("compare", *ours, *theirs, "--metric", "psnr", "--csv", tmp_path / "rows.csv")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[8] == (
+        "seeds: if only seeds made a difference, all pairs would agree in 33% of cases"
+    )
+    assert result.stdout.splitlines()[:6] == [
+        "one:   puq, m3so-nb, demo, K = 3, 2 training seeds (0, 1)",
+        *(f"       {folder}" for folder in ours),
+        "other: puq, m3so-nb, demo, K = 3, 2 training seeds (3, 4)",
+        *(f"       {folder}" for folder in theirs),
+    ]
+    assert "Note: the runs of puq differ in device\n" in result.stderr
+    written = pd.read_csv(tmp_path / "rows.csv")
+    assert set(written["one_run"]) == {";".join(map(str, ours))}
+    assert set(written["other_training_seeds"]) == {2}
+    assert written["agreement_by_chance"].to_numpy() == pytest.approx(1 / 3)
+
+
+def test_more_than_two_runs_that_form_one_group_are_refused_in_one_line(runs, tmp_path):
+    more = [another(runs / "puq", tmp_path / f"{seed}", seed) for seed in (1, 2)]
+    result = avbench("compare", runs / "puq", *more)
+    assert result.exit_code == 2
+    assert re.match("Error: more than two runs must form two groups, not 1: ", result.stderr.splitlines()[-1])
+
+
+def test_one_run_is_refused(runs):
+    result = avbench("compare", runs / "puq")
+    assert result.exit_code == 2
+    assert "a comparison needs two runs or more" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -144,10 +144,10 @@ def test_show_prints_all_tables_of_a_run_and_marks_one_without_a_seal(tmp_path, 
 
 
 def test_a_comparison_has_every_difference_and_its_interval(capsys):
-    names = {"metric": "psnr", "sampling": "mean", "frame": "15", "better": "other"}
-    figures = {"one": 12.34567, "other": 13.0, "difference": -0.65433, "low": -1.0, "high": -0.25, "clips": 60}
-    none = dict.fromkeys(("one", "other", "difference", "low", "high"), np.nan)
-    without = {**names, **none, "frame": "25", "better": "neither", "clips": 0}
+    names = {"metric": "psnr", "sampling": "mean", "frame": "15", "verdict": "other ahead"}
+    figures = {"one": 12.34567, "other": 13.0, "low": -1.0, "high": -0.25, "p_holm": 0.0414, "clips": 60}
+    none = dict.fromkeys(("one", "other", "low", "high", "p_holm"), np.nan)
+    without = {**names, **none, "frame": "25", "verdict": "not shown", "clips": 0}
     tables.print_comparison(pd.DataFrame([{**names, **figures}, without]))
     title, *rest = capsys.readouterr().out.splitlines()
     header, _, line, last, _ = (re.split(r" {2,}", line.strip()) for line in rest)
@@ -157,11 +157,11 @@ def test_a_comparison_has_every_difference_and_its_interval(capsys):
         "frame": "15",
         "one": "12.35",
         "other": "13.00",
-        "one - other": "-0.65",
-        "95% interval": "[-1.00, -0.25]",
-        "better": "other",
+        "one - other, 95%": "[-1.00, -0.25]",
+        "p": "0.041",
+        "verdict": "other ahead",
     }
-    assert last == ["mean", "25", "-", "-", "-", "-", "neither"]
+    assert last == ["mean", "25", "-", "-", "-", "-", "not shown"]
 
 
 def test_a_sweep_has_mean_and_deviation_over_seeds(capsys):
@@ -237,6 +237,23 @@ def test_a_summary_without_a_floor_or_a_figure_says_so(tmp_path):
     text = summary(rows_of(samples=1, metrics=["block_iou"], clips=0), find_protocol("m3so"), tmp_path)
     assert re.search(r"^block_iou +single +-$", text, re.MULTILINE)
     assert "best floor" not in text
+
+
+def test_the_widest_comparison_fits_80_columns():
+    row = {"metric": "ssim", "sampling": "best_sequence", "frame": "mean", "one": -0.1234, "other": -0.2345}
+    row |= {"low": -0.3456, "high": 0.4567, "clips": 12, "p_holm": 0.049, "verdict": "other better"}
+    tiny = row | {"p_holm": 1e-9, "verdict": "seeds differ"}
+    none = row | {"one": np.nan, "other": np.nan, "clips": 0, "p_holm": np.nan, "verdict": "not shown"}
+    screen = io.StringIO()
+    tables.print_comparison(pd.DataFrame([row, tiny, none]), Console(file=screen, width=tables.PLAIN_WIDTH))
+    lines = screen.getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert [line.split()[-2:] for line in lines[3:6]] == [["other", "better"], ["seeds", "differ"], ["not", "shown"]]
+    assert [line.split()[6 if clips else 5] for line, clips in zip(lines[3:6], (1, 1, 0), strict=True)] == [
+        "0.049",
+        "<.001",
+        tables.NOTHING,
+    ]
 
 
 @pytest.mark.parametrize("model", ["bayes-v", "bayes-av"])
