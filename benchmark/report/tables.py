@@ -186,6 +186,7 @@ def print_sweep(summed: "pd.DataFrame", console: "Console | None" = None) -> Non
     """Print figures over seeds, as `benchmark.sweep.over_seeds` returns them: one table per protocol and metric."""
     board = ["protocol", "preset", "fingerprint", "metric"]
     print_tables([_sweep_table(own) for _, own in summed.groupby(board, sort=False, dropna=False)], console)
+    print_note(reference_note(summed["model"]), console)
 
 
 def _sweep_table(summed: "pd.DataFrame") -> Table:

@@ -73,6 +73,13 @@ def test_every_run_is_done_and_then_skipped(data, tmp_path, in_place):
     assert "config.json has changed" in sweep(small)[1].message
 
 
+def test_a_reference_that_does_not_know_a_datasets_rules_fails_and_the_others_run(tmp_path, in_place):
+    specular = generate(tmp_path / "data", Spec(bounce="specular"), {"test": 2}, seed=2).path
+    refused, done = sweep(requested(specular, tmp_path / "runs", models=["bayes-v", "black"], seeds=[0]))
+    assert (refused.state, done.state) == ("failed", "done")
+    assert "bayes-v needs bounce random" in refused.message
+
+
 def test_runs_of_other_options_are_not_taken_for_done(data, tmp_path, in_place):
     two = requested(data, tmp_path / "runs", models=["bayes-v"], seeds=[0], options=[*QUICK, "--samples", "2"])
     assert [each.state for each in sweep(two)] == ["done"]

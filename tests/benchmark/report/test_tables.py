@@ -176,6 +176,9 @@ def test_a_sweep_has_mean_and_deviation_over_seeds(capsys):
     assert re.search(r"puq +mean of 10 +3 +16\.5 \+- 0\.25 +13\.25 \+- 1", text)
     assert re.search(r"black +single +1 +9\s*$", text, re.MULTILINE)
     assert text.index("svg-lp ") < text.index("black ")
+    assert "References" not in text
+    tables.print_sweep(pd.DataFrame([{**line, "model": "bayes-v", **figures} for figures in over]))
+    assert "References (bayes-v) know the rules" in capsys.readouterr().out
 
 
 def test_a_list_has_a_column_per_name(capsys):
