@@ -308,8 +308,8 @@ def score_command(
     """Score external predictions: samples that another program drew.
 
     The folder holds predictions.npy, (test clips, K, predicted, C, H, W), uint8 or floats within 0 and 1, and
-    predictions.json: {"model": "a-name-of-yours", "fingerprint": "the dataset's"}. A model that predicts flow may add
-    flow.npy, (test clips, K, predicted, 2, H, W) px, for aepe.
+    predictions.json: {"model": "a-name-of-yours", "fingerprint": "the dataset's"} and, where it is known, the "seed" of
+    its training. A model that predicts flow may add flow.npy, (test clips, K, predicted, 2, H, W) px, for aepe.
     """
     from benchmark.catalogue import find_protocol
     from benchmark.external import score_predictions

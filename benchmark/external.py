@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from torch import Tensor
 
 from baselines.names import names
@@ -42,6 +42,7 @@ class Manifest(BaseModel, extra="ignore"):
 
     model: Annotated[str, StringConstraints(pattern=NAME)]  # a name that none of our models has
     fingerprint: str  # of the dataset whose test clips were predicted
+    seed: Annotated[int, Field(ge=0)] | None = None  # of the model's training; None: unknown
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ExternalPredictions:
     """The contents of a folder of predictions."""
 
     model: str
+    seed: int | None  # of the model's training
     frames: NDArray[Any]  # (clips, K, predicted, C, H, W) uint8, or float in [0, 1]; mapped into memory
     flow: NDArray[Any] | None  # (clips, K, predicted, 2, H, W) float, px; mapped into memory
     folder: Path
@@ -111,7 +113,7 @@ def open_predictions(
     if frames.dtype == np.uint8 and frames[0].max() == 1:
         log.warning("%s: the levels of clip 0 are 0 and 1, and white is 255: floats may have been meant", path)
     flow = _open_flow(folder / FLOW, frames)
-    return ExternalPredictions(manifest.model, frames, flow, folder, torch.device(device))
+    return ExternalPredictions(manifest.model, manifest.seed, frames, flow, folder, torch.device(device))
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -178,6 +180,7 @@ def score_predictions(
     named.check_weights(metrics, weights)
     named.check_model(metrics, predictions.model, predicted)
     named.check_clips(metrics, clips.count, training_clips=0)
+    seed = "" if predictions.seed is None else predictions.seed
     config = {
         "model": predictions.model,
         "settings": {},
@@ -185,7 +188,7 @@ def score_predictions(
         "preset": EXTERNAL,
         "fingerprint": dataset.fingerprint,
         "dataset": family.label(dataset.manifest),
-        "seed": "",
+        "seed": seed,
         "predictions": [sha256(path) for path in (folder / FRAMES, folder / FLOW) if path.exists()],
         "samples": predictions.frames.shape[1],
         "test_clips": clips.count,
@@ -201,7 +204,7 @@ def score_predictions(
             metrics=chosen,
             clips=clips,
             weights=weights,
-            training={"seed": "", "steps": "", "batch": "", "checkpoint": "", "settings": "", "pretrained": ""},
+            training={"seed": seed, "steps": "", "batch": "", "checkpoint": "", "settings": "", "pretrained": ""},
             compute=compute,
             folder=out,
             report=report,

@@ -48,7 +48,7 @@ class ScoredRun:
 
     @property
     def seed(self) -> str:
-        """Return the training's seed; "" for external predictions, whose seed is unknown."""
+        """Return the training's seed; "" for external predictions whose seed is unknown."""
         return str(self.config.get("seed", ""))
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from benchmark.catalogue import PROTOCOLS
 from benchmark.cli import main
+from benchmark.compare import compare
 from benchmark.external import open_predictions, score_predictions
 from benchmark.job import Job
 from benchmark.run import run
@@ -65,6 +66,20 @@ def test_a_copy_of_our_floor_gets_our_floors_figures(dataset, tmp_path, dtype):
     pd.testing.assert_frame_equal(one, other)
     assert set(rows["model"]) == {"theirs", "black", "copy-last", "mean-seen"}
     assert (out / "results.csv").is_file()
+
+
+def test_external_predictions_of_two_seeds_are_a_side_of_a_comparison(dataset, tmp_path):
+    runs = []
+    for seed in (3, 5):
+        theirs = folder(dataset, tmp_path / f"theirs{seed}", copied(dataset) // seed, seed=seed)
+        rows, out = score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / f"out{seed}", "cpu", "psnr")
+        assert set(rows[rows["model"] == "theirs"]["seed"].astype(str)) == {str(seed)}
+        runs.append(out)
+    unknown = folder(dataset, tmp_path / "unknown", copied(dataset), model="others")
+    runs.append(score_predictions(unknown, "m3so-nb", dataset.path, tmp_path / "out", "cpu", "psnr")[1])
+    found = compare(*runs)
+    assert found.one.training_in_words == "2 training seeds (3, 5)"
+    assert found.other.training_in_words == "training seed unknown"
 
 
 def test_several_samples_are_reduced_by_every_rule(dataset, tmp_path):
