@@ -9,6 +9,8 @@ from typing import Any
 import click
 from typing_extensions import override
 
+from mmnist_av.system.streams import open_closed_streams
+
 
 class InputError(ValueError):
     """A mistake in what the user gave. The message says what was wrong, where, and what to do; commands exit with 2."""
@@ -42,6 +44,7 @@ class OneLineErrors(click.Group):
     @override
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         # Exits with 0, with 2 after a mistake, and with 130 when stopped from the keyboard.
+        open_closed_streams()
         try:
             code = super().main(args, *rest, **{**options, "standalone_mode": False})
         except click.exceptions.NoArgsIsHelpError as error:
