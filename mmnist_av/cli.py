@@ -3,6 +3,7 @@
 Commands import what they need when they run, so that --help does not wait for numpy.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -49,10 +50,10 @@ def parse_shard(context: click.Context, option: click.Parameter, text: str | Non
     """Return the value of --shard as numbers: 2/4 as (2, 4)."""
     if text is None:
         return None
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal()):
+    shard = re.fullmatch(r"(\d{1,99})/(\d{1,99})", text)
+    if shard is None:
         raise click.BadParameter(f"'{text}' is not like 2/4, the second of four")
-    return int(number), int(count)
+    return int(shard[1]), int(shard[2])
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -38,8 +38,13 @@ class _Choice:
     shard: tuple[int, int] | None  # number and count
 
     def __post_init__(self) -> None:
-        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise InputError(f"there is no shard {self.shard[0]} of {self.shard[1]}: shards are numbered from 1")
+        if self.shard is None:
+            return
+        (number, count), most = self.shard, max(self.sizes.values(), default=0)
+        if not 1 <= number <= count:
+            raise InputError(f"there is no shard {number} of {count}: shards are numbered from 1")
+        if count > most:  # some would be empty
+            raise InputError(f"--shard: {count} shards are too many, the largest split has {most} clips")
 
 
 def generate(

@@ -345,6 +345,7 @@ def test_a_folder_or_file_of_something_else_is_not_changed(tmp_path):
         ({"seed": 2**63}, "seed must be less than 9223372036854775808"),
         ({"shard": (0, 3)}, "there is no shard 0 of 3"),
         ({"shard": (4, 3)}, "there is no shard 4 of 3"),
+        ({"shard": (1, 99)}, "--shard: 99 shards are too many, the largest split has 11 clips"),
         ({"workers": 0}, "--workers 0: at least one is needed"),
         ({"engine": "rey"}, "unknown engine 'rey': did you mean ray"),
         ({"digits": "embeded"}, "did you mean embedded"),
