@@ -102,17 +102,20 @@ def generate_command(
     If the command is stopped, start it again: it resumes. A finished dataset is verified and not written again.
     """
     sizes = {"train": train, "val": val, "test": test}
+    given = [name for name in context.params if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
     if family == "m3so":
         from mmnist_av.m3so.generate import generate
 
         if settings:
             raise InputError("--set is for other families: M3SO has options of its own")
+        if digits == "embedded" and "mnist_root" in given:  # its environment variable may be meant for other commands
+            raise InputError("--mnist-root is for --digits mnist; the embedded digits are part of the package")
         world = Spec(**{name: of_m3so.pop(name) for name in WORLD})
         dataset = generate(out, world, sizes, seed, digits=digits, mnist_root=mnist_root, **of_m3so)
     else:
-        given = [name for name in of_m3so if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
-        if given:
-            option = f"--{given[0].replace('_', '-')}"
+        foreign = [name for name in given if name in of_m3so]
+        if foreign:
+            option = f"--{foreign[0].replace('_', '-')}"
             raise InputError(f"{option} is an option of M3SO: a world of the family {family} is chosen by --set")
         dataset = make(family, out, settings, sizes, seed, digits, mnist_root)
     click.echo(f"{out}: {_summary(dataset)}")

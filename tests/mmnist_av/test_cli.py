@@ -1,5 +1,6 @@
 """The command line mmnist-av: its output, its error messages and its exit codes."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +169,12 @@ def test_verify_names_every_damaged_file(tmp_path):
         ("generate --out x --test 5 --train 0 --val 0 --shard 1/6", "6 shards are too many, the largest split has 5"),
         (f"generate --out x --shard 1/{'9' * 99}", "9999 shards are too many, the largest split has 8000 clips"),
         (f"generate --out x --shard 1/{'9' * 5000}", "is not like 2/4"),
+        (
+            "generate --out x --mnist-root nowhere",
+            "--mnist-root is for --digits mnist; the embedded digits are part of",
+        ),
+        ("generate --out x --mnist-root ''", "a path is expected, not an empty text"),
+        ("merge '' --out x", "a path is expected, not an empty text"),
         ("generate --out thesis.txt", "thesis.txt is a file"),
         ("generate --out /dev/null/x", "Not a directory"),
         ("generate", "Missing option '--out'"),
@@ -179,12 +186,25 @@ def test_verify_names_every_damaged_file(tmp_path):
 def test_a_mistake_is_one_line_and_exit_code_2(line, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("thesis.txt").touch()
-    result = run(*line.split())
+    result = run(*shlex.split(line))
     assert result.exit_code == 2
     assert result.stdout == ""
     assert message in result.stderr
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("root", ["", "nowhere"])
+def test_the_environments_mnist_folder_does_not_concern_embedded_digits(tmp_path, monkeypatch, root):
+    monkeypatch.setenv("MMNIST_AV_MNIST_ROOT", root)
+    assert run("generate", *SMALL, "--frames", "4", "--out", tmp_path / "data").exit_code == 0
+
+
+def test_an_empty_environment_variable_names_no_mnist_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMNIST_AV_MNIST_ROOT", "")
+    result = run("generate", *SMALL, "--digits", "mnist", "--out", tmp_path / "data")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "the digits 'mnist' need --mnist-root DIR" in result.stderr
 
 
 def test_no_command_shows_the_help():
