@@ -1,6 +1,7 @@
 """The dataset on disk: its splits and their arrays, and how it is opened and verified."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,7 @@ def open_dataset_or_shard(path: Path | str) -> Dataset:
     """Open the dataset in the folder `path`, or a shard of one, as `open_dataset` does."""
     path = Path(path)
     manifest = read_manifest(path)
-    if manifest["files"] and not any((path / name).exists() for name in manifest["files"]):
-        raise InputError(f"{path} has no arrays: if it was exported, mmnist-av import writes the dataset again")
+    _refuse_without_arrays(path, manifest)
     for name, facts in manifest["files"].items():
         file = path / name
         if not file.is_file():
@@ -159,12 +159,20 @@ def is_dataset(path: Path) -> bool:
         return False
 
 
+def _refuse_without_arrays(path: Path, manifest: Mapping[str, Any]) -> None:
+    # An export has the dataset.json of its dataset, and other files: it is not damaged
+    if manifest["files"] and not any((path / name).exists() for name in manifest["files"]):
+        remedy = "if it was exported, mmnist-av import writes the dataset again, to another folder"
+        raise InputError(f"{path} has no arrays: {remedy}; if not, {REMEDY}")
+
+
 def verify(path: Path) -> list[str]:
     """Read every byte of the dataset in `path`; return one line per damaged file, [] if all is as it was written.
 
-    Raises InputError if dataset.json itself is damaged.
+    Raises InputError if dataset.json itself is damaged, and if there is no array at all, as in an export.
     """
     manifest = read_manifest(path)
+    _refuse_without_arrays(path, manifest)
     files = {**manifest["files"], **manifest["beside"]}
     with progress_bar("verify, MB", sum(facts["bytes"] for facts in files.values()) / 1e6) as advance:
         found = changed_files(path, files, lambda size: advance(size / 1e6))

@@ -54,7 +54,7 @@ def write_once(
 
 
 def is_finished(out: Path, requested: Mapping[str, Any]) -> bool:
-    """Return whether `out` holds the requested dataset. Raises InputError if it holds another, or a damaged one.
+    """Return whether `out` holds the requested dataset. Raises InputError if it holds another, a damaged one or an export.
 
     Reads every byte of a finished dataset.
     """

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from mmnist_av import sources
-from mmnist_av.dataset import ClipFormat, open_dataset
+from mmnist_av.dataset import ClipFormat, open_dataset, verify
 from mmnist_av.exchange import layout, separate_files
 from mmnist_av.exchange.convert import export, import_
 from mmnist_av.m3so.generate import generate
@@ -243,6 +243,21 @@ def test_opening_an_export_says_to_import_it(dataset, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert "train-000000.tar" in card
     assert "train/frames.npy" not in card
+
+
+def test_an_export_is_not_taken_for_a_damaged_dataset(dataset, tmp_path):
+    export(dataset, "webdataset", tmp_path / "out")
+    export(dataset, "clips", tmp_path / "other")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "other").rglob("*")}
+    message = r"other has no arrays: if it was exported, mmnist-av import writes the dataset again, to another folder"
+    for use in (
+        lambda: import_(tmp_path / "out", tmp_path / "other"),
+        lambda: generate(tmp_path / "other", SPEC, {"train": 5, "val": 0, "test": 3}, seed=1),
+        lambda: verify(tmp_path / "other"),
+    ):
+        with pytest.raises(InputError, match=message):
+            use()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "other").rglob("*")} == before
 
 
 def test_mistakes_are_reported(dataset, tmp_path):
