@@ -1,5 +1,6 @@
 """The dataset on disk: its splits and their arrays, and how it is opened and verified."""
 
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -164,6 +165,13 @@ def _refuse_without_arrays(path: Path, manifest: Mapping[str, Any]) -> None:
     if manifest["files"] and not any((path / name).exists() for name in manifest["files"]):
         remedy = "if it was exported, mmnist-av import writes the dataset again, to another folder"
         raise InputError(f"{path} has no arrays: {remedy}; if not, {REMEDY}")
+
+
+def refuse_inside_dataset(path: Path) -> None:
+    """Raise InputError if `path`, a file or folder to write, lies in a finished dataset or in an export of one."""
+    for outer in Path(os.path.realpath(path)).parents:  # unlike Path.resolve, it takes circular links
+        if is_dataset(outer):
+            raise InputError(f"{path} lies in the dataset {outer}: choose another --out")
 
 
 def verify(path: Path) -> list[str]:

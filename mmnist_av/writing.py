@@ -13,7 +13,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from mmnist_av.dataset import Dataset, open_dataset_or_shard, refuse_damaged
+from mmnist_av.dataset import Dataset, open_dataset_or_shard, refuse_damaged, refuse_inside_dataset
 from mmnist_av.exchange.card import write_card
 from mmnist_av.families import ArrayType, find
 from mmnist_av.journal import JOURNAL, Journal, open_journal, refuse_another, remove_journal
@@ -41,9 +41,11 @@ def write_once(
     """Write the `requested` dataset from `source` to the folder `out`, or verify it if it is there; return it.
 
     expected: the "files" of the manifest, if known before. Raises InputError if the folder holds anything else or a
-    damaged dataset, if the disk is full, and if the files are not the expected ones; the files are removed then.
+    damaged dataset, or lies in a dataset, if the disk is full, and if the files are not the expected ones; the files
+    are removed then.
     """
     out = Path(out)
+    refuse_inside_dataset(out)
     with sole_writer(out):
         if not is_finished(out, requested):
             _write(out, requested, source, expected)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from mmnist_av.dataset import Dataset, refuse_damaged
+from mmnist_av.dataset import Dataset, refuse_damaged, refuse_inside_dataset
 from mmnist_av.exchange.card import CARD, card, hugging_face_header
 from mmnist_av.exchange.formats import FORMS
 from mmnist_av.exchange.layout import Clip, Layout, Reader, layout_of
@@ -28,13 +28,14 @@ from mmnist_av.writing import write_once
 def export(dataset: Dataset, form: str, out: Path) -> None:
     """Write `dataset` to the new folder `out` as `form`: clips, clips-png, webdataset or hf.
 
-    The folder appears when it is complete. Raises InputError for an unknown form, if `out` exists, and if the dataset
-    is damaged.
+    The folder appears when it is complete. Raises InputError for an unknown form, if `out` exists or lies in a dataset,
+    and if the dataset is damaged.
     """
     if form not in FORMS:
         raise unknown_name("form", form, FORMS)
     if out.exists():
         raise InputError(f"{out} exists: choose another --out")
+    refuse_inside_dataset(out)
     refuse_damaged(dataset.path)
     part = out.with_name(f".{out.name}{PART}")
     with sole_writer(part):

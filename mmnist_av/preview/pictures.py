@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mmnist_av.dataset import Dataset
+from mmnist_av.dataset import Dataset, refuse_inside_dataset
 from mmnist_av.exchange.codecs import to_wav
 from mmnist_av.families import find
 from mmnist_av.manifest import shard_in_words
@@ -31,8 +31,8 @@ Frames = NDArray[np.uint8]  # (T, H, W) grey or (T, H, W, 3) colour
 def preview(dataset: Dataset, split: str, clips: Sequence[int], out: Path) -> list[Path]:
     """Write movies and pictures of some clips of `split`, and a sheet of its first clips, to the folder `out`.
 
-    Returns their paths. Raises InputError for a clip that the split does not have, and if `out` has other files of the
-    same names.
+    Returns their paths. Raises InputError for a clip that the split does not have, if `out` is a dataset or lies in one,
+    and if it has other files of the same names.
     """
     stored = dataset.split(split)
     if not len(stored):
@@ -40,6 +40,8 @@ def preview(dataset: Dataset, split: str, clips: Sequence[int], out: Path) -> li
     for clip in clips:
         if not 0 <= clip < len(stored):
             raise InputError(f"the split '{split}' of {dataset.path} has clips 0 to {len(stored) - 1}, not {clip}")
+    sheet_path = out / f"{split}-sheet.png"
+    refuse_inside_dataset(sheet_path)
     out.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     for clip in track(clips, "preview, clips", len(clips)):
@@ -51,9 +53,8 @@ def preview(dataset: Dataset, split: str, clips: Sequence[int], out: Path) -> li
         if figure is not None:
             write_figure(png, figure)
             paths.append(png)
-    paths.append(out / f"{split}-sheet.png")
-    write_figure(paths[-1], sheet(dataset, split))
-    return paths
+    write_figure(sheet_path, sheet(dataset, split))
+    return [*paths, sheet_path]
 
 
 def enlarge(frames: Frames, side: int) -> Frames:

@@ -194,6 +194,39 @@ def test_a_mistake_is_one_line_and_exit_code_2(line, message, tmp_path, monkeypa
     assert result.stderr.count("\n") == 1
 
 
+FEW = ["--train", "0", "--val", "0", "--test", "2", "--frames", "4"]
+
+
+def test_no_command_writes_into_a_finished_dataset_or_export(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("generate", *FEW, "--out", "data")
+    for shard in ("1/2", "2/2"):
+        run("generate", *FEW, "--shard", shard, "--out", f"part{shard[0]}")
+    run("export", "data", "--to", "webdataset", "--out", "export")
+    Path("link").symlink_to("data", target_is_directory=True)
+    before = sorted(Path().rglob("*"))
+    for target in ("data/new", "data/test/deep/new", "link/new", "part1/new", "export/new"):
+        for command in (
+            ["generate", *FEW],
+            ["merge", "part1", "part2"],
+            ["preview", "data"],
+            ["export", "data", "--to", "clips"],
+            ["import", "export"],
+        ):
+            refused = run(*command, "--out", target)
+            assert refused.exit_code == 2
+            assert "lies in the dataset" in refused.stderr
+    assert "choose another --out" in run("preview", "data", "--out", "data").stderr
+    assert sorted(Path().rglob("*")) == before
+    assert run("generate", *FEW, "--out", "data").exit_code == 0
+
+
+def test_a_circular_link_as_the_folder_is_one_line(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    result = run("generate", *FEW, "--out", tmp_path / "loop")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize("root", ["", "nowhere"])
 def test_the_environments_mnist_folder_does_not_concern_embedded_digits(tmp_path, monkeypatch, root):
     monkeypatch.setenv("MMNIST_AV_MNIST_ROOT", root)
