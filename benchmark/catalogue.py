@@ -226,6 +226,10 @@ PRESETS = {
 }
 
 
+MEANS = ("mean", "mean_frame")
+BEST_OF_K = ("mean", "best_sequence", "best_frame", "mean_frame")  # of metrics whose best of K samples is published
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric's facts, and the function that computes it."""
@@ -241,6 +245,7 @@ class Metric:
     # What has a score: each sample; the pairs of a clip's samples; or the first samples of all clips as one set, and
     # then the function returns the features of a clip.
     score_of: Literal["sample", "pairs", "set"] = "sample"
+    samplings: tuple[str, ...] = MEANS  # how K samples become one number, if samples have scores: names of SAMPLINGS
     # What the function is called with. frames: (target frames, predicted frames); samples: (predicted frames,);
     # clip: (TargetClip, Prediction); resources: (Resources,), once, and it returns a function of the kind "clip".
     takes: Literal["frames", "samples", "clip", "resources"] = "frames"
@@ -264,6 +269,7 @@ METRICS = {
             better="higher",
             unit="dB",
             highest=60,
+            samplings=BEST_OF_K,
             summary="10 log10(1 / MSE), MSE at least 1e-6",
         ),
         Metric(
@@ -273,6 +279,7 @@ METRICS = {
             unit="",
             lowest=-1,
             highest=1,
+            samplings=BEST_OF_K,
             summary="SSIM, Gaussian 11x11 window, Wang et al. 2004",
         ),
         Metric(
@@ -282,6 +289,7 @@ METRICS = {
             unit="",
             lowest=-1,
             highest=1,
+            samplings=BEST_OF_K,
             summary="SSIM, uniform 7x7 window and range 2: scikit-image 0.15 on float images, Sound2Sight's tables",
         ),
         Metric(
@@ -291,6 +299,7 @@ METRICS = {
             needs=frozenset({"weights:alexnet"}),
             better="lower",
             unit="",
+            samplings=BEST_OF_K,
             summary="with --weights: distance in AlexNet's features, the lpips package's v0.1",
         ),
         Metric(
@@ -346,6 +355,7 @@ METRICS = {
             lowest=-1,
             highest=1,
             frames="clip",
+            samplings=("mean",),
             summary="rank correlation, over frames, of the error that a model expects (PUQ's 1/m_t) with its error",
         ),
         Metric(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.catalogue import EXTERNAL, METRICS, Metric, Protocol, find_protocol, known_metrics
+from benchmark.catalogue import EXTERNAL, MEANS, METRICS, Metric, Protocol, find_protocol, known_metrics
 from benchmark.report.runs import check_scores, metrics_of, of_metrics
 from benchmark.runs.folder import CONFIG, check_comparable, read_config
 from benchmark.runs.seal import check_seal, note_unsealed
@@ -99,7 +99,7 @@ class Side:
 
     def by_sampling(self, metric: Metric) -> dict[str, Floats]:
         """Return a metric's values under the sampling rules that all its runs have: (runs, clips, frames)."""
-        rules = [of_deterministic(samplings(run.scores, metric.name)) for run in self.runs]
+        rules = [of_deterministic(metric, samplings(run.scores, metric.name)) for run in self.runs]
         shared = [name for name in rules[0] if all(name in own for own in rules)]
         return {name: np.stack([own[name] for own in rules]) for name in shared}
 
@@ -190,6 +190,8 @@ def samples_of(config: Mapping[str, Any], scores: Scores) -> int | None:
     return None if config["samples"] > 1 or config["preset"] == EXTERNAL else 1
 
 
-def of_deterministic(rules: Mapping[str, Floats]) -> Mapping[str, Floats]:
-    """Return a deterministic model's single sample under both rules for means, as all its samples agree."""
-    return {"mean": rules["single"], "mean_frame": rules["single"]} if "single" in rules else rules
+def of_deterministic(metric: Metric, rules: Mapping[str, Floats]) -> Mapping[str, Floats]:
+    """Return a deterministic model's single sample under the metric's rules for means, as all its samples agree."""
+    if "single" not in rules:
+        return rules
+    return {name: rules["single"] for name in MEANS if name in metric.samplings}

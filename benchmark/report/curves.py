@@ -54,10 +54,10 @@ def best_of_k_curve(run: RunFolder, metric: str, model: str | None = None) -> Cu
     """Return the expected best of K samples for every K, each sample scored by its mean over frames.
 
     A frame that has no score for some sample of a clip is left out of that clip, as `best_sequence` does. None where
-    the metric was not scored, or does not score samples.
+    the metric was not scored, or has no best of K samples.
     """
     scores = run.scores.get(model or run.model, {}).get(metric)
-    if scores is None or METRICS[metric].score_of != "sample":
+    if scores is None or "best_sequence" not in METRICS[metric].samplings:
         return None
     defined = ~np.isnan(scores).any(1, keepdims=True)
     with np.errstate(invalid="ignore"):

@@ -121,7 +121,7 @@ def draw_frames(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
 
 
 def draw_samples(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
-    """Draw every metric's best of K over K."""
+    """Draw the best of K over K, for the metrics that have it."""
     text = (
         "The expected score of the best of K samples, each sample scored by its mean over frames; at the greatest K "
         "that is best_sequence. Bands are 95% bootstrap intervals over clips."

@@ -178,8 +178,9 @@ def scores_of(scorer: EntryScorer, target_features: NDArray[Any] | None) -> Scor
 def score_clip(measures: Mapping[str, Measure], clip: TargetClip, windows: Iterable[Prediction]) -> Scores:
     """Return the scores of one clip's prediction: "metric" -> (K, frames), and of the averaged samples.
 
-    "metric/mean_frame" -> (frames,) are those of the K samples averaged pixel by pixel. A metric of the whole clip has
-    no value (NaN) where the prediction comes in several windows. For a metric of sets: the first sample's features.
+    "metric/mean_frame" -> (frames,) are those of the K samples averaged pixel by pixel, where the metric has that
+    sampling rule. A metric of the whole clip has no value (NaN) where the prediction comes in several windows. For a
+    metric of sets: the first sample's features.
     """
     parts: dict[str, list[NDArray[np.float32]]] = {}
     first = 0
@@ -197,7 +198,7 @@ def _score_window(metric: Metric, measure: Measure, clip: TargetClip, prediction
         return {metric.name: as_array(measure(clip, first_samples(prediction, 1)))}
     scored = first_samples(prediction, metric.max_samples)
     scores = {metric.name: as_array(_checked(metric, measure(clip, scored), scored)[0])}
-    if metric.score_of == "sample" and prediction.frames.shape[1] > 1:
+    if metric.score_of == "sample" and "mean_frame" in metric.samplings and prediction.frames.shape[1] > 1:
         mean = averaged(scored)
         scores[f"{metric.name}/mean_frame"] = as_array(_checked(metric, measure(clip, mean), mean)[0, 0])
     return scores
@@ -266,13 +267,13 @@ def as_array(values: Tensor) -> NDArray[np.float32]:
 
 
 def samplings(scores: Mapping[str, NDArray[Any]], metric: str) -> Mapping[str, NDArray[Any]]:
-    """Return the (clips, frames) of a metric under every sampling rule; distances of sets have a single sample."""
+    """Return a metric's (clips, frames) under each of its sampling rules; distances of sets have a single sample."""
     values, facts = scores[metric], METRICS[metric]
     if facts.score_of == "set":
         return {"single": values}
     if facts.score_of == "pairs":
         return {} if np.isnan(values).all() else {"pairs": values[:, 0]}
-    return by_sampling(values, facts.better, scores.get(f"{metric}/mean_frame"))
+    return by_sampling(values, facts.samplings, facts.better, scores.get(f"{metric}/mean_frame"))
 
 
 def as_set(features: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -5,7 +5,7 @@ without a block): what it touches stays NaN under every sampling rule, and is le
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -65,15 +65,17 @@ RULES: dict[str, Callable[[Floats, Better], NDArray[np.float64]]] = {
 }
 
 
-def by_sampling(scores: Floats, better: Better, mean_frame: Floats | None = None) -> dict[str, NDArray[np.float64]]:
-    """Return every sampling rule's values, each (N, T): `single` if K is 1, else the others in the order of RULES.
+def by_sampling(
+    scores: Floats, names: Collection[str], better: Better, mean_frame: Floats | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Return the values of the sampling rules called `names`, each (N, T), in the order of RULES; `single` if K is 1.
 
     scores: (N, K, T). mean_frame: (N, T), the scores of the averaged samples; the rule is left out if None or K is 1.
     """
     if scores.shape[1] == 1:
         return {"single": single(scores, better)}
-    found = {name: rule(scores, better) for name, rule in RULES.items()}
-    if mean_frame is not None:
+    found = {name: rule(scores, better) for name, rule in RULES.items() if name in names}
+    if mean_frame is not None and "mean_frame" in names:
         found["mean_frame"] = mean_frame.astype(np.float64)
     return found
 

@@ -4,7 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.catalogue import METRICS, PRESETS, PROTOCOLS, choose_metrics, find_metric, find_preset, find_protocol
+from benchmark.catalogue import (
+    METRICS,
+    PRESETS,
+    PROTOCOLS,
+    SAMPLINGS,
+    choose_metrics,
+    find_metric,
+    find_preset,
+    find_protocol,
+)
 from mmnist_av.audio_features import Spectrogram
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -99,6 +108,17 @@ def test_presets_grow():
     assert (small.steps, small.batch, small.test_clips, small.samples) == (2000, 16, 1000, 100)
     assert demo.steps * demo.batch < small.steps * small.batch < paper.steps * paper.batch
     assert (paper.train_clips, paper.val_clips, paper.test_clips) == (8000, 1000, 1000)
+
+
+def test_the_best_of_k_samples_is_only_of_metrics_for_which_papers_publish_it():
+    assert {name for name, metric in METRICS.items() if set(metric.samplings) & {"best_sequence", "best_frame"}} == {
+        "psnr",
+        "ssim",
+        "ssim_uniform",
+        "lpips",
+    }
+    assert all({"mean"} <= set(metric.samplings) <= set(SAMPLINGS) for metric in METRICS.values())
+    assert METRICS["uncertainty_rank"].samplings == ("mean",)
 
 
 def names(text, annotations, seen=5):

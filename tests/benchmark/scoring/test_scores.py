@@ -126,7 +126,8 @@ def test_expected_errors_are_ranked_where_a_model_has_them(clips, tmp_path):
     entries = [entry("knowing", growing, predicts=frozenset({"variance"})), entry()]
     found = score_all(entries, metrics("uncertainty_rank"), clips, RESOURCES, tmp_path)
     assert set(found["theirs"]) == set()
-    assert set(found["knowing"]) == {"uncertainty_rank", "uncertainty_rank/mean_frame"}
+    assert set(found["knowing"]) == {"uncertainty_rank"}  # averaged samples have no error of their own
+    assert set(samplings(found["knowing"], "uncertainty_rank")) == {"mean"}
     for index in range(CLIPS):
         errors = (predicted(index).frames[0] - clips(index).unseen[0]).double().square().mean((2, 3, 4))
         expected = [spearmanr(range(20), each.tolist()).statistic for each in errors]

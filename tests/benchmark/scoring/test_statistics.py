@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.catalogue import METRICS, SAMPLINGS
+from benchmark.catalogue import BEST_OF_K, MEANS, METRICS, SAMPLINGS
 from benchmark.scoring.statistics import (
     RULES,
     best_frame,
@@ -85,18 +85,20 @@ def test_all_rules_agree_on_one_sample():
     scores = RNG.random((4, 1, 3))
     for rule in (*RULES.values(), single):
         np.testing.assert_array_equal(rule(scores, "higher"), scores[:, 0])
-    assert list(by_sampling(scores, "higher", scores[:, 0])) == ["single"]
+    assert list(by_sampling(scores, BEST_OF_K, "higher", scores[:, 0])) == ["single"]
     with pytest.raises(ValueError, match="one sample per clip, not 2"):
         single(np.zeros((4, 2, 3)), "higher")
 
 
-def test_by_sampling_gives_every_rule_in_one_order():
+def test_by_sampling_gives_the_named_rules_in_one_order():
     scores, averaged = RNG.random((4, 6, 3)), RNG.random((4, 3))
-    found = by_sampling(scores, "lower", averaged)
+    found = by_sampling(scores, BEST_OF_K[::-1], "lower", averaged)
     assert tuple(found) == tuple(name for name in SAMPLINGS if name not in ("single", "pairs"))
     np.testing.assert_array_equal(found["mean_frame"], averaged)
     np.testing.assert_array_equal(found["best_frame"], scores.min(1))
-    assert "mean_frame" not in by_sampling(scores, "lower")
+    assert "mean_frame" not in by_sampling(scores, BEST_OF_K, "lower")
+    assert list(by_sampling(scores, MEANS, "lower", averaged)) == ["mean", "mean_frame"]
+    assert list(by_sampling(scores, ("mean",), "lower", averaged)) == ["mean"]
 
 
 @pytest.mark.parametrize("better", ["higher", "lower"])
