@@ -1,6 +1,5 @@
 """Write the clips of any source to a dataset on disk, resuming what an earlier run left unfinished."""
 
-import errno
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from mmnist_av.manifest import (
     write_manifest,
 )
 from mmnist_av.sources import Clips, SingleClips, Source
-from mmnist_av.system.errors import InputError
+from mmnist_av.system.errors import NO_ROOM, InputError
 from mmnist_av.system.files import LOCK, GrowingArray, remove_leftovers, sha256, sole_writer, written_once
 from mmnist_av.system.progress import progress_bar
 
@@ -125,12 +124,9 @@ def _room(out: Path, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in NO_ROOM:
             raise
-        remedy = "make room and start the same command again: it resumes"
-        if error.errno == errno.EFBIG:
-            remedy = "the shell or the file system does not allow files that large"
-        raise InputError(f"no room in {out} ({error.strerror}): {sizes}; {remedy}") from error
+        raise InputError(f"no room in {out} ({error.strerror}): {sizes}; {NO_ROOM[error.errno]}") from error
 
 
 def _gb(size: int) -> str:

@@ -11,6 +11,17 @@ from typing_extensions import override
 
 from mmnist_av.system.streams import open_closed_streams
 
+# What to do where the system refuses a file and may not say which, by error number
+NO_ROOM = {
+    errno.ENOSPC: "make room and start the same command again",
+    errno.EDQUOT: "make room within the quota and start the same command again",
+    errno.EFBIG: "the shell (ulimit -f) or the file system does not allow files that large",
+}
+REMEDIES = NO_ROOM | {
+    errno.EMFILE: "the shell (ulimit -n) does not allow so many open files",
+    errno.EIO: "the disk, or the network to it, has a fault: see to it and start the same command again",
+}
+
 
 class InputError(ValueError):
     """A mistake in what the user gave. The message says what was wrong, where, and what to do; commands exit with 2."""
@@ -74,8 +85,9 @@ def _message(error: Exception) -> str:
         return str(unknown_name("option", error.option_name, [*options, "--help"]))
     if isinstance(error, click.ClickException):
         return error.format_message()
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no room on the disk ({error.filename or error.strerror})"
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        file = error.filename or "a file could not be read or written"
+        return f"{file}: {error.strerror}; {REMEDIES[error.errno]}"
     return str(error)
 
 

@@ -374,7 +374,9 @@ def test_a_disk_that_fills_up_is_reported_and_the_run_resumes(tmp_path, unbroken
 
     full = subprocess.run([*line, "--out", out], preexec_fn=limited, capture_output=True, text=True)
     assert full.returncode == 2
-    assert full.stderr.startswith(f"Error: no room in {out} (File too large): the dataset needs 0.006 GB; the shell or")
+    assert full.stderr.startswith(
+        f"Error: no room in {out} (File too large): the dataset needs 0.006 GB; the shell (ul"
+    )
     assert full.stderr.count("\n") == 1
     assert not (out / MANIFEST).exists()
     assert contents(generate(out, SPEC, SIZES, seed=5).path) == unbroken
