@@ -273,6 +273,14 @@ METRICS = {
             summary="10 log10(1 / MSE), MSE at least 1e-6",
         ),
         Metric(
+            name="psnr_exact",
+            function=f"{_IMAGE}:psnr_exact",
+            better="higher",
+            unit="",
+            highest=1,
+            summary="share of frames with psnr's highest value: an MSE of 1e-6 or less",
+        ),
+        Metric(
             name="ssim",
             function=f"{_IMAGE}:ssim",
             better="higher",

@@ -49,6 +49,15 @@ def psnr(target: Tensor, prediction: Tensor) -> Tensor:
     return -10 * error.clamp(min=PSNR_FLOOR).log10()
 
 
+def psnr_exact(target: Tensor, prediction: Tensor) -> Tensor:
+    """Return 1 for each predicted frame that has `psnr`'s highest value, its MSE being PSNR_FLOOR or less, else 0.
+
+    The mean of `psnr` over frames says little where many have that value: it is a mean of the cap, which is arbitrary.
+    Arguments, shape and errors as `psnr`. Returns float64.
+    """
+    return (_frame_scores(target, prediction, _SquaredError, window=1, fast=False) <= PSNR_FLOOR).double()
+
+
 def ssim(target: Tensor, prediction: Tensor) -> Tensor:
     """Return the structural similarity of every predicted frame, as Wang et al. 2004 define it.
 

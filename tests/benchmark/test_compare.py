@@ -23,7 +23,7 @@ from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
 from narrow import THIN
 
-EACH = ("psnr", "ssim", "ssim_uniform", "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
+EACH = ("psnr", "psnr_exact", "ssim", "ssim_uniform", "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio as torchmetric
 from torchmetrics.functional.image import structural_similarity_index_measure as torchmetrics_ssim
 
 from benchmark.metrics import image
-from benchmark.metrics.image import psnr, ssim, ssim_uniform
+from benchmark.metrics.image import psnr, psnr_exact, ssim, ssim_uniform
 from mmnist_av.system.errors import InputError
 
 METRICS = [psnr, ssim, ssim_uniform]
@@ -169,6 +169,17 @@ def test_psnr_of_equal_frames_is_60_dB_and_none_is_more():
     frames = torch.rand(5, 3, 48, 48)
     assert psnr(frames, frames).tolist() == [60.0] * 5
     assert psnr(torch.zeros(1, 1, 48, 48), torch.full((1, 1, 48, 48), 1e-4)).item() == 60.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_frame_is_exact_where_its_psnr_is_the_highest(dtype):
+    target = torch.rand(1, 1, 9, 3, 8, 8, dtype=dtype) * 0.9
+    errors = torch.tensor([0, 1e-4, 9.99e-4, 1.001e-3, 0.01, 0.1], dtype=dtype)  # one sample each
+    prediction = target + errors[:, None, None, None, None]
+    result = psnr_exact(target, prediction)
+    assert result.dtype == torch.float64
+    assert torch.equal(result, (psnr(target, prediction) == 60).double())
+    assert result.mean(-1).tolist() == [[1, 1, 1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("metric", [ssim, ssim_uniform])
