@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmnist_av.audio_features import AudioFeatures, Spectrogram
 from mmnist_av.system.errors import InputError, unknown_name
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mmnist_av.dataset import Dataset
 
 log = logging.getLogger(__name__)
+
+Better = Literal["higher", "lower", "nearer 1"]  # which values of a metric are better
 
 Row = TypeVar("Row", "Protocol", "Preset", "Metric")
 
@@ -236,7 +238,7 @@ class Metric:
 
     name: str
     function: str  # "module:name"; see `takes`
-    better: Literal["higher", "lower"]
+    better: Better
     unit: str  # "" for a pure number
     summary: str  # what it is, and where it comes from
     lowest: float = 0.0
@@ -279,6 +281,15 @@ METRICS = {
             unit="",
             highest=1,
             summary="share of frames with psnr's highest value: an MSE of 1e-6 or less",
+        ),
+        Metric(
+            name="ink",
+            function="benchmark.metrics.ink:ink",
+            better="nearer 1",
+            unit="",
+            samplings=("mean",),  # that of averaged samples would be the same
+            undefined="where the true frame is black",
+            summary="predicted over true amount of ink, the sums of brightness: below 1 where a prediction fades",
         ),
         Metric(
             name="ssim",
@@ -461,6 +472,13 @@ SAMPLINGS = {
     "single": "one sample: of a deterministic model, with K = 1, or the first one",
     "pairs": "the clip's samples compared with each other",
 }
+
+
+def merit(values: Any, better: Better) -> Any:
+    """Return numbers of which the highest are those of the best of `values`: of floats, arrays or a table's column."""
+    if better == "nearer 1":
+        return -abs(values - 1)
+    return values if better == "higher" else -values
 
 
 def sampling_name(sampling: str, k: object) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.catalogue import METRICS, Metric, Protocol, find_metric
+from benchmark.catalogue import METRICS, Metric, Protocol, find_metric, merit
 from benchmark.csv_tables import refuse_foreign
 from benchmark.scoring.rows import Floats, reported_scores
 from benchmark.scoring.statistics import mean_over_clips, paired_interval
@@ -142,17 +142,12 @@ def why_not_under(sampling: str, sides: Sequence[Side], rules: Sequence[Mapping[
     return None
 
 
-def merit(metric: Metric, values: Floats) -> Floats:
-    """Return a metric's values so that higher ones are better."""
-    return values if metric.better == "higher" else -values
-
-
 def measure(metric: Metric, sampling: str, protocol: Protocol, one: Floats, other: Floats) -> Iterator[Measured]:
     """Yield, per reported frame, how two sides differ in one metric and sampling: each side (runs, clips, frames)."""
     frames = reported_scores(metric.name, one[0], protocol)[0]
     sides = [np.stack([reported_scores(metric.name, run, protocol)[1] for run in side]) for side in (one, other)]
     first, second = (side.mean(0) for side in sides)
-    merits = [merit(metric, side) for side in sides]
+    merits = [merit(side, metric.better) for side in sides]
     gains = merits[0].mean(0) - merits[1].mean(0)
     of_pairs = np.array([mean_over_clips(run - another) for run, another in itertools.product(*merits)])
     agree = (np.sign(of_pairs) == np.sign(mean_over_clips(gains))).all(0)

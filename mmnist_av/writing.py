@@ -55,7 +55,7 @@ def write_once(
 
 
 def is_finished(out: Path, requested: Mapping[str, Any]) -> bool:
-    """Return whether `out` holds the requested dataset. Raises InputError if it holds another, a damaged one or an export.
+    """Return whether `out` holds the requested dataset; InputError if it holds another, a damaged one or an export.
 
     Reads every byte of a finished dataset.
     """

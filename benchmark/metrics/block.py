@@ -4,14 +4,12 @@ import torch
 from torch import Tensor
 
 from baselines.predictor import Prediction
+from benchmark.metrics.brightness import in_units, window_sums
 from benchmark.metrics.checks import check_samples, check_unit_range
 from benchmark.scoring.ground_truth import TargetClip
 from mmnist_av.system.errors import InputError
 
-# Units of brightness in a value of 1.0. The level k / 255 of an 8-bit picture, rounded to float32, is a whole number
-# of them.
 BLOCK = 16  # px, the side of M3SO's block and of the window that is compared with it
-BRIGHTNESS_UNITS = 255 * 2**14
 
 
 def clip_block_iou(clip: TargetClip, prediction: Prediction) -> Tensor:
@@ -25,7 +23,7 @@ def block_iou(block: Tensor, prediction: Tensor, size: int = BLOCK) -> Tensor:
 
     The predicted block is the `size` x `size` window with the highest mean brightness over pixels and channels; of
     equal windows the first in reading order (top row first, then from the left). Brightness is summed in whole units,
-    2**14 to an 8-bit level (2.4e-7), so that a sum does not depend on the order of its terms.
+    2**14 to an 8-bit level (2.4e-7): see BRIGHTNESS_UNITS.
 
     block: (B, 2) px, lower-left corner (x, y) of the true square, y up, any number type; -1 (or NaN) in a clip
     without a block. prediction: (B, K, T, C, H, W) float in [0, 1], H and W at least `size`.
@@ -63,10 +61,7 @@ def brightest_window(frames: Tensor, size: int) -> Tensor:
 
     The windows are `size` x `size` px; of equal ones the first in reading order is taken. frames: values in [0, 1].
     """
-    units = (frames.double() * BRIGHTNESS_UNITS).round().long().sum(1)
-    integral = torch.nn.functional.pad(units, (1, 0, 1, 0)).cumsum(1).cumsum(2)
-    rows = integral[:, size:] - integral[:, :-size]
-    sums = rows[:, :, size:] - rows[:, :, :-size]
+    sums = window_sums(in_units(frames), size, size)
     first = _first_maximum(sums.flatten(1))
     return torch.stack((first // sums.shape[2], first % sums.shape[2]), -1)
 

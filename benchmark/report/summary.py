@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines.names import reference_note
-from benchmark.catalogue import METRICS, SAMPLINGS, Metric, Protocol, find_metric, sampling_name
+from benchmark.catalogue import METRICS, SAMPLINGS, Metric, Protocol, find_metric, merit, sampling_name
 from benchmark.report.tables import figure, frames_in_order, widths_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_LINES, WIDTH = 15, 80  # of a summary; paths may be longer
-MAIN_METRICS = ("psnr", "ssim", "position_error", "block_iou", "ssim_uniform", "lpips")  # shown as far as they fit
+# Shown as far as they fit
+MAIN_METRICS = ("psnr", "ssim", "position_error", "block_iou", "ink", "ssim_uniform", "lpips")
 
 Line = tuple[str, ...]
 Rows = Mapping[str, Mapping[Any, Any]]  # of one model, metric and sampling rule, by frame
@@ -55,7 +56,7 @@ def _block(rows: "pd.DataFrame", model: str) -> tuple[Rows, Rows]:
     floors = rows[(rows["model"] != model) & (rows["frame"] == last) & (rows["clips"] > 0)].set_index("model")["value"]
     if floors.empty:
         return shown, {}
-    best = floors.idxmax() if find_metric(rows["metric"].iloc[0]).better == "higher" else floors.idxmin()
+    best = merit(floors, find_metric(rows["metric"].iloc[0]).better).idxmax()
     return shown, _by_frame(rows[rows["model"] == best])
 
 

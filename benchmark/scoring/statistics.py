@@ -7,13 +7,14 @@ without a block): what it touches stays NaN under every sampling rule, and is le
 import math
 from collections.abc import Callable, Collection
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.catalogue import Better, merit
+
 Floats = NDArray[np.floating]
-Better = Literal["higher", "lower"]
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -37,8 +38,7 @@ def best_sequence(scores: Floats, better: Better) -> NDArray[np.float64]:
     Source: Denton and Fergus 2018; the text of Sound2Sight (2020).
     """
     defined = ~np.isnan(scores).any(1, keepdims=True)
-    total = np.where(defined, scores, 0).sum(2, dtype=np.float64)
-    chosen = total.argmax(1) if better == "higher" else total.argmin(1)
+    chosen = np.where(defined, merit(scores, better), 0).sum(2, dtype=np.float64).argmax(1)
     values = np.take_along_axis(scores, chosen[:, None, None], 1)
     return np.where(defined, values, np.nan)[:, 0].astype(np.float64)
 
@@ -48,7 +48,8 @@ def best_frame(scores: Floats, better: Better) -> NDArray[np.float64]:
 
     Source: what Sound2Sight's released code computes.
     """
-    return (scores.max(1) if better == "higher" else scores.min(1)).astype(np.float64)
+    chosen = merit(scores, better).argmax(1)
+    return np.take_along_axis(scores, chosen[:, None], 1)[:, 0].astype(np.float64)
 
 
 def single(scores: Floats, better: Better) -> NDArray[np.float64]:
@@ -87,9 +88,8 @@ def best_of_k(scores: Floats, better: Better) -> NDArray[np.float64]:
     sum_i x_(i) C(i-1, K-1) / C(N, K), x_(i) sorted so that the best is last. The diversity curve of Sound2Sight,
     figure 5b; the closed form is the mean of the best over all subsets of K samples.
     """
-    ordered = np.sort(scores.astype(np.float64), axis=1)
-    if better == "lower":
-        ordered = ordered[:, ::-1]
+    values = scores.astype(np.float64)
+    ordered = np.take_along_axis(values, merit(values, better).argsort(axis=1), 1)
     return np.einsum("ki,ni...->nk...", _best_of_k_weights(scores.shape[1]), ordered)
 
 

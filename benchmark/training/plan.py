@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from baselines.predictor import Stage
-from benchmark.catalogue import find_metric
+from benchmark.catalogue import Better, find_metric, merit
 
 # The score of a validation, a mean over frames, by which the best weights are chosen. Sound2Sight's release chooses by
 # the least squared error among 20 samples, but on test clips.
@@ -43,18 +43,18 @@ class Position:
         """Return the beginning of the next stage, after `steps` steps in all."""
         return Position(stage=self.stage + 1, first=steps)
 
-    def validated(self, value: float, better: str) -> "Position":
-        """Return the position after a validation that gave `value`; `better` is "higher" or "lower"."""
+    def validated(self, value: float, better: Better) -> "Position":
+        """Return the position after a validation that gave `value`; `better` is that of its metric."""
         if is_better(value, self.best, better):
             return replace(self, best=value, waited=0)
         return replace(self, waited=self.waited + 1)
 
 
-def is_better(value: float, best: float | None, better: str) -> bool:
-    """Return whether `value` is better than the best one so far; `better` is "higher" or "lower". NaN never is."""
+def is_better(value: float, best: float | None, better: Better) -> bool:
+    """Return whether `value` is better than the best one so far, by a metric's `better`. NaN never is."""
     if np.isnan(value) or best is None:
         return best is None and not np.isnan(value)
-    return value > best if better == "higher" else value < best
+    return bool(merit(value, better) > merit(best, better))
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ Frames = NDArray[np.uint8]  # (T, H, W) grey or (T, H, W, 3) colour
 def preview(dataset: Dataset, split: str, clips: Sequence[int], out: Path) -> list[Path]:
     """Write movies and pictures of some clips of `split`, and a sheet of its first clips, to the folder `out`.
 
-    Returns their paths. Raises InputError for a clip that the split does not have, if `out` is a dataset or lies in one,
-    and if it has other files of the same names.
+    Returns their paths. Raises InputError for a clip that the split does not have, if `out` is a dataset or lies in
+    one, and if it has other files of the same names.
     """
     stored = dataset.split(split)
     if not len(stored):

@@ -80,7 +80,7 @@ def test_every_learned_model_trains_is_scored_and_reported_on_any_dataset(name, 
 
 def test_metrics_are_those_that_the_dataset_allows(video, tmp_path):
     rows, _ = run(job(video, tmp_path / "run", "copy-last"))
-    assert set(rows["metric"]) == {"psnr", "psnr_exact", "ssim", "ssim_uniform"}
+    assert set(rows["metric"]) == {"psnr", "psnr_exact", "ink", "ssim", "ssim_uniform"}
 
 
 @pytest.mark.parametrize("name", TOYS)

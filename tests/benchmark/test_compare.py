@@ -23,7 +23,8 @@ from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
 from narrow import THIN
 
-EACH = ("psnr", "psnr_exact", "ssim", "ssim_uniform", "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
+OF_FRAMES = ("psnr", "psnr_exact", "ink", "ssim", "ssim_uniform")
+EACH = (*OF_FRAMES, "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def runs(tmp_path_factory):
 def test_differences_are_those_of_the_kept_scores(runs):
     rows = compare(runs / "puq", runs / "copy").rows
     assert set(zip(rows["metric"], rows["sampling"], strict=True)) == {
-        (metric, sampling) for metric in EACH for sampling in ("mean", "mean_frame")
+        (metric, sampling) for metric in EACH for sampling in find_metric(metric).samplings if "best" not in sampling
     }
     with np.load(runs / "puq/scores.npz") as scores, np.load(runs / "copy/scores.npz") as others:
         one = scores["puq/ssim"].astype(np.float64).mean(1)
@@ -129,6 +130,16 @@ def test_equal_models_are_called_better_in_no_more_than_5_percent_of_comparisons
         one, other = (shared + rng.normal(size=(2, 12)) for _ in range(2))
         wrong += verdicts(one, other) != {"not shown"}
     assert wrong < comparisons * 0.05 + 3 * np.sqrt(comparisons * 0.05 * 0.95)
+
+
+def test_of_a_metric_that_is_best_at_1_the_better_run_is_nearer_1_clip_by_clip():
+    def better(one, other):
+        values = (np.tile(each, 20)[None] for each in (one, other))
+        return {row.verdict for row in judged(*values, metric="ink")}
+
+    assert better([0.9, 1.1], [0.5, 0.6]) == better([0.9, 1.1], [1.5, 1.6]) == {"one better"}
+    assert better([0.5, 1.5], [0.9, 0.8]) == {"other better"}  # although the mean over clips is 1
+    assert better([0.75, 0.5], [1.25, 1.5]) == {"not shown"}
 
 
 @pytest.mark.parametrize("name", ["protocol", "fingerprint", "test_clips"])

@@ -80,7 +80,7 @@ def test_rows_hold_model_and_floors_under_each_sampling_and_reported_frame(finis
     assert set(rows["model"]) == {"puq", "black", "copy-last", "mean-seen"}
     assert len(read_rows(folder / "results.csv")) == len(rows)
     published, others = {"psnr", "ssim", "ssim_uniform"}, {"psnr_exact", "position_error", "digit_accuracy"}
-    of_clips = {"bounce_f1", "sync_lag", "self_similarity", "aepe", "uncertainty_rank"}
+    of_clips = {"ink", "bounce_f1", "sync_lag", "self_similarity", "aepe", "uncertainty_rank"}
     assert set(rows["metric"]) == published | others | of_clips
     own = rows[rows["model"] == "puq"].groupby("metric")["sampling"].agg(set)
     assert all(own[name] == {"mean", "best_sequence", "best_frame", "mean_frame"} for name in published)

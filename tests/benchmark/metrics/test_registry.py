@@ -93,11 +93,11 @@ def test_every_metric_loads_and_its_values_are_in_its_range(metric, resources):
         assert ((scored >= metric.lowest) & (scored <= metric.highest)).all()
 
 
-@pytest.mark.parametrize("name", ["psnr", "ssim", "ssim_uniform", "lpips", "position_error"])
+@pytest.mark.parametrize("name", ["psnr", "ssim", "psnr_exact", "ink", "ssim_uniform", "lpips", "position_error"])
 def test_a_perfect_prediction_has_the_best_value_and_a_random_one_has_not(name, resources):
     metric, clip = METRICS[name], random_clip()
     measure = load(metric, resources)
-    best = metric.highest if metric.better == "higher" else metric.lowest
+    best = {"higher": metric.highest, "lower": metric.lowest, "nearer 1": 1.0}[metric.better]
     perfect, worse = (measure(clip, predict(clip, kind)) for kind in ("perfect", "random"))
     torch.testing.assert_close(perfect, torch.full_like(perfect, best))
     assert (worse != best).all()

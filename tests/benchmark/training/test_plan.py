@@ -28,7 +28,10 @@ def test_validation_is_due_every_so_many_steps_and_at_the_end():
     assert not TrainingPlan(10, 2, 0).validates(10, end=10)
 
 
-@pytest.mark.parametrize(("better", "values"), [("higher", [1, 3, 2, 3, 4]), ("lower", [4, 2, 3, 2, 1])])
+@pytest.mark.parametrize(
+    ("better", "values"),
+    [("higher", [1, 3, 2, 3, 4]), ("lower", [4, 2, 3, 2, 1]), ("nearer 1", [3, 0.5, 2, 1.5, 1.25])],
+)
 def test_only_a_strictly_better_value_ends_the_waiting(better, values):
     position, waited = Position(stage=1, first=7), []
     for value in values:
