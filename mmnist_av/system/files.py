@@ -77,8 +77,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     Of a link, the file that it leads to is written. Raises InputError where `path` is a folder, a pipe or a device.
     """
-    path = path.resolve() if path.is_symlink() else path
-    if not path.name or (path.exists() and not path.is_file()):
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # unlike Path.resolve, it takes circular links
+    if not path.name or (os.path.lexists(path) and not path.is_file()):
         raise InputError(f"'{path}' is no file that can be written: name another one")
     part = _temporary(path)
     try:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -47,6 +48,13 @@ def test_export_then_import_is_the_same_dataset(dataset, tmp_path, form):
         for name, values in dataset.split(split).record("truth").items():
             np.testing.assert_array_equal(again.split(split).record("truth")[name], values)
     assert (tmp_path / "again" / "dataset.json").read_bytes() == (dataset.path / "dataset.json").read_bytes()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_folders_may_have_colons(dataset, tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    export(dataset, form, Path("a:out"))
+    assert import_(Path("a:out"), Path("b:again")).fingerprint == dataset.fingerprint
 
 
 @pytest.mark.parametrize("form", FORMS)

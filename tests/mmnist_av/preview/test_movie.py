@@ -1,9 +1,12 @@
 """Movies keep their colours, and lossless ones every byte."""
 
+from pathlib import Path
+
 import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from mmnist_av.exchange.codecs import to_wav
 from mmnist_av.exchange.separate_files import LOSSLESS
 from mmnist_av.preview.movie import read_movie, write_movie
 
@@ -16,6 +19,15 @@ def test_a_colour_movie_shows_its_colours(tmp_path):
     assert next(reader)["size"] == (48, 32)
     shown = np.stack([np.frombuffer(frame, np.uint8).reshape(32, 48, 3) for frame in reader])
     np.testing.assert_array_equal(shown, frames)
+
+
+def test_a_colon_in_the_name_of_a_movie_and_its_sound_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frames = np.zeros((4, 16, 16), np.uint8)
+    movie, sound = Path("http:x.mp4"), Path("concat:x.wav")
+    sound.write_bytes(to_wav(np.zeros(400, np.int16), 1000))
+    write_movie(movie, frames, 10, [*LOSSLESS[1], "-c:a", "aac"], sound)
+    np.testing.assert_array_equal(read_movie(movie, 16, 16), frames)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

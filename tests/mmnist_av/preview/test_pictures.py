@@ -124,6 +124,13 @@ def test_a_preview_keeps_its_own_files_and_replaces_no_others(tmp_path):
         path.write_bytes(kept)
 
 
+def test_a_folder_with_a_colon_is_written_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    format = ClipFormat(frames=4, channels=3, height=16, width=16, fps=10, sample_rate=8000)
+    paths = preview(make_plain(Path("a:data"), {"test": 1}, format), "test", [0], Path("a:b"))
+    assert sorted(Path("a:b").iterdir()) == sorted(paths)
+
+
 def test_a_clip_that_does_not_exist_is_refused(small_dataset, tmp_path):
     with pytest.raises(InputError, match="has clips 0 to 2, not 3"):
         preview(small_dataset, "test", [3], tmp_path / "out")

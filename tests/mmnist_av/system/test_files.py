@@ -1,8 +1,63 @@
-"""Files are compared with their recorded sizes and hashes."""
+"""Files are written whole or not at all, and compared with their recorded sizes and hashes."""
 
 import hashlib
+import os
+from pathlib import Path
 
-from mmnist_av.system.files import CHANGED, MISSING, changed_files, sha256
+import pytest
+
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import CHANGED, MISSING, changed_files, parse_json, sha256, written_whole
+
+
+def write(path, text="new"):
+    with written_whole(path) as part:
+        part.write_text(text)
+
+
+def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write(path, "half \udcff")
+    assert path.read_text() == "old"
+    write(path)
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_file_that_a_link_leads_to_is_written(tmp_path, exists):
+    (tmp_path / "elsewhere").mkdir()
+    file, link = tmp_path / "elsewhere" / "a.csv", tmp_path / "link.csv"
+    if exists:
+        file.write_text("old")
+    link.symlink_to(file)
+    write(link)
+    assert link.is_symlink()
+    assert file.read_text() == "new"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.csv", "elsewhere", "link.csv"]
+
+
+def test_a_folder_a_pipe_and_a_device_are_not_replaced_by_a_file(tmp_path):
+    folder, pipe, link, loop = (tmp_path / name for name in ("folder", "pipe", "link", "loop"))
+    folder.mkdir()
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    loop.symlink_to(loop)
+    for path in (folder, pipe, link, loop, Path("/dev/null"), Path("/"), Path()):
+        with pytest.raises(InputError, match="is no file that can be written: name another one"):
+            write(path)
+    assert folder.is_dir()
+    assert pipe.is_fifo()
+    assert sorted(tmp_path.iterdir()) == [folder, link, loop, pipe]
+
+
+def test_json_is_read_or_a_value_error():
+    assert parse_json('{"a": [1, 2.5, null]}') == parse_json(b'{"a": [1, 2.5, null]}') == {"a": [1, 2.5, None]}
+    for text in ("", "{", b"\xff", "[" * 100_000, '{"a":' * 100_000):
+        with pytest.raises(ValueError, match=r"."):
+            parse_json(text)
 
 
 def test_differences_name_missing_cut_and_changed_files(tmp_path):
