@@ -35,7 +35,7 @@ class Difference:
     metric: str
     sampling: str
     frame: str
-    one: float
+    one: float  # means over the clips and frames that have a value in both runs
     other: float
     difference: float  # one - other
     low: float  # of the difference's paired 95% bootstrap interval over clips, for this row alone
@@ -143,19 +143,24 @@ def why_not_under(sampling: str, sides: Sequence[Side], rules: Sequence[Mapping[
 
 
 def measure(metric: Metric, sampling: str, protocol: Protocol, one: Floats, other: Floats) -> Iterator[Measured]:
-    """Yield, per reported frame, how two sides differ in one metric and sampling: each side (runs, clips, frames)."""
+    """Yield, per reported frame, how two sides differ in one metric and sampling: each side (runs, clips, frames).
+
+    A frame that has no value in one of the runs is left out of all of them: their means are over the same frames.
+    """
+    known = ~np.isnan(one.sum(0) + other.sum(0))
     frames = reported_scores(metric.name, one[0], protocol)[0]
-    sides = [np.stack([reported_scores(metric.name, run, protocol)[1] for run in side]) for side in (one, other)]
+    sides = [
+        np.stack([reported_scores(metric.name, np.where(known, run, np.nan), protocol)[1] for run in side])
+        for side in (one, other)
+    ]
     first, second = (side.mean(0) for side in sides)
     merits = [merit(side, metric.better) for side in sides]
     gains = merits[0].mean(0) - merits[1].mean(0)
     of_pairs = np.array([mean_over_clips(run - another) for run, another in itertools.product(*merits)])
     agree = (np.sign(of_pairs) == np.sign(mean_over_clips(gains))).all(0)
     interval = paired_interval(first, second)
-    both = ~np.isnan(first - second)
     for number, frame in enumerate(frames):
-        kept = both[:, [number]]
-        means = [mean_over_clips(np.where(kept, each[:, [number]], np.nan))[0] for each in (first, second)]
+        means = [mean_over_clips(each[:, [number]])[0] for each in (first, second)]
         row = Difference(
             metric=metric.name,
             sampling=sampling,
@@ -165,7 +170,7 @@ def measure(metric: Metric, sampling: str, protocol: Protocol, one: Floats, othe
             difference=means[0] - means[1],
             low=interval.low[number],
             high=interval.high[number],
-            clips=int(kept.sum()),
+            clips=int((~np.isnan(first[:, number])).sum()),
         )
         yield Measured(row, gains[:, number], bool(agree[number]))
 

@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 from baselines.predictor import Prediction
 from benchmark.metrics.checks import check_samples, check_unit_range
-from benchmark.metrics.track import LEAST_INK, centroids, frames_without_block, moments
+from benchmark.metrics.track import centres, find_visible, frames_without_block
 from benchmark.scoring.ground_truth import TargetClip
 from mmnist_av.system.errors import InputError
 
@@ -51,21 +51,27 @@ def bounce_f1(target: BounceTarget, prediction: Tensor) -> Tensor:
     """Return the F1 of the bounces that the predicted track shows, against the true ones.
 
     A true bounce is matched by a predicted one in the same frame or one frame away, one to one. A true bounce in the
-    last frame, which only the frame after it would show for sure, may be matched but is not required. Without bounces,
-    true or predicted, F1 is 1. The track joins centres of ink (see `position_error`), and begins with the true centres
-    of the last two seen frames, so that a black prediction shows a false bounce, its jump to the middle.
+    last frame, which only the frame after it would show for sure, may be matched but is not required. The track joins
+    centres of ink (see `position_error`), and begins with the true centres of the last two seen frames.
+
+    A frame without a visible digit (see `digit_visible`) shows no bounce, and neither do the jumps into and out of it,
+    but true bounces are required in all frames: those that a prediction does not show are missed. Hiding frames only
+    takes predicted bounces away, as a digit that keeps its velocity there would. Without bounces, true or predicted, F1
+    is 1 where all frames show the digit, and otherwise 0. So black and haze have 0 in every clip.
 
     target: NaN in pixels that do not count (the true block's). prediction: (B, K, T, C, H, W) float in [0, 1], T 3 or
     more. Returns (B, K, 1) float64 in [0, 1]. Raises InputError for shapes that do not match, and for a prediction
     outside [0, 1] or not finite. Source: this benchmark's.
     """
-    predicted = bounces(_track(target, prediction)[0])
+    track = _track(target, prediction)
+    predicted = bounces(track)
     true = target.events.to(predicted.device)[:, None].expand_as(predicted)
     hit = matched(true, predicted)
     required = true.clone()
     required[..., -1] &= hit[..., -1]
     hits, both = hit.sum(-1, keepdim=True), required.sum(-1, keepdim=True) + predicted.sum(-1, keepdim=True)
-    return torch.where(both > 0, 2 * hits.double() / both.clamp(min=1), 1.0)
+    shown = track[..., BEFORE:, 0].isfinite().all(-1, keepdim=True)
+    return torch.where(both > 0, 2 * hits.double() / both.clamp(min=1), shown.double())
 
 
 @torch.no_grad()
@@ -73,15 +79,19 @@ def sync_lag(target: BounceTarget, prediction: Tensor, longest: int = LONGEST_LA
     """Return how far, in frames, the changes of predicted velocity are from being in time with the true bounces.
 
     It is the lag, either way, at which the length of the change of velocity at a frame and the true bounces correlate
-    best (Pearson's, over the frames in which both are known); of equal correlations the smallest lag. Changes into,
-    within or out of frames with less ink than LEAST_INK count as 0. The value is `longest` where nothing correlates at
-    any lag, for example where velocity never changes.
+    best (Pearson's, over the frames in which both are known); of equal correlations the smallest lag. It is `longest`
+    where nothing correlates at any lag, for example where velocity never changes.
+
+    A change is known where three frames in a row show a digit (see `digit_visible`); others count as 0 in the
+    correlation. As it could be high for the few changes that a prediction shows, each frame whose change is not known
+    counts as `longest` in the score, which is the mean over frames: with half of them, a lag of 1 becomes 3. So black
+    and haze have `longest`.
 
     target, prediction: as `bounce_f1`. Returns (B, K, 1) float64, 0 to `longest`; NaN for clips without a bounce
     before the last frame. Raises InputError as `bounce_f1`. Source: this benchmark's.
     """
-    track, inked = _track(target, prediction)
-    change = torch.where(inked.unfold(-1, 3, 1).all(-1), _changes(track), 0)[..., 1:]  # at frames 0 to T - 2
+    found = _changes(_track(target, prediction))[..., 1:]  # at frames 0 to T - 2
+    shown, change = found.isfinite().double().mean(-1, keepdim=True), found.nan_to_num(0)
     events = target.events[:, None, :-1].to(change)
     lags = range(longest + 1)
     either_way = [(_correlation(change, events, lag), _correlation(change, events, -lag)) for lag in lags]
@@ -89,7 +99,7 @@ def sync_lag(target: BounceTarget, prediction: Tensor, longest: int = LONGEST_LA
     highest = best.amax(-1, keepdim=True)
     in_time = (best >= highest - 1e-9) & (highest > 0)
     lag = torch.where(in_time, torch.arange(longest + 1.0).to(change), longest).amin(-1, keepdim=True)
-    return torch.where(events.any(-1, keepdim=True), lag, torch.nan)
+    return torch.where(events.any(-1, keepdim=True), shown * lag + (1 - shown) * longest, torch.nan)
 
 
 def bounces(track: Tensor) -> Tensor:
@@ -98,24 +108,27 @@ def bounces(track: Tensor) -> Tensor:
     A bounce at t shortens the step to t and turns the next one, so that velocity changes at t - 1 and at t. So in a
     run of frames in which velocity changes, all but the first are bounces; in a run of one frame that one is, as its
     step was whole. Where velocity is steady from frame to frame, a bend over two frames either way is a bounce, too.
+    Points that are NaN are unknown: a point is a bounce only if it is one whatever they are.
     """
-    changed = _changes(track) >= LEAST_CHANGE
+    change = _changes(track)
+    changed, steady = change >= LEAST_CHANGE, change < LEAST_CHANGE  # neither, if unknown
     before, here = changed[..., :-1], changed[..., 1:]  # at frames -1 to T - 3, and 0 to T - 2
-    after = pad(changed[..., 2:], (0, 1))
-    sharp = here & (before | ~after)
-    return pad(sharp, (0, 1)) | _bends(track, changed)
+    steady_after = pad(steady[..., 2:], (0, 1), value=True)
+    sharp = here & (before | steady_after)
+    return pad(sharp, (0, 1)) | _bends(track, changed, ~changed & ~steady)
 
 
-def _bends(track: Tensor, changed: Tensor) -> Tensor:
+def _bends(track: Tensor, changed: Tensor, unknown: Tensor) -> Tensor:
     """Return, (..., T), the sharpest of neighbouring bends where velocity does not change from frame to frame nearby.
 
-    changed: (..., T), whether velocity changes at frames -1 to T - 2.
+    changed, unknown: (..., T), whether velocity changes at frames -1 to T - 2, and whether that is not known.
     """
     bend = (track[..., 4:, :] - 2 * track[..., 2:-2, :] + track[..., :-4, :]).norm(dim=-1)  # at frames 0 to T - 3
-    near = _around(pad(changed, (0, 2))).any(-1)[..., 1:-1]  # frame -1 is the first
-    around = _around(torch.where(near, 0, pad(bend, (0, 2))))
+    near, unclear = (_around(pad(each, (0, 2))).any(-1)[..., 1:-1] for each in (changed, unknown))  # -1 is the first
+    possible = torch.where(unclear, torch.inf, pad(bend, (0, 2)))  # at most
+    around = _around(torch.where(near, 0, possible))
     here, before, after = around[..., 2], around[..., :2].amax(-1), around[..., 3:].amax(-1)
-    return (here >= LEAST_CHANGE) & (here > before) & (here >= after)
+    return (here >= LEAST_CHANGE) & here.isfinite() & (here > before) & (here >= after)
 
 
 def _around(values: Tensor) -> Tensor:
@@ -159,17 +172,17 @@ def _correlation(change: Tensor, events: Tensor, lag: int) -> Tensor:
     return torch.where(spread > 1e-9, (x * y).sum(-1) / spread.clamp(min=1e-9), 0)
 
 
-def _track(target: BounceTarget, prediction: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the predicted track, (B, K, T + 2, 2) px, and which frames have enough ink, (B, K, T + 2).
+def _track(target: BounceTarget, prediction: Tensor) -> Tensor:
+    """Return the predicted track, (B, K, T + 2, 2) px, NaN where the digit is not visible.
 
-    The track's first two points are the true centres of the last two seen frames.
+    Its first two points are the true centres of the last two seen frames.
     """
     _check(target, prediction)
     counted = ~target.frames.isnan()
-    seen = moments(target.frames[:, :, :BEFORE], counted[:, :, :BEFORE]).expand(-1, prediction.shape[1], -1, -1)
-    sums = torch.cat([seen, moments(prediction, counted[:, :, BEFORE:])], 2)
-    track = (centroids(sums, *prediction.shape[-2:]) / RESOLUTION).round() * RESOLUTION
-    return track, sums[..., 0] >= LEAST_INK
+    seen = centres(target.frames[:, :, :BEFORE], counted[:, :, :BEFORE]).expand(-1, prediction.shape[1], -1, -1)
+    visible = find_visible(target.frames[:, :, BEFORE:], prediction)[..., None] == 1
+    predicted = centres(prediction, counted[:, :, BEFORE:]).where(visible, torch.nan)
+    return (torch.cat([seen, predicted], 2) / RESOLUTION).round() * RESOLUTION
 
 
 def _check(target: BounceTarget, prediction: Tensor) -> None:

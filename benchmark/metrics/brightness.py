@@ -9,14 +9,17 @@ BRIGHTNESS_UNITS = 255 * 2**14
 
 
 def in_units(frames: Tensor) -> Tensor:
-    """Return the brightness of every pixel, summed over channels: (..., C, H, W) in [0, 1] to (..., H, W) int64."""
-    return (frames.double() * BRIGHTNESS_UNITS).round().long().sum(-3)
+    """Return the brightness of every pixel, summed over channels: (..., C, H, W) in [0, 1] to (..., H, W).
+
+    It is in whole units, in float64, which holds their sums over 2 * 10**9 values without rounding.
+    """
+    return (frames.double() * BRIGHTNESS_UNITS).round_().sum(-3)
 
 
 def window_sums(brightness: Tensor, height: int, width: int) -> Tensor:
     """Return the sums over all windows of `height` x `width` px, by their upper-left pixel.
 
-    brightness: (N, H, W) int64, H and W at least those of a window. Returns (N, H - height + 1, W - width + 1).
+    brightness: (N, H, W) in units, H and W at least those of a window. Returns (N, H - height + 1, W - width + 1).
     """
     integral = pad(brightness, (1, 0, 1, 0)).cumsum(1).cumsum(2)
     rows = integral[:, height:] - integral[:, :-height]

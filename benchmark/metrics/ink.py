@@ -25,6 +25,6 @@ def ink(target: Tensor, prediction: Tensor) -> Tensor:
     check_unit_range(prediction, "prediction")
     shares = torch.empty(prediction.shape[:3], dtype=torch.float64, device=prediction.device)
     for b, t in np.ndindex(len(prediction), prediction.shape[2]):  # K frames at a time stay in a core's cache
-        expected, found = (in_units(frames[b, :, t]).sum((1, 2)).double() for frames in (target, prediction))
+        expected, found = (in_units(frames[b, :, t]).sum((1, 2)) for frames in (target, prediction))
         shares[b, :, t] = torch.where(expected > 0, found / expected, torch.nan)
     return shares

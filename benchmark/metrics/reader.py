@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from baselines.predictor import Prediction
 from benchmark.metrics.checks import check_samples, check_unit_range, described
+from benchmark.metrics.track import clip_digit_visible
 from benchmark.networks.inference import float32
 from benchmark.scoring.ground_truth import TargetClip
 from mmnist_av.system.errors import InputError
@@ -39,8 +40,12 @@ class Reader(nn.Sequential):
 
 
 def clip_digit_accuracy(clip: TargetClip, prediction: Prediction) -> Tensor:
-    """Return `digit_accuracy` of a clip's predicted frames, with its annotation "label": (1, K, P)."""
-    return digit_accuracy(clip.annotation("label"), prediction.frames)
+    """Return `digit_accuracy` of a clip's predicted frames, with its annotation "label": (1, K, P).
+
+    It is NaN where no digit is visible (see `digit_visible`), because the reader gives a black frame some class, too.
+    """
+    correct = digit_accuracy(clip.annotation("label"), prediction.frames)
+    return correct.where(clip_digit_visible(clip, prediction) == 1, torch.nan)
 
 
 @torch.no_grad()

@@ -106,9 +106,9 @@ def floors_of(runs: Sequence[RunFolder], metric: Metric) -> list[tuple[RunFolder
 
 
 def floor_curves(runs: Sequence[RunFolder], metric: Metric) -> dict[str, Curve]:
-    """Return the floors' curves: floors have one sample, so they are the same in every panel."""
+    """Return the curves of floors with a value: floors have one sample, so they are the same in every panel."""
     curves = {floor: frame_curves(run, metric.name, floor).get("single") for run, floor in floors_of(runs, metric)}
-    return {floor: curve for floor, curve in curves.items() if curve is not None}
+    return {floor: curve for floor, curve in curves.items() if curve is not None and np.isfinite(curve.value).any()}
 
 
 def floor_style(floor: str) -> dict[str, Any]:

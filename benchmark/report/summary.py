@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST_LINES, WIDTH = 15, 80  # of a summary; paths may be longer
 # Shown as far as they fit
-MAIN_METRICS = ("psnr", "ssim", "position_error", "block_iou", "ink", "ssim_uniform", "lpips")
+MAIN_METRICS = ("psnr", "ssim", "position_error", "digit_visible", "block_iou", "ink", "ssim_uniform", "lpips")
 
 Line = tuple[str, ...]
 Rows = Mapping[str, Mapping[Any, Any]]  # of one model, metric and sampling rule, by frame

@@ -209,7 +209,9 @@ def _sweep_table(summed: "pd.DataFrame") -> Table:
 
 
 def _over_seeds(row: Mapping[Any, Any]) -> str:
-    """Return "12.3 +- 0.4"; one seed has no standard deviation."""
+    """Return "12.3 +- 0.4"; one seed has no standard deviation, and no seed has a value where none was scored."""
+    if row["mean"] != row["mean"]:
+        return NOTHING
     deviation = "" if row["sd"] != row["sd"] else f" +- {row['sd']:.2g}"
     return f"{row['mean']:.4g}{deviation}"
 

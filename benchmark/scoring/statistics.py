@@ -1,7 +1,8 @@
 """From one score per (clip, sample, frame) to what is reported: sampling rules, best of K, bootstrap intervals.
 
 Score arrays are (N clips, K samples, T frames). A NaN says that a metric has no value there (block IoU in a clip
-without a block): what it touches stays NaN under every sampling rule, and is left out of averages over clips.
+without a block, the position of a digit that a sample does not show): means are over the values that there are, and
+NaN where there is none. Best-of-K rules have no value where one of the samples has none.
 """
 
 import math
@@ -28,8 +29,10 @@ class Interval(NamedTuple):
 
 
 def mean(scores: Floats, better: Better) -> NDArray[np.float64]:
-    """Return the mean over the K samples: (N, K, T) -> (N, T)."""
-    return scores.mean(1, dtype=np.float64)
+    """Return the mean over those of the K samples that have a value, NaN for none: (N, K, T) -> (N, T)."""
+    valid = ~np.isnan(scores)
+    with np.errstate(invalid="ignore"):
+        return np.where(valid, scores, 0).sum(1, dtype=np.float64) / valid.sum(1)
 
 
 def best_sequence(scores: Floats, better: Better) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from mmnist_av.system.errors import InputError
 from narrow import THIN
 
 OF_FRAMES = ("psnr", "psnr_exact", "ink", "ssim", "ssim_uniform")
-EACH = (*OF_FRAMES, "position_error", "bounce_f1", "sync_lag", "digit_accuracy")
+EACH = (*OF_FRAMES, "digit_visible", "position_error", "digit_accuracy", "bounce_f1", "sync_lag")
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +130,19 @@ def test_equal_models_are_called_better_in_no_more_than_5_percent_of_comparisons
         one, other = (shared + rng.normal(size=(2, 12)) for _ in range(2))
         wrong += verdicts(one, other) != {"not shown"}
     assert wrong < comparisons * 0.05 + 3 * np.sqrt(comparisons * 0.05 * 0.95)
+
+
+def test_a_frame_without_a_value_in_one_run_is_left_out_of_both():
+    one, other = np.tile(np.arange(20.0), (2, 3, 1))
+    other += 1
+    one[0, 10:], other[1, :5], one[2] = np.nan, np.nan, np.nan  # one shows no digit late, the other none early
+    metric, protocol = find_metric("position_error"), PROTOCOLS["m3so-nb"]
+    found = measure(metric, "mean", protocol, one[None], other[None])
+    first, middle, last, mean = (each.row for each in found)
+    assert [each.frame for each in (first, middle, last, mean)] == ["6", "15", "25", "mean"]
+    assert [each.clips for each in (first, middle, last, mean)] == [1, 2, 1, 2]
+    assert (mean.one, mean.other, mean.difference) == ((4.5 + 12) / 2, (4.5 + 12) / 2 + 1, -1)
+    assert {each.difference for each in (first, middle, last)} == {-1}
 
 
 def test_of_a_metric_that_is_best_at_1_the_better_run_is_nearer_1_clip_by_clip():

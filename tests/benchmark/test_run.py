@@ -79,7 +79,10 @@ def test_rows_hold_model_and_floors_under_each_sampling_and_reported_frame(finis
     rows, folder = finished
     assert set(rows["model"]) == {"puq", "black", "copy-last", "mean-seen"}
     assert len(read_rows(folder / "results.csv")) == len(rows)
-    published, others = {"psnr", "ssim", "ssim_uniform"}, {"psnr_exact", "position_error", "digit_accuracy"}
+    published, others = (
+        {"psnr", "ssim", "ssim_uniform"},
+        {"psnr_exact", "digit_visible", "position_error", "digit_accuracy"},
+    )
     of_clips = {"ink", "bounce_f1", "sync_lag", "self_similarity", "aepe", "uncertainty_rank"}
     assert set(rows["metric"]) == published | others | of_clips
     own = rows[rows["model"] == "puq"].groupby("metric")["sampling"].agg(set)
@@ -89,7 +92,10 @@ def test_rows_hold_model_and_floors_under_each_sampling_and_reported_frame(finis
     assert set(rows["frame"]) == {"6", "15", "25", "mean"}
     assert set(rows[rows["model"] != "puq"]["sampling"]) == {"single"}
     assert len(rows) == 4 * (len(published) * (4 + 3) + len(others) * (2 + 3))
-    assert (rows["clips"] == 3).all()
+    seen = rows["metric"].isin(["position_error", "digit_accuracy"])
+    assert (rows[~seen]["clips"] == 3).all()
+    assert (rows[seen & (rows["model"] == "black")]["clips"] == 0).all()  # which shows no digit anywhere
+    assert (rows[seen & (rows["model"] == "copy-last")]["clips"] == 3).all()
 
 
 def test_a_batch_is_never_larger_than_the_training_split(nb_dataset, tmp_path):

@@ -1,4 +1,4 @@
-"""BounceTarget read off tracks, against plain loops, matching by brute force, and the true frames of our own worlds."""
+"""Bounces read off tracks, against plain loops, matching by brute force, and the true frames of our own worlds."""
 
 import itertools
 import math
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.metrics.bounces import LONGEST_LAG, BounceTarget, bounce_f1, bounces, matched, sync_lag
+from benchmark.metrics.track import digit_visible
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.picture import block_mask, render_frames
 from mmnist_av.m3so.spec import Spec
@@ -76,6 +77,31 @@ def test_straight_motion_never_bounces_whether_or_not_it_is_in_whole_px(angle, s
     assert not bounces(track.floor() if whole else track).any()
 
 
+def hidden(track, places):
+    """The track with NaN at the True `places` (T + 2,), which leaves its two seen points."""
+    return track.masked_fill((places & (torch.arange(len(places)) > 1))[:, None], torch.nan)
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), share=st.floats(0.02, 0.5), sharp=st.sampled_from([0.2, 0.5, 1]))
+def test_hiding_frames_only_takes_bounces_away_and_none_touches_a_hidden_frame(seed, share, sharp):
+    rng = torch.Generator().manual_seed(seed)
+    turns = torch.randn(20, 2, generator=rng, dtype=torch.float64) * (torch.rand(20, 1, generator=rng) < sharp)
+    track = turns.cumsum(0).cumsum(0)
+    places = torch.rand(20, generator=rng) < share
+    result = bounces(hidden(track, places))
+    assert not (result & ~bounces(track)).any()
+    near = torch.nn.functional.pad(places & (torch.arange(20) > 1), (0, 1)).unfold(0, 3, 1).any(-1)[1:]
+    assert not (result & near)[:-1].any()
+
+
+def test_a_bounce_is_found_where_its_frames_are_visible_and_missed_where_one_is_not():
+    track = torch.tensor(THERE_AND_BACK, dtype=torch.float64)  # velocity changes at 3, from 2 to 4, and not at 4
+    for point in range(8):
+        places = torch.arange(10) == point + 2
+        assert bounces(hidden(track, places)).any() == (point not in (2, 3, 4, 5)), point
+
+
 def most_matches(true, predicted):
     """The size of the largest one-to-one matching within one frame, by trying every one."""
     if not true:
@@ -116,7 +142,7 @@ def test_f1_is_a_plain_loop_over_clips_and_samples(clips):
     some = BounceTarget(target.frames[:12], target.events[:12])
     result = bounce_f1(some, samples)
     assert result.shape == (12, 4, 1)
-    last = samples.shape[2] - 1
+    visible, last = digit_visible(some.frames[:, :, 2:], samples), samples.shape[2] - 1
     for b, k in itertools.product(range(12), range(4)):
         places = []
         for t in range(last + 3):
@@ -124,7 +150,8 @@ def test_f1_is_a_plain_loop_over_clips_and_samples(clips):
             frame = true if t < 2 else samples[b, k, t - 2, 0].double().numpy()
             ink = np.where(np.isnan(true), 0, frame)
             rows, columns = np.mgrid[:48, :48]
-            places.append([(ink * columns).sum() / ink.sum(), (ink * rows).sum() / ink.sum()])
+            hides = t > 1 and not visible[b, k, t - 2]
+            places.append([math.nan if hides else (ink * axis).sum() / ink.sum() for axis in (columns, rows)])
         track = (torch.tensor(places).double() * 2**20).round() / 2**20
         predicted = events_of(bounces(track))
         assert result[b, k, 0].item() == pytest.approx(
@@ -143,17 +170,56 @@ def test_f1_counts_misses_and_false_ones_and_spares_the_last_frame():
 
 def test_f1_is_1_without_true_and_predicted_bounces():
     straight = [(2 + 2 * t, 5) for t in range(9)]
-    assert bounce_f1(target_of(straight, []), dots(straight)[:, :, 2:]).item() == 1
-    assert bounce_f1(target_of(straight, []), torch.zeros(1, 1, 7, 1, 24, 24)).item() == 0
+    shown = dots(straight)[:, :, 2:]
+    assert bounce_f1(target_of(straight, []), shown).item() == 1
+    for last in range(7):  # a frame that is hidden cannot show that nothing bounces
+        shown[:, :, last] = 0
+        assert bounce_f1(target_of(straight, []), shown).item() == 0
 
 
 def test_true_frames_score_high_and_nothing_else_does(clips):
     target, unseen, _ = clips
     assert bounce_f1(target, unseen).mean() > 0.95
-    black, frozen = torch.zeros_like(unseen), target.frames[:, :, 1:2].nan_to_num().expand_as(unseen)
-    assert bounce_f1(target, black).mean() < 0.25
+    frozen = target.frames[:, :, 1:2].nan_to_num().expand_as(unseen)
     assert bounce_f1(target, frozen).mean() < 0.25
-    assert bounce_f1(target, unseen.roll(1, 0)).mean() < 0.65
+    assert 0.3 < bounce_f1(target, unseen.roll(1, 0)).mean() < 0.65
+
+
+def test_black_and_haze_have_the_worst_score_in_every_clip(clips):
+    target, unseen, _ = clips
+    grey = unseen.mean((-2, -1), keepdim=True).expand_as(unseen)
+    for frames in (
+        torch.zeros_like(unseen),
+        grey,
+        unseen * 0.3,
+        torch.ones_like(unseen),
+        torch.nn.functional.avg_pool2d(unseen.mean((0, 2)), 9, 1, 4).expand_as(unseen),  # of 60 clips: smoothed
+    ):
+        assert bounce_f1(target, frames).eq(0).all()
+        lag = sync_lag(target, frames)
+        assert lag[~lag.isnan()].eq(LONGEST_LAG).all()
+        assert lag.isnan().equal(sync_lag(target, unseen).isnan())
+
+
+def test_a_fade_out_of_sight_costs_more_the_earlier_it_is(clips):
+    target, unseen, _ = clips
+    count = unseen.shape[2]
+    scores = []
+    for shown in range(count, -1, -count // 5):
+        faded = torch.where(torch.arange(count)[:, None, None, None] < shown, unseen, 0)
+        scores.append((bounce_f1(target, faded), sync_lag(target, faded)))
+    for (f1, lag), (next_f1, next_lag) in itertools.pairwise(scores):
+        assert next_f1.mean() < f1.mean()
+        assert next_lag.nanmean() > lag.nanmean()
+
+
+def test_hidden_frames_count_as_the_longest_lag():
+    frames = dots(THERE_AND_BACK)[:, :, 2:]
+    assert sync_lag(target_of(THERE_AND_BACK, [3]), frames).item() == 0
+    frames[:, :, 6] = 0  # with it, the changes at frames 5 and 6 are unknown, of those at 0 to 6
+    assert sync_lag(target_of(THERE_AND_BACK, [3]), frames).item() == pytest.approx(2 / 7 * LONGEST_LAG)
+    frames[:, :, 4] = 0  # and the turn itself
+    assert sync_lag(target_of(THERE_AND_BACK, [3]), frames).item() > 4 / 7 * LONGEST_LAG
 
 
 def test_true_frames_are_in_time_with_the_audio(clips):

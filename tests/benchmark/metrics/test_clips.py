@@ -12,7 +12,7 @@ from benchmark.metrics.block import block_iou, clip_block_iou
 from benchmark.metrics.bounces import BounceTarget, bounce_f1, clip_bounce_f1, clip_sync_lag, sync_lag
 from benchmark.metrics.flow import aepe, clip_aepe
 from benchmark.metrics.reader import clip_digit_accuracy, digit_accuracy
-from benchmark.metrics.track import clip_position_error, position_error
+from benchmark.metrics.track import clip_digit_visible, clip_position_error, digit_visible, position_error
 from benchmark.metrics.uncertainty import clip_uncertainty_rank
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from mmnist_av.m3so.digits import load_pool
@@ -80,9 +80,22 @@ def test_bounces_are_the_simulations_events_behind_the_last_two_seen_frames(case
     assert_equal(of_clip(case.clip, case.prediction), of_tensors(target, case.prediction.frames))
 
 
-def test_the_label_is_the_simulations(case):
+def test_digits_are_visible_or_not_outside_the_block(case):
+    samples = case.prediction.frames * torch.tensor([1, 0.5, 0.2, 0]).view(-1, 1, 1, 1, 1)
+    visible = digit_visible(case.without_block[:, :, case.seen :], samples)
+    assert_equal(clip_digit_visible(case.clip, Prediction(samples)), visible)
+    assert visible[:, 0].all()
+    assert not visible[:, 3].any()
+
+
+def test_the_label_is_the_simulations_and_only_read_where_a_digit_is_visible(case):
     label = torch.from_numpy(case.truth.label[:, 0].astype(np.int64))
     assert_equal(clip_digit_accuracy(case.clip, case.prediction), digit_accuracy(label, case.prediction.frames))
+    half = case.prediction.frames.clone()
+    half[:, :, ::2] = 0
+    result = clip_digit_accuracy(case.clip, Prediction(half))
+    assert result[..., ::2].isnan().all()
+    assert_equal(result[..., 1::2], digit_accuracy(label, half)[..., 1::2])
 
 
 def test_the_flow_is_the_exact_backward_flow_into_each_predicted_frame(case):

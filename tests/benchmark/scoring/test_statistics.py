@@ -73,15 +73,23 @@ def test_which_sample_is_best_is_decided_per_metric():
 
 
 @pytest.mark.parametrize("better", ["higher", "lower"])
-def test_cells_without_a_value_are_the_same_under_every_rule_and_change_no_other(better):
+def test_cells_without_a_value_change_no_other(better):
     scores = RNG.random((4, 5, 3))
     gaps = scores.copy()
     gaps[1], gaps[2, 3, 0] = np.nan, np.nan
     for rule in RULES.values():
         found = rule(gaps, better)
-        assert np.isnan(found).tolist() == [[False] * 3, [True] * 3, [True, False, False], [False] * 3]
+        assert np.isnan(found).tolist() == [[False] * 3, [True] * 3, [rule is not mean, False, False], [False] * 3]
         np.testing.assert_array_equal(found[[0, 3]], rule(scores, better)[[0, 3]])
     np.testing.assert_array_equal(best_sequence(gaps, better)[2, 1:], best_sequence(scores[2:3, :, 1:], better)[0])
+
+
+def test_the_mean_is_over_the_samples_that_have_a_value():
+    scores = RNG.random((4, 5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(mean(scores, "lower"), scores.mean(1, dtype=np.float64))  # bit for bit
+    scores[0, 1:4, 2] = scores[1] = np.nan
+    assert mean(scores, "lower")[0, 2] == scores[0, [0, 4], 2].mean(dtype=np.float64)
+    assert np.isnan(mean(scores, "lower")[1]).all()
 
 
 def test_all_rules_agree_on_one_sample():
