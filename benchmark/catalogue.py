@@ -257,6 +257,9 @@ class Metric:
     min_seen: int = 0  # the least number of seen frames
     max_samples: int | None = None  # how many of a clip's samples are scored at most, the first ones; None: all
     standard: bool = True  # False: computed only where the user names it
+    beside: str = (
+        ""  # the metric that is computed with this one where this one is named: it says what this one is worth
+    )
     undefined: str = ""  # where it has no value (NaN), in words: "in clips without a block"
 
 
@@ -353,7 +356,22 @@ METRICS = {
             highest=1,
             min_seen=2,
             standard=False,
+            beside="fooling_rate_true",
             summary="share of windows of 3 frames with sound that a judge takes for real, Sound2Sight's Table 8",
+        ),
+        Metric(
+            name="fooling_rate_true",
+            function="benchmark.metrics.fooling:judge_true_frames",
+            takes="resources",
+            needs=frozenset({"training samples"}),
+            better="higher",
+            unit="",
+            highest=1,
+            min_seen=2,
+            max_samples=1,
+            samplings=("mean",),
+            standard=False,
+            summary="share of true windows of the scored clips that the judge of fooling_rate takes for real",
         ),
         Metric(
             name="aepe",
@@ -421,6 +439,7 @@ METRICS = {
             needs=frozenset({"block_mask"}),
             better="lower",
             unit="px",
+            beside="digit_visible",
             undefined="where no digit is visible",
             summary="distance of the centres of ink where a digit is visible, the true block's pixels left out",
         ),
@@ -433,6 +452,7 @@ METRICS = {
             unit="",
             highest=1,
             max_samples=10,
+            beside="digit_visible",
             undefined="where no digit is visible",
             summary="share of frames with a digit that a small classifier reads as the true one (10 samples)",
         ),
@@ -554,7 +574,8 @@ def choose_metrics(text: str, annotations: Iterable[str], seen: int) -> list[Met
     """Return the metrics that `text` names ("standard", "all", or names separated by commas), in the table's order.
 
     "standard" and "all" leave out the metrics that need an annotation that is not among the dataset's `annotations`, or
-    more than `seen` seen frames. Raises InputError for a named metric that does not exist or is left out.
+    more than `seen` seen frames. A named metric brings along the one that its row has `beside` it. Raises InputError
+    for a named metric that does not exist or is left out.
     """
     named = named_metrics(text)
     known = frozenset(annotations)
@@ -569,4 +590,5 @@ def choose_metrics(text: str, annotations: Iterable[str], seen: int) -> list[Met
             raise InputError(f"--metrics {name}: it needs {needed} seen frames, the protocol shows {seen}")
         lacking = ", ".join(sorted(annotations_needed(METRICS[name]) - known))
         raise InputError(f"--metrics {name}: it needs {lacking} of the dataset, which has no such annotation")
-    return [metric for metric in offered if metric.name in named]
+    chosen = named | {METRICS[name].beside for name in named}
+    return [metric for metric in offered if metric.name in chosen]

@@ -1,4 +1,6 @@
-"""How often a discriminator, trained on a model's own samples, takes them for real."""
+"""How often a discriminator, trained on a model's own samples, takes them for real; and true frames."""
+
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -23,23 +25,48 @@ def train_judge(resources: Resources) -> Measure:
     frames. Raises Unavailable for a model that cannot generate training samples, and for fewer than R seen frames.
     Source: Sound2Sight's supplement, Table 8.
     """
+    judge = judge_of(resources)
+
+    def fooled(clip: TargetClip, prediction: Prediction) -> Tensor:
+        return taken_for_real(judge, clip, prediction.frames[0])[None]
+
+    return fooled
+
+
+def judge_true_frames(resources: Resources) -> Measure:
+    """Return the measure of how often the judge of `train_judge` takes true windows of the scored clips for real.
+
+    Its values (1, K, P) are the same for all samples. The judge has not seen these clips. Raises Unavailable as
+    `train_judge`.
+    """
+    judge = judge_of(resources)
+
+    def right(clip: TargetClip, prediction: Prediction) -> Tensor:
+        return taken_for_real(judge, clip, clip.unseen[0]).expand(prediction.frames.shape[1], -1)[None]
+
+    return right
+
+
+@torch.inference_mode()
+def taken_for_real(judge: Discriminator, clip: TargetClip, frames: Tensor) -> Tensor:
+    """Return 1 where the judge takes the window for real that ends in a frame of (K, P, C, H, W), else 0: (K, P)."""
+    before = slice(clip.seen - HISTORY, clip.seen)
+    whole = torch.cat([clip.frames[:, before].expand(len(frames), -1, -1, -1, -1), frames], 1)
+    with float32(whole.device):
+        audio = judge.encode_audio(clip.audio[:, before.start :]).expand(len(frames), -1, -1)
+        logits = judge_windows(judge, judge.encode_frames(whole), audio)
+    return (logits.argmax(1) == REAL).double().view(len(frames), -1)
+
+
+@lru_cache(maxsize=1)
+def judge_of(resources: Resources) -> Discriminator:
+    """Return the trained judge of a model's samples, which both metrics share; Unavailable where there can be none."""
     samples = resources.training_samples
     if samples is None:
         raise Unavailable("no generated training samples: floors and external predictions have none")
     if samples.shape.seen < HISTORY:
         raise Unavailable(f"its windows begin {HISTORY} frames before the predicted one, {samples.shape.seen} are seen")
-    judge = trained(samples, resources).eval()
-
-    @torch.inference_mode()
-    def fooled(clip: TargetClip, prediction: Prediction) -> Tensor:
-        count, before = prediction.frames.shape[1], slice(clip.seen - HISTORY, clip.seen)
-        frames = torch.cat([clip.frames[:, before].expand(count, -1, -1, -1, -1), prediction.frames[0]], 1)
-        with float32(frames.device):
-            audio = judge.encode_audio(clip.audio[:, before.start :]).expand(count, -1, -1)
-            logits = judge_windows(judge, judge.encode_frames(frames), audio)
-        return (logits.argmax(1) == REAL).double().view(1, count, -1)
-
-    return fooled
+    return trained(samples, resources).eval()
 
 
 def trained(samples: TrainingSamples, resources: Resources) -> Discriminator:

@@ -3,13 +3,14 @@
 Nothing here imports torch; rich is imported where something is printed, because that takes a tenth of a second.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines.names import FLOORS, reference_note
 from benchmark.catalogue import Metric, find_metric, known_metrics, sampling_name
+from benchmark.scoring.judges import FOOLED, TRUE, cannot_tell
 from mmnist_av.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PLAIN_WIDTH = 140  # characters of a line of tables that are not printed on a terminal
+JUDGED = (FOOLED, TRUE)
 NOTHING = "-"  # a figure that does not exist
 
 
@@ -56,11 +58,16 @@ def _column_name(frame: str) -> str:
 
 def metric_tables(rows: "pd.DataFrame") -> list[Table]:
     """Return one table per protocol, dataset and metric of results' rows: a line per model and sampling rule."""
-    board = [column for column in ("protocol", "fingerprint", "metric") if column in rows]
-    return [_metric_table(own) for _, own in rows.groupby(board, sort=False, dropna=False)]
+    board = [column for column in ("protocol", "fingerprint") if column in rows]
+    tables = []
+    for _, whole in rows.groupby(board, sort=False, dropna=False):
+        weak = cannot_tell(whole)
+        tables += [_metric_table(own, weak) for _, own in whole.groupby("metric", sort=False)]
+    return tables
 
 
-def _metric_table(rows: "pd.DataFrame") -> Table:
+def _metric_table(rows: "pd.DataFrame", weak: Collection[str]) -> Table:
+    """Return the table of one metric's rows; `weak`: the models whose judge cannot tell, of which a judge's say so."""
     frames = frames_in_order(rows["frame"])
     lines = []
     for (name, sampling, k), own in rows.assign(line=_line_names(rows)).groupby(["line", "sampling", "k"], sort=False):
@@ -72,8 +79,14 @@ def _metric_table(rows: "pd.DataFrame") -> Table:
         lines=tuple(lines),
         names=2,
         title=metric_title(find_metric(rows["metric"].iloc[0])),
-        note=_note(rows),
+        note=_note(rows) + _judge_note(rows, weak),
     )
+
+
+def _judge_note(rows: "pd.DataFrame", weak: Collection[str]) -> str:
+    """Return a warning for a table of what judges say, where the judge of some models cannot tell."""
+    named = [model for model in weak if (rows["model"] == model).any()]
+    return f"; the judge cannot tell: {', '.join(named)}" if named and rows["metric"].iloc[0] in JUDGED else ""
 
 
 def _note(rows: "pd.DataFrame") -> str:

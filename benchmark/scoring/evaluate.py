@@ -22,6 +22,7 @@ from benchmark.runs.folder import CONFIG, ENVIRONMENT, RESULTS, read_json
 from benchmark.runs.seal import seal
 from benchmark.scoring.examples import ExampleWriter
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
+from benchmark.scoring.judges import cannot_tell
 from benchmark.scoring.rows import Result, make_rows, write_rows
 from benchmark.scoring.samples import clip_shape, draw_samples
 from benchmark.scoring.scores import Entry, Scores, samplings, score_all
@@ -62,6 +63,8 @@ def evaluate(evaluation: Evaluation) -> pd.DataFrame:
     scores = score_all(entries, evaluation.metrics, clips, resources, folder, examples)
     note_undefined(entry.name, scores[entry.name])
     rows = tabulate(scores, evaluation, config)
+    if entry.name in cannot_tell(rows):
+        log.warning("the judge of fooling_rate cannot tell %s's samples from true frames, or is too weak", entry.name)
     if not (rows["model"] == entry.name).any():
         names = ", ".join(metric.name for metric in evaluation.metrics)
         raise InputError(f"none of {names} can be computed for {entry.name}: name other --metrics")

@@ -134,8 +134,20 @@ def test_metrics_are_offered_where_the_dataset_has_what_they_need():
 
 
 def test_standard_metrics_leave_out_the_costly_ones_and_named_ones_come_in_the_tables_order():
-    assert set(names("all", ())) - set(names("standard", ())) == {"self_similarity_flow", "fooling_rate"}
-    assert names("fooling_rate, psnr", ()) == ["psnr", "fooling_rate"]
+    costly = {"self_similarity_flow", "fooling_rate", "fooling_rate_true"}
+    assert set(names("all", ())) - set(names("standard", ())) == costly
+    assert names("ssim, psnr", ()) == ["psnr", "ssim"]
+
+
+def test_a_named_metric_brings_along_the_one_that_says_what_it_is_worth():
+    assert names("fooling_rate, psnr", ()) == ["psnr", "fooling_rate", "fooling_rate_true"]
+    assert names("position_error", M3SO_ANNOTATIONS) == ["digit_visible", "position_error"]
+    assert names("digit_accuracy", M3SO_ANNOTATIONS) == ["digit_visible", "digit_accuracy"]
+    for metric in METRICS.values():
+        if metric.beside:
+            beside = METRICS[metric.beside]
+            assert beside.needs <= metric.needs
+            assert beside.min_seen <= metric.min_seen
 
 
 def test_a_named_metric_that_the_dataset_cannot_have_is_refused():
@@ -147,6 +159,6 @@ def test_a_named_metric_that_the_dataset_cannot_have_is_refused():
 
 def test_metrics_that_look_at_seen_frames_need_as_many():
     left_out = set(names("all", M3SO_ANNOTATIONS)) - set(names("all", M3SO_ANNOTATIONS, seen=1))
-    assert left_out == {"bounce_f1", "sync_lag", "fooling_rate"}
+    assert left_out == {"bounce_f1", "sync_lag", "fooling_rate", "fooling_rate_true"}
     with pytest.raises(InputError, match="--metrics sync_lag: it needs 2 seen frames, the protocol shows 0"):
         names("sync_lag", M3SO_ANNOTATIONS, seen=0)

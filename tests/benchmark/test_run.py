@@ -219,11 +219,13 @@ def test_a_finished_run_is_scored_by_more_metrics_without_training_again(finishe
     shutil.copytree(folder, tmp_path / "copy")
     monkeypatch.setattr(fooling, "STEPS", 2)
     more, _ = run(job(nb_dataset, tmp_path / "copy", metrics="fooling_rate,psnr"))
-    assert set(more["metric"]) == set(rows["metric"]) | {"fooling_rate"}
-    judged = more[more["metric"] == "fooling_rate"]
+    judges = ("fooling_rate", "fooling_rate_true")
+    assert set(more["metric"]) == {*rows["metric"], *judges}
+    judged = more[more["metric"].isin(judges)]
     assert set(judged["model"]) == {"puq"}
+    assert set(judged[judged["metric"] == "fooling_rate_true"]["sampling"]) == {"single"}
     assert judged["value"].between(0, 1).all()
-    kept = more[more["metric"] != "fooling_rate"].reset_index(drop=True)
+    kept = more[~more["metric"].isin(judges)].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, rows)
     for name in ("checkpoint.safetensors", "training.csv"):
         assert (tmp_path / "copy" / name).read_bytes() == (folder / name).read_bytes()

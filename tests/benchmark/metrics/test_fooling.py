@@ -7,7 +7,7 @@ import torch
 
 from baselines.predictor import ClipShape, Prediction
 from benchmark.metrics import fooling
-from benchmark.metrics.fooling import HISTORY, judge_loss, train_judge, trained
+from benchmark.metrics.fooling import HISTORY, judge_loss, judge_true_frames, train_judge, trained
 from benchmark.metrics.resources import Resources, TrainingSamples, Unavailable
 from benchmark.scoring.ground_truth import TargetClip
 
@@ -61,6 +61,18 @@ def test_black_samples_are_told_apart_and_true_frames_are_taken_for_real():
     measure = train_judge(resources(torch.zeros_like))
     assert rate(measure, torch.zeros_like) == 0
     assert rate(measure, lambda frames: frames) == 1
+
+
+def test_what_the_judge_says_of_true_frames_is_from_the_same_judge(monkeypatch):
+    trainings = []
+    monkeypatch.setattr(fooling, "trained", lambda *given: trainings.append(given) or trained(*given))
+    own = resources(torch.zeros_like)
+    fooled, right = train_judge(own), judge_true_frames(own)
+    assert len(trainings) == 1
+    expected = rate(fooled, lambda frames: frames)  # whatever is predicted
+    assert rate(right, torch.zeros_like) == rate(right, torch.rand_like) == expected == 1
+    train_judge(resources(torch.ones_like))
+    assert len(trainings) == 2  # the judge of another model's samples is another
 
 
 def test_all_training_clips_are_used():

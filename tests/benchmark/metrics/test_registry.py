@@ -136,7 +136,11 @@ def test_metrics_are_chosen_by_name_or_as_a_set():
 
     of_nb = ("block_mask", "centres", "label", "events", "flow")
     assert set(METRICS) - set(names("all", *of_nb)) == {"block_iou"}
-    assert set(names("all", *of_nb)) - set(names("standard", *of_nb)) == {"fooling_rate", "self_similarity_flow"}
+    assert set(names("all", *of_nb)) - set(names("standard", *of_nb)) == {
+        "fooling_rate",
+        "fooling_rate_true",
+        "self_similarity_flow",
+    }
     assert names("ssim, psnr") == ["psnr", "ssim"]
     with pytest.raises(InputError, match="unknown metric 'sim': did you mean ssim"):
         names("psnr,sim")

@@ -14,6 +14,7 @@ from benchmark.catalogue import METRICS, find_protocol
 from benchmark.report import tables
 from benchmark.report.summary import MAIN_METRICS, summary
 from benchmark.runs.seal import seal
+from benchmark.scoring.judges import cannot_tell
 from benchmark.scoring.rows import write_rows
 from mmnist_av.system.errors import InputError
 
@@ -179,6 +180,17 @@ def test_a_sweep_has_mean_and_deviation_over_seeds(capsys):
     assert "References" not in text
     tables.print_sweep(pd.DataFrame([{**line, "model": "bayes-v", **figures} for figures in over]))
     assert "References (bayes-v) know the rules" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("fooled", "true", "weak"), [(0.4, 0.5, True), (0.99, 0.98, True), (0.3, 0.95, False)])
+def test_a_judge_that_cannot_tell_is_said_to_be_one(fooled, true, weak, capsys):
+    rows = rows_of(samples=3, metrics=["psnr", "fooling_rate", "fooling_rate_true"])
+    rows.loc[rows["metric"] == "fooling_rate", "value"] = fooled
+    rows.loc[rows["metric"] == "fooling_rate_true", "value"] = true
+    assert cannot_tell(rows) == ["s2s"] * weak
+    titles = [line for line in printed(rows, capsys).splitlines() if "is better)" in line]
+    assert ["the judge cannot tell: s2s" in title for title in titles] == [False, weak, weak]
+    assert cannot_tell(rows[rows["metric"] != "fooling_rate_true"]) == []
 
 
 def test_a_list_has_a_column_per_name(capsys):
