@@ -31,8 +31,8 @@ def digit_visible(target: Tensor, prediction: Tensor) -> Tensor:
     predicted elsewhere counts as ink. Of several digits the box holds all.
 
     Measured with MNIST digits on 400 frames of M3SO-NB and 500 of M3SO after its block has appeared. Visible are all
-    true frames, also dimmed to 34% or blurred by Gaussians of sigma 1 to 5 px; more than 99% of other clips' frames and
-    of true frames before the haze of all the places that a block can have, 95% of them blurred by 3 px. Never visible
+    true frames, also dimmed to 34% or blurred by Gaussians of sigma 1 to 5 px; 98% of other clips' frames; and 99% of
+    true frames before the haze of all the places that a block can have, 95% if they are blurred by 3 px. Never visible
     are frames dimmed to 33%, any grey and the mean of all clips' frames, however bright.
 
     target: (B, 1, T, C, H, W), prediction: (B, K, T, C, H, W), float in [0, 1]; the target may be NaN.
