@@ -129,8 +129,8 @@ def open_all(folders: Sequence[Path]) -> list[ScoredRun]:
 def sides_of(runs: Sequence[ScoredRun]) -> tuple[Side, Side]:
     """Return two runs as two sides, and more runs as two groups that differ within them in their seeds alone.
 
-    Raises InputError where they form another number of groups, and for two runs of a group with the same seed. A note
-    says where runs of a group were computed by other code or on another device.
+    Raises InputError where they form another number of groups, and for two runs of a group with the same seed or the
+    same external predictions. A note says where runs of a group were computed by other code or on another device.
     """
     if len(runs) == 2:
         return Side((runs[0],)), Side((runs[1],))
@@ -142,14 +142,22 @@ def sides_of(runs: Sequence[ScoredRun]) -> tuple[Side, Side]:
         raise InputError(f"more than two runs must form two groups, not {len(groups)}: {difference}")
     for group in groups.values():
         for run, again in itertools.combinations(group, 2):
-            if run.seed == again.seed:
-                seed = f"the seed {run.seed}" if run.seed else "an unknown seed"
-                raise InputError(f"{run.folder} and {again.folder} form one group, both with {seed}: leave one out")
+            same = repeated(run, again)
+            if same:
+                raise InputError(f"{run.folder} and {again.folder} form one group, both with {same}: leave one out")
         mixed = [name for name in WHERE if len({str(run.config.get(name)) for run in group}) > 1]
         if mixed:
             log.warning("the runs of %s differ in %s", group[0].config["model"], ", ".join(mixed))
     one, other = groups.values()
     return Side(tuple(one)), Side(tuple(other))
+
+
+def repeated(run: ScoredRun, again: ScoredRun) -> str:
+    """Return what makes two runs of a side the same training, in words; "" for different trainings."""
+    if run.seed == again.seed:
+        return f"the seed {run.seed}" if run.seed else "an unknown seed"
+    predictions = run.config.get("predictions")  # of external ones, the files' SHA-256
+    return "the same predictions" if predictions and predictions == again.config.get("predictions") else ""
 
 
 def groups_in_words(groups: Sequence[Sequence[ScoredRun]]) -> str:

@@ -52,6 +52,10 @@ def test_whatever_else_differs_makes_another_group(name):
         ([run("a"), run("b", seed=1), run("c", seed=2)], "two groups, not 1: all of them differ in their seeds alone"),
         ([run("a"), run("b", steps=2), run("c")], "a and c form one group, both with the seed 0: leave one out"),
         ([run("a", **EXTERNAL), run("b", **EXTERNAL), run("c")], "a and b form one group, both with an unknown seed: "),
+        (
+            [run(str(seed), **EXTERNAL | {"seed": seed, "predictions": ["e5"]}) for seed in (0, 1)] + [run("c")],
+            "0 and 1 form one group, both with the same predictions: leave one out",
+        ),
     ],
 )
 def test_other_runs_are_refused(runs, message):
