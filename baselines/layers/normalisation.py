@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 SWAPPED = ("running_mean", "running_var", "num_batches_tracked", "momentum", "training")  # of a batch norm
 SLOWEST = 0.01  # the momentum of GeneratedStatistics after its first batches: some 100 batches are remembered
@@ -37,12 +38,10 @@ class GeneratedStatistics(nn.Module):
     They are the mean over the first batches, then a moving average. Buffers mean0, variance0, ...: of each batch norm.
     """
 
-    batches: torch.Tensor
-
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.learning = False  # whether the network's batch norms are in training mode while they are used
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))  # that they are of
+        self.batches = 0  # that they are of
         for number, norm in enumerate(norms_of(network)):
             self.register_buffer(f"mean{number}", torch.zeros(norm.num_features))
             self.register_buffer(f"variance{number}", torch.ones(norm.num_features))
@@ -50,7 +49,16 @@ class GeneratedStatistics(nn.Module):
     @property
     def known(self) -> bool:
         """Return whether there are any yet, or the network is about to give some."""
-        return self.learning or bool(self.batches)
+        return self.learning or self.batches > 0
+
+    @override
+    def get_extra_state(self) -> torch.Tensor:
+        """Return the number of batches for the state dict; as a buffer, each frame would wait for the GPU."""
+        return torch.tensor(self.batches)
+
+    @override
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        self.batches = int(state)
 
     @contextmanager
     def used_by(self, network: nn.Module) -> Iterator[None]:
@@ -58,7 +66,7 @@ class GeneratedStatistics(nn.Module):
         norms = norms_of(network)
         usual = [{name: getattr(norm, name) for name in SWAPPED} for norm in norms]
         training = self.learning or any(norm.training for norm in norms)
-        momentum = max(1 / (1 + int(self.batches)), SLOWEST) if training else 0.0
+        momentum = max(1 / (1 + self.batches), SLOWEST) if training else 0.0
         for number, norm in enumerate(norms):
             own = self.get_buffer(f"mean{number}"), self.get_buffer(f"variance{number}"), None, momentum, training
             for name, value in zip(SWAPPED, own, strict=True):

@@ -141,7 +141,7 @@ def test_the_networks_own_statistics_are_back_after_an_error():
     with pytest.raises(ValueError, match="expected 4D"), statistics.used_by(network):
         network(torch.zeros(2))
     assert network[0].running_mean is before
-    assert (network[0].momentum, network[0].training, int(statistics.batches)) == (0.3, False, 0)
+    assert (network[0].momentum, network[0].training, statistics.batches) == (0.3, False, 0)
 
 
 def test_after_the_first_batches_the_statistics_are_a_moving_average():
