@@ -443,21 +443,12 @@ def metrics() -> None:
     from benchmark.catalogue import METRICS
     from benchmark.report.tables import list_table
 
-    header = ("metric", "unit", "better", "computed", "needs", "what it is")
-    list_table(
-        header,
-        [
-            (
-                metric.name,
-                metric.unit,
-                metric.better,
-                "standard" if metric.standard else "if named",
-                ", ".join(sorted(metric.needs)),
-                metric.summary,
-            )
-            for metric in METRICS.values()
-        ],
-    )
+    lines = []
+    for row in METRICS.values():
+        needs = f" (needs {', '.join(sorted(row.needs))})" if row.needs else ""
+        computed = "standard" if row.standard else "if named"
+        lines.append((row.name, row.unit, row.better, computed, f"{row.summary}{needs}"))
+    list_table(("metric", "unit", "better", "computed", "what it is"), lines)
 
 
 @main.command()
@@ -470,8 +461,9 @@ def models() -> None:
     for name, model in registry.models().items():
         kind = "floor" if name in (*FLOORS, *SAMPLED_FLOORS) else "reference" if name in REFERENCES else ""
         samples = "stochastic" if model.predictor.stochastic else "deterministic"
-        lines.append((name, model.modality, samples, model.predictor.paper or kind, model.about))
-    list_table(("model", "input", "samples", "paper", "what differs"), lines)
+        words = ": ".join(filter(None, (model.predictor.paper or kind, model.about)))
+        lines.append((name, model.modality, samples, words))
+    list_table(("model", "input", "samples", "what it is"), lines)
     click.echo()
     print_note(reference_note(REFERENCES))
 

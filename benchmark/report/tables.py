@@ -6,7 +6,7 @@ Nothing here imports torch; rich is imported where something is printed, because
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from baselines.names import FLOORS, reference_note
 from benchmark.catalogue import Metric, find_metric, known_metrics, sampling_name
@@ -40,6 +40,7 @@ class Table:
     names: int  # the number of columns of names
     title: str = ""  # what the figures are
     note: str = ""  # which clips they are computed from
+    whole: int = 0  # the number of first columns that are never folded, however narrow the terminal
 
 
 def metric_title(metric: Metric) -> str:
@@ -230,9 +231,9 @@ def _over_seeds(row: Mapping[Any, Any]) -> str:
 
 
 def list_table(header: Sequence[str], lines: Iterable[Sequence[object]], console: "Console | None" = None) -> None:
-    """Print a table of names, such as the list of all models."""
+    """Print a table of names, such as the list of all models; on a narrow terminal only the last column is folded."""
     cells = tuple(tuple(Cell(str(text)) for text in line) for line in lines)
-    print_tables([Table(tuple(header), cells, names=len(header))], console)
+    print_tables([Table(tuple(header), cells, names=len(header), whole=len(header) - 1)], console)
 
 
 def print_tables(tables: Iterable[Table], console: "Console | None" = None) -> None:
@@ -268,7 +269,8 @@ def _for_terminal(table: Table, width: int) -> "rich_table.Table":
         header, lines = (*header[: table.names], "at", "value", "95% interval"), _a_line_a_figure(table)
     drawn = RichTable(box=rule_below_header, show_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(header):
-        drawn.add_column(escape(name), justify="left" if number < table.names else "right", overflow="fold")
+        side: Literal["left", "right"] = "left" if number < table.names else "right"
+        drawn.add_column(escape(name), justify=side, overflow="fold", no_wrap=number < table.whole)
     for line in lines:
         drawn.add_row(*map(escape, line))
     return drawn

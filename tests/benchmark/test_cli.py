@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
+from baselines import registry
 from baselines.names import FLOORS, REFERENCES, SAMPLED_FLOORS
 from benchmark.catalogue import METRICS, PROTOCOLS
 from benchmark.cli import main
+from benchmark.report import tables
 from benchmark.training import loop as training
 from benchmark.training.loop import Diverged
 from mmnist_av.m3so.generate import generate
@@ -97,7 +100,7 @@ def test_models_are_listed_with_their_papers():
     for word in ("puq", "sound2sight", "copy-last", "ECCV 2020"):
         assert word in listed.output
     words = [line.split() for line in listed.output.splitlines() if re.search("deterministic|stochastic", line)]
-    kinds = {each[0]: each[3] for each in words if each[3:4] in (["floor"], ["reference"])}
+    kinds = {each[0]: each[3].strip(":") for each in words if each[3].strip(":") in ("floor", "reference")}
     assert kinds == dict.fromkeys((*FLOORS, *SAMPLED_FLOORS), "floor") | dict.fromkeys(REFERENCES, "reference")
     assert "only their `mean_frame` bounds PSNR" in " ".join(listed.output.split())
 
@@ -112,6 +115,15 @@ def test_protocols_are_listed_with_their_frames_on_one_screen():
     assert lines[-1].startswith("NAME-av-mismatch: ")
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("command", ["models", "metrics", "protocols"])
+def test_lists_fold_no_name_at_80_columns(command, monkeypatch):
+    monkeypatch.setattr(tables, "wide_console", lambda: Console(width=80, force_terminal=False, color_system=None))
+    listed = avbench(command).output.splitlines()
+    assert max(map(len, listed)) <= 80
+    rows = {"models": registry.MODELS, "metrics": METRICS, "protocols": {"m3so-nb-long": None}}[command]
+    assert {*rows} <= {line.split()[0] for line in listed if line.strip()}
 
 
 def test_h_is_help_everywhere():
@@ -176,7 +188,9 @@ def test_a_typo_in_a_name_does_not_wait_for_torch():
     code = """
 import sys
 from click.testing import CliRunner
+from rich.console import Console
 from benchmark.cli import main
+from benchmark.report import tables
 
 for line in sys.argv[1:]:
     result = CliRunner().invoke(main, line.split())
