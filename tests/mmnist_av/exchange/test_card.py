@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmnist_av.cli import main
-from mmnist_av.dataset import open_dataset, verify
+from mmnist_av.dataset import open_dataset_or_shard, verify
 from mmnist_av.exchange.card import CARD, CROISSANT
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -44,7 +44,7 @@ def test_the_card_says_what_the_dataset_is(tmp_path):
     assert "a block that appears" not in card
     command = card[card.index("mmnist-av generate") :].splitlines()[0].replace("DIR", str(tmp_path / "again"))
     assert CliRunner().invoke(main, command.split()[1:]).exit_code == 0
-    assert open_dataset(tmp_path / "again").fingerprint == dataset.fingerprint
+    assert open_dataset_or_shard(tmp_path / "again").fingerprint == dataset.fingerprint
 
 
 @pytest.mark.parametrize("name", [CARD, CROISSANT])
