@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST_LINES, WIDTH = 15, 80  # of a summary; paths may be longer
 # Shown as far as they fit
-MAIN_METRICS = ("psnr", "ssim", "position_error", "digit_visible", "block_iou", "ink", "ssim_uniform", "lpips")
+MAIN_METRICS = ("psnr", "ssim", "ink", "position_error", "digit_visible", "block_iou", "ssim_uniform", "lpips")
 
 Line = tuple[str, ...]
 Rows = Mapping[str, Mapping[Any, Any]]  # of one model, metric and sampling rule, by frame
@@ -43,7 +43,8 @@ def summary(rows: "pd.DataFrame", protocol: Protocol, folder: Path) -> str:
 def _title(row: "pd.Series") -> list[str]:
     """Return what was scored under which protocol, in as many lines as the model's name needs."""
     seed = f", seed {row['seed']}" if row.get("seed", "") != "" else ""
-    title = f"{row['model']}, {row['protocol']}, {row['preset']}{seed}: means over {row['clips']} test clips"
+    clips = "one test clip" if int(row["clips"]) == 1 else f"means over {row['clips']} test clips"
+    title = f"{row['model']}, {row['protocol']}, {row['preset']}{seed}: {clips}"
     return textwrap.wrap(title, WIDTH, break_on_hyphens=False)
 
 
