@@ -164,6 +164,7 @@ class Predictor(nn.Module):
     # on row i of the batch before. The state is held in registered, persistent buffers, without gradient, whose first
     # dimension is the number of clips: it is part of the checkpoint, so that a resumed training continues exactly.
     carries_state: ClassVar[bool] = False
+    settling: ClassVar[int] = 0  # the number of batches of training clips that `settle` is given
 
     def players(self) -> dict[str, Player]:
         """Return one player per optimizer, by name; none for a model that is not trained."""
@@ -180,6 +181,12 @@ class Predictor(nn.Module):
         differentiates each loss with respect to its own player's parameters only.
         """
         raise NotImplementedError(f"{type(self).__name__} is not trained")
+
+    def settle(self, batches: Sequence[Batch]) -> None:
+        """Learn from training clips what depends on the weights, such as statistics; no weight may change.
+
+        Called before every validation and at the end of the training, with `settling` batches; by default with none.
+        """
 
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:
         """Return `samples` samples of the frames that follow the context, P = context.predicted frames each.

@@ -10,6 +10,7 @@ Indices: t counts frames from 0; frames 0 .. F-1 are seen, T frames are in a cli
 positions: position t-1 is about the prediction of frame t.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -23,6 +24,7 @@ from typing_extensions import override
 from baselines.layers.audio import AudioEncoder
 from baselines.layers.causal import CausalLSTM, CausalTransformer, initialise_attention
 from baselines.layers.frame_by_frame import (
+    SETTLING,
     FrameByFrame,
     learn_generated_statistics,
     squared_errors,
@@ -333,6 +335,7 @@ class Sound2Sight(Predictor):
     stochastic = True
     paper = "Chatterjee and Cherian, ECCV 2020"
     needs = frozenset({"seen"})
+    settling = SETTLING
     Config: ClassVar[type[Sound2SightConfig]] = Sound2SightConfig
 
     def __init__(self, shape: ClipShape, config: Sound2SightConfig | None = None) -> None:
@@ -371,7 +374,6 @@ class Sound2Sight(Predictor):
     @override
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
         """Return the losses of eq. 5 to 7: sums over frames, means over clips, pixels and judged frames."""
-        learn_generated_statistics(self, self.generator.generated_statistics, batch, progress)
         first_scored = 1 if self.config.score_seen else batch.seen
         reconstruction = self.generator.reconstruct(batch, first_scored, self.feeds_back(batch, progress))
         terms, variational = self.variational_loss(reconstruction, batch.frames[:, first_scored:])
@@ -443,6 +445,10 @@ class Sound2Sight(Predictor):
         shift = torch.randint(1, count, (clips, count), device=audio.device)
         moment = (torch.arange(count, device=audio.device) + shift) % count
         return audio[torch.arange(clips, device=audio.device)[:, None], moment]
+
+    @override
+    def settle(self, batches: Sequence[Batch]) -> None:
+        learn_generated_statistics(self, self.generator.generated_statistics, batches)
 
     @override
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:

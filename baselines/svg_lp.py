@@ -8,6 +8,7 @@ Indices: t counts frames from 0; frames 0 .. F-1 are seen, T frames are in a cli
 positions: position t-1 is about the prediction of frame t.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from baselines.layers.frame_by_frame import (
+    SETTLING,
     FrameByFrame,
     learn_generated_statistics,
     squared_errors,
@@ -50,6 +52,7 @@ class SVGLP(FrameByFrame, Predictor):
     stochastic = True
     paper = "Denton and Fergus, ICML 2018"
     needs = frozenset({"seen"})
+    settling = SETTLING
     Config: ClassVar[type[SVGLPConfig]] = SVGLPConfig
 
     def __init__(self, shape: ClipShape, config: SVGLPConfig | None = None) -> None:
@@ -77,7 +80,6 @@ class SVGLP(FrameByFrame, Predictor):
 
         The seen frames are included. Every frame is predicted from the true frame before it.
         """
-        learn_generated_statistics(self, self.generated_statistics, batch, progress)
         frames, skips = self.encode_frames(batch.frames)
         source = self.skip_source(batch.seen)
         skips = self.frame_decoder.convolve_skips_of_steps(skips, 1, frames.shape[1] - 1, source)
@@ -92,6 +94,10 @@ class SVGLP(FrameByFrame, Predictor):
     def skip_source(self, seen: int) -> int:
         """Return the frame whose skips all predictions of unseen frames have."""
         return seen - 1 if self.config.skips == "last" else max(seen - 2, 0)
+
+    @override
+    def settle(self, batches: Sequence[Batch]) -> None:
+        learn_generated_statistics(self, self.generated_statistics, batches)
 
     @override
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:

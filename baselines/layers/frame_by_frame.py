@@ -1,6 +1,6 @@
 """Prediction of frames one after the other from a latent z: what Sound2Sight, PUQ and SVG-LP share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.normalisation import GeneratedStatistics
 from baselines.layers.recurrent import Recurrent
-from baselines.predictor import Batch, Context, Noise, Predictor, Progress
+from baselines.predictor import Batch, Context, Noise, Predictor
 
-LEARNED_EVERY = 10  # steps: a prediction without gradient takes a fifth of a step's time
+SETTLING = 8  # batches of training clips from which generated statistics are learned
 
 
 def squared_errors(predicted: Tensor, target: Tensor) -> Tensor:
@@ -24,23 +24,25 @@ def sum_over_frames(values: Tensor) -> Tensor:
 
 
 def learn_generated_statistics(
-    model: Predictor, statistics: GeneratedStatistics | None, batch: Batch, progress: Progress
+    model: Predictor, statistics: GeneratedStatistics | None, batches: Sequence[Batch]
 ) -> None:
-    """Let `statistics` learn from the model's predictions of a batch of training clips, at every LEARNED_EVERY-th step.
+    """Let `statistics` be those of the model's predictions of some batches of training clips; see Predictor.settle.
 
     The model predicts as at test, but the batch norms of its frame encoder have the batch's statistics on predicted
     frames. No weight and no other statistics change. Nothing is learned from a single clip, whose embedding has no
     variance of its own.
     """
-    if statistics is None or progress.step % LEARNED_EVERY or len(batch.frames) < 2:
+    if statistics is None:
         return
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    statistics.learning = True
+    statistics.batches, statistics.learning = 0, True
     try:
         with torch.no_grad():
-            noise = Noise(progress.step, range(len(batch.frames)), 1, batch.frames.device)
-            model.predict(Context(batch.frames[:, : batch.seen], batch.audio), 1, noise)
+            for number, batch in enumerate(batches):
+                if len(batch.frames) > 1:
+                    noise = Noise(number, range(len(batch.frames)), 1, batch.frames.device)
+                    model.predict(Context(batch.frames[:, : batch.seen], batch.audio), 1, noise)
     finally:
         statistics.learning = False
         for module, training in modes.items():

@@ -8,7 +8,6 @@ from torch import nn
 from typing_extensions import override
 
 SWAPPED = ("running_mean", "running_var", "num_batches_tracked", "momentum", "training")  # of a batch norm
-SLOWEST = 0.01  # the momentum of GeneratedStatistics after its first batches: some 100 batches are remembered
 
 
 @contextmanager
@@ -35,7 +34,7 @@ def norms_of(module: nn.Module) -> list[nn.BatchNorm2d]:
 class GeneratedStatistics(nn.Module):
     """The running statistics of a network's batch norms for generated inputs, beside its own for true ones.
 
-    They are the mean over the first batches, then a moving average. Buffers mean0, variance0, ...: of each batch norm.
+    They are means over batches. Buffers mean0, variance0, ...: of each batch norm.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -66,7 +65,7 @@ class GeneratedStatistics(nn.Module):
         norms = norms_of(network)
         usual = [{name: getattr(norm, name) for name in SWAPPED} for norm in norms]
         training = self.learning or any(norm.training for norm in norms)
-        momentum = max(1 / (1 + self.batches), SLOWEST) if training else 0.0
+        momentum = 1 / (1 + self.batches) if training else 0.0
         for number, norm in enumerate(norms):
             own = self.get_buffer(f"mean{number}"), self.get_buffer(f"variance{number}"), None, momentum, training
             for name, value in zip(SWAPPED, own, strict=True):

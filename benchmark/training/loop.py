@@ -159,13 +159,26 @@ class Loop:
 
     def validate(self, stage: Stage, epoch: int) -> bool:
         """Validate the model if the plan says so after this step; return whether the result stops the stage."""
-        if self.training.validate is None or not self.training.plan.validates(self.steps, self.end):
+        validated = self.training.validate is not None and self.training.plan.validates(self.steps, self.end)
+        if validated or self.steps == self.end:
+            self.settle()
+        if self.training.validate is None or not validated:
             return False
         self.ranks.first(partial(self.log_validation, self.training.validate, stage, epoch))
         if stage.stop is None:
             return False
         self.position = self.ranks.broadcast(self.position)
         return self.position.waited >= stage.stop.patience
+
+    def settle(self) -> None:
+        """Let the model learn from the clips of its last steps what depends on its weights."""
+        training = self.training
+        steps = range(self.steps - 1, max(self.steps - 1 - self.model.settling, -1), -1)
+        clips = [training.batches(step)[1] for step in steps]
+        with training.compute.autocast():
+            self.model.settle(
+                [make_batch(self.model, each, training.protocol, training.compute.device) for each in clips]
+            )
 
     def log_validation(self, validate: Callable[[int, int], pd.DataFrame], stage: Stage, epoch: int) -> None:
         """Validate the model, write the rows, and keep the weights if they are the best ones so far.

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from baselines import registry
-from baselines.layers.frame_by_frame import LEARNED_EVERY, FrameByFrame, learn_generated_statistics
-from baselines.layers.normalisation import SLOWEST, GeneratedStatistics, norms_of
+from baselines.layers.frame_by_frame import FrameByFrame
+from baselines.layers.normalisation import GeneratedStatistics, norms_of
 from baselines.predictor import Batch, ClipShape, Context, Noise, Progress
 from narrow import narrow, thin
 
@@ -66,14 +66,14 @@ def test_learning_changes_the_statistics_of_predicted_frames_and_nothing_else(na
     network.frame_decoder.eval()  # as a stage may keep it
     modes = [module.training for module in model.modules()]
     rest, before = split(model)
-    learn_generated_statistics(model, network.generated_statistics, given, Progress(0, 0))
+    model.settle([given])
     kept, after = split(model)
     assert equal(rest, kept)
     assert not any(torch.equal(value, after[key]) for key, value in before.items())
     assert modes == [module.training for module in model.modules()]
     assert not any(parameter.grad is not None for parameter in model.parameters())
-    learn_generated_statistics(model, network.generated_statistics, given, Progress(LEARNED_EVERY - 1, 0))
-    assert equal(after, split(model)[1])  # not at this step
+    model.settle([given])
+    assert equal(after, split(model)[1])  # nothing is left of what was learned before
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -82,9 +82,10 @@ def test_the_statistics_are_means_over_the_predicted_frames_that_are_encoded(nam
     network = network_of(model)
     last = norms_of(network.frame_encoder)[-1]
     with recorded_inputs(last) as inputs:
-        learn_generated_statistics(model, network.generated_statistics, given, Progress(0, 0))
-    encoded = inputs[1:]  # the first are the seen frames
-    assert len(encoded) == SHAPE.train_frames - SHAPE.seen - 1  # the last prediction is not encoded
+        model.settle([given, clips(3, seed=1)])
+    count = SHAPE.train_frames - SHAPE.seen - 1  # the last prediction is not encoded
+    assert len(inputs) == 2 * (1 + count)
+    encoded = [*inputs[1 : 1 + count], *inputs[2 + count :]]  # a batch's first inputs are its seen frames
     number = len(norms_of(network.frame_encoder)) - 1
     mean = torch.stack([each.mean((0, 2, 3)) for each in encoded]).mean(0)
     variance = torch.stack([each.var((0, 2, 3)) for each in encoded]).mean(0)
@@ -97,7 +98,7 @@ def test_they_serve_predicted_frames_only(name):
     model, given = build(name), clips(2)
     statistics = network_of(model).generated_statistics
     assert torch.equal(predict(model, given), predict(build(name, generated_statistics="false"), given))  # none yet
-    learn_generated_statistics(model.train(), statistics, given, Progress(0, 0))
+    model.train().settle([given])
     before = predict(model, given)
     statistics.get_buffer("mean0").add_(1)
     after = predict(model, given)
@@ -114,7 +115,8 @@ def test_training_is_the_same_with_and_without_them(name):
         optimizers = {player: torch.optim.Adam(each.parameters, each.learning_rate) for player, each in players.items()}
         for step in range(2):
             torch.manual_seed(step)
-            losses = model.losses(given, Progress(step * LEARNED_EVERY, 1))
+            model.settle([given])
+            losses = model.losses(given, Progress(step, 1))
             for player, loss in losses.items():
                 optimizers[player].zero_grad()
                 loss.total.backward(inputs=players[player].parameters, retain_graph=True)
@@ -129,7 +131,7 @@ def test_training_is_the_same_with_and_without_them(name):
 def test_nothing_is_learned_from_a_single_clip():
     model = build("svg-lp")
     before = split(model)[1]
-    learn_generated_statistics(model, network_of(model).generated_statistics, clips(1), Progress(0, 0))
+    model.settle([clips(1)])
     assert equal(before, split(model)[1])
 
 
@@ -142,14 +144,3 @@ def test_the_networks_own_statistics_are_back_after_an_error():
         network(torch.zeros(2))
     assert network[0].running_mean is before
     assert (network[0].momentum, network[0].training, statistics.batches) == (0.3, False, 0)
-
-
-def test_after_the_first_batches_the_statistics_are_a_moving_average():
-    network = nn.Sequential(nn.BatchNorm2d(1))
-    statistics = GeneratedStatistics(network)
-    for value, number in ((0.0, 100), (1.0, 1)):
-        for _ in range(number):
-            with statistics.used_by(network):
-                network(torch.full((2, 1, 2, 2), value))
-    assert statistics.get_buffer("mean0").item() == pytest.approx(SLOWEST)
-    assert network[0].running_mean.item() == 0

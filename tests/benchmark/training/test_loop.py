@@ -5,6 +5,7 @@ import signal
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -194,6 +195,41 @@ def test_a_training_killed_on_either_side_of_a_stages_end_gives_what_a_single_go
         ).read_bytes()
         again = [row.split(",") for row in (folder / "training.csv").read_text().splitlines()]
         assert [row[:2] + row[3:] for row in again] == [row[:2] + row[3:] for row in rows]
+
+
+class Settling(TwoWeights):
+    """Keeps the mean brightness of the clips that it settles on, and its weight by then."""
+
+    settling = 3
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("settled", torch.zeros(0, 2))
+
+    def settle(self, batches):
+        mean = torch.stack([batch.frames.mean() for batch in batches]).mean()
+        self.settled = torch.cat([self.settled, torch.stack([mean, self.one.detach()])[None]])
+
+
+def test_a_model_settles_on_the_clips_of_its_last_steps_before_every_validation_and_at_the_end(clips, tmp_path):
+    validated = []
+    plan = TrainingPlan(7, 2, 0, eval_every=2)
+    model, batches = Settling(), StoredBatches(clips, plan)
+
+    def validate(steps, epoch):
+        validated.append((steps, len(model.settled), model.settled[-1, 1].item() == model.one.item()))
+        return pd.DataFrame(
+            [{"metric": "psnr", "sampling": "best_sequence", "frame": "mean", "value": 1.0, "step": steps}]
+        )
+
+    train(Training(model, batches, PROTOCOL, plan, CPU, tmp_path, run="run", validate=validate))
+    assert validated == [(2, 1, True), (4, 2, True), (6, 3, True), (7, 4, True)]
+    means = [torch.stack([batches(step)[1]["frames"].float().mean() / 255 for step in (4, 5, 6)]).mean()]
+    torch.testing.assert_close(model.settled[-1, 0], means[0])
+    again = Settling()
+    (tmp_path / "without").mkdir()
+    train(Training(again, batches, PROTOCOL, replace(plan, eval_every=0), CPU, tmp_path / "without", run="run"))
+    torch.testing.assert_close(again.settled, model.settled[-1:])
 
 
 def test_ctrl_c_ends_the_training_after_the_step_and_loses_none(clips, tmp_path):
