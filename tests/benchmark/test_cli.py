@@ -169,6 +169,8 @@ def test_a_run_begins_with_what_it_works_with_and_ends_with_a_summary(small_data
         "Note: lpips, fid, fvd left out for black: no published weights: "
         "name their folder with --weights DIR, or use --weights download\n"
         "Note: no clip of black has a value of self_similarity: there is none for a single sample\n"
+        "Note: no clip of black has a value of position_error, digit_accuracy: "
+        "there is none where no digit is visible\n"
     )
 
 
