@@ -196,14 +196,3 @@ def draw_examples(runs: Sequence[RunFolder], folder: Path) -> Iterator[Section]:
             size = movies.write_example(folder / f"{files}.mp4", run.examples, example, strips.mean_name(run))
             section.items.append(Item(files, f"Test clip {clip}, with sound.", movie=size))
         yield section
-
-
-DRAWN = (
-    draw_frames,
-    draw_samples,
-    draw_validation,
-    draw_training,
-    draw_uncertainty,
-    draw_comparison,
-    draw_examples,
-)  # the page's sections, in its order
