@@ -22,7 +22,6 @@ from benchmark.scoring.scores import Entry
 from benchmark.setup import Setup, build, prepare
 from benchmark.training import checkpoint
 from benchmark.training.batches import Batches, StreamedBatches, choose_batches
-from benchmark.training.checkpoint import load_weights
 from benchmark.training.launch import launch
 from benchmark.training.loop import Training, train
 from benchmark.training.processes import ALONE, Ranks
@@ -61,7 +60,7 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
         if ranks.rank:
             return pd.DataFrame()
         if training is not None or job.trained is not None:
-            weights = load_weights((job.trained or job.folder) / CHECKPOINT, setup.model, job.checkpoint)
+            weights = checkpoint.load_weights((job.trained or job.folder) / CHECKPOINT, setup.model, job.checkpoint)
         setup.model.eval()
         clips = target_clips(setup, "test", setup.config["test_clips"])
         return evaluate(

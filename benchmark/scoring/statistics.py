@@ -1,8 +1,8 @@
 """From one score per (clip, sample, frame) to what is reported: sampling rules, best of K, bootstrap intervals.
 
 Score arrays are (N clips, K samples, T frames). A NaN says that a metric has no value there (block IoU in a clip
-without a block, the position of a digit that a sample does not show): means are over the values that there are, and
-NaN where there is none. Best-of-K rules have no value where one of the samples has none.
+without a block, the position of a digit that a sample does not show). Means leave NaN out, and are NaN where all values
+are. Best-of-K rules have no value where one of the samples has none.
 """
 
 import math

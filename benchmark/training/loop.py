@@ -159,12 +159,12 @@ class Loop:
 
     def validate(self, stage: Stage, epoch: int) -> bool:
         """Validate the model if the plan says so after this step; return whether the result stops the stage."""
-        validated = self.training.validate is not None and self.training.plan.validates(self.steps, self.end)
-        if validated or self.steps == self.end:
+        validate = self.training.validate if self.training.plan.validates(self.steps, self.end) else None
+        if validate is not None or self.steps == self.end:
             self.settle()
-        if self.training.validate is None or not validated:
+        if validate is None:
             return False
-        self.ranks.first(partial(self.log_validation, self.training.validate, stage, epoch))
+        self.ranks.first(partial(self.log_validation, validate, stage, epoch))
         if stage.stop is None:
             return False
         self.position = self.ranks.broadcast(self.position)
