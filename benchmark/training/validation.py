@@ -23,7 +23,7 @@ from mmnist_av import families
 
 CLIPS = 40  # the val split's first clips
 SAMPLES = 5  # samples per clip
-METRICS = ("psnr", "ssim", "ssim_uniform")
+METRICS = ("psnr", "ssim", "ssim_uniform", "ink")
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_a_deterministic_models_rows_are_its_errors_on_the_val_clips(dataset):
     assert found["4"] == pytest.approx(psnr[:, 0].mean(), rel=1e-5)
     assert found["mean"] == pytest.approx(psnr.mean(), rel=1e-5)
     assert set(rows["sampling"]) == {"single"}
-    assert set(rows["metric"]) == {"psnr", "ssim", "ssim_uniform"}
+    assert set(rows["metric"]) == {"psnr", "ssim", "ssim_uniform", "ink"}
     assert set(zip(rows["split"], rows["step"], rows["epoch"], rows["clips"], strict=True)) == {("val", "10", "2", 3)}
 
 
@@ -94,7 +94,7 @@ def test_there_are_rows_every_so_many_steps_and_at_the_end(whole):
     assert set(rows["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame"}
     assert set(rows["k"]) == {5}
     assert set(rows["frame"]) == {"4", "7", "mean"}
-    assert len(rows) == 3 * 3 * 4 * 3
+    assert len(rows) == 3 * (3 * 4 + 1) * 3  # ink has no sampling rule but the mean
     curve = rows[(rows["metric"] == "psnr") & (rows["sampling"] == "mean") & (rows["frame"] == "mean")]["value"]
     assert curve.nunique() == 3
 
