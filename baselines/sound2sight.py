@@ -162,6 +162,7 @@ class Generator(FrameByFrame):
 
         Without audio the embeddings have size 0.
         """
+        self.decoder_statistics = None
         if not self.config.use_audio:
             return audio.new_zeros(*audio.shape[:2], 0)
         embeddings = self.audio_encoder(audio.flatten(0, 1)).unflatten(0, audio.shape[:2])
@@ -448,7 +449,7 @@ class Sound2Sight(Predictor):
 
     @override
     def settle(self, batches: Sequence[Batch]) -> None:
-        learn_generated_statistics(self, self.generator.generated_statistics, batches)
+        learn_generated_statistics(self, batches)
 
     @override
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:

@@ -9,9 +9,10 @@ positions: position t-1 is about the prediction of frame t.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -43,6 +44,16 @@ class SVGLPConfig:
     skips: Literal["last", "released"] = "last"  # of unseen frames: the last seen frame's; released: of the one before
     init: Literal["balanced", "released"] = "balanced"  # of weights and of z's variance, as Sound2Sight's: see balance
     generated_statistics: bool = True  # of the frame encoder's batch norms, as Sound2Sight's
+    # At test, batch norms have a batch's statistics at every predicted frame, as in the released script, which leaves
+    # encoder and decoder in training mode; here of training clips, so that no test clip's prediction depends on others.
+    batch_statistics: bool = False
+
+    @model_validator(mode="after")
+    def check_statistics(self) -> Self:
+        """Raise ValueError for settings that do not go together."""
+        if self.batch_statistics and not self.generated_statistics:
+            raise ValueError("batch_statistics=true is of predicted frames: set generated_statistics=true")
+        return self
 
 
 class SVGLP(FrameByFrame, Predictor):
@@ -64,7 +75,11 @@ class SVGLP(FrameByFrame, Predictor):
         self.posterior = LatentLSTM(config.embedding, config.hidden, config.latent)
         self.predictor = Recurrent(config.embedding + config.latent, config.hidden, layers=2)
         self.leave_predictor = nn.Linear(config.hidden, config.embedding)
-        self.generated_statistics = GeneratedStatistics(self.frame_encoder) if config.generated_statistics else None
+        steps = shape.train_frames - shape.seen if config.batch_statistics else 1
+        self.generated_statistics = (
+            GeneratedStatistics(self.frame_encoder, steps) if config.generated_statistics else None
+        )
+        self.decoder_statistics = GeneratedStatistics(self.frame_decoder, steps) if config.batch_statistics else None
         self.apply(initialise)
         if config.init == "balanced":
             self.apply(balance)
@@ -97,7 +112,7 @@ class SVGLP(FrameByFrame, Predictor):
 
     @override
     def settle(self, batches: Sequence[Batch]) -> None:
-        learn_generated_statistics(self, self.generated_statistics, batches)
+        learn_generated_statistics(self, batches)
 
     @override
     def predict(self, context: Context, samples: int, noise: Noise) -> Prediction:

@@ -1,6 +1,7 @@
 """Prediction of frames one after the other from a latent z: what Sound2Sight, PUQ and SVG-LP share."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -23,20 +24,19 @@ def sum_over_frames(values: Tensor) -> Tensor:
     return values.sum(1).mean()
 
 
-def learn_generated_statistics(
-    model: Predictor, statistics: GeneratedStatistics | None, batches: Sequence[Batch]
-) -> None:
-    """Let `statistics` be those of the model's predictions of some batches of training clips; see Predictor.settle.
+def learn_generated_statistics(model: Predictor, batches: Sequence[Batch]) -> None:
+    """Let the model's generated statistics be those of its predictions of training clips; see Predictor.settle.
 
-    The model predicts as at test, but the batch norms of its frame encoder have the batch's statistics on predicted
-    frames. No weight and no other statistics change. Nothing is learned from a single clip, whose embedding has no
-    variance of its own.
+    The model predicts as at test, but where it has generated statistics, batch norms have those of the batch. No weight
+    and no other statistics change. Nothing is learned from a single clip, whose embedding has no variance of its own.
     """
-    if statistics is None:
+    learned = [module for module in model.modules() if isinstance(module, GeneratedStatistics)]
+    if not learned:
         return
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    statistics.batches, statistics.learning = 0, True
+    for statistics in learned:
+        statistics.learn_anew()
     try:
         with torch.no_grad():
             for number, batch in enumerate(batches):
@@ -44,9 +44,15 @@ def learn_generated_statistics(
                     noise = Noise(number, range(len(batch.frames)), 1, batch.frames.device)
                     model.predict(Context(batch.frames[:, : batch.seen], batch.audio), 1, noise)
     finally:
-        statistics.learning = False
+        for statistics in learned:
+            statistics.learning = False
         for module, training in modes.items():
             module.training = training
+
+
+def normalising(network: nn.Module, statistics: GeneratedStatistics | None, step: int) -> AbstractContextManager[None]:
+    """Return the block in which the network's batch norms use a step's statistics, where there are any yet."""
+    return nullcontext() if statistics is None or not statistics.known else statistics.used_by(network, step)
 
 
 class FrameByFrame(nn.Module):
@@ -56,20 +62,24 @@ class FrameByFrame(nn.Module):
     frame_decoder: FrameDecoder
     predictor: Recurrent  # of the embedding of a frame and the z of the next one
     leave_predictor: nn.Linear  # from the predictor's hidden state to the embedding that is decoded
-    # of the frame encoder, for predicted frames; None: it has the same statistics for true and for predicted frames
+    # for predicted frames, of the frame encoder's and the frame decoder's batch norms; None: as for true frames
     generated_statistics: GeneratedStatistics | None
+    decoder_statistics: GeneratedStatistics | None
 
     def encode_frames(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return embeddings (B, n, embedding) of frames (B, n, C, H, W), and skips (B, n, ...) of every scale."""
         embeddings, skips = self.frame_encoder(frames.flatten(0, 1))
         return embeddings.unflatten(0, frames.shape[:2]), [skip.unflatten(0, frames.shape[:2]) for skip in skips]
 
-    def encode_generated(self, frames: Tensor) -> Tensor:
-        """Return embeddings (N, embedding) of predicted frames (N, C, H, W)."""
-        if self.generated_statistics is None or not self.generated_statistics.known:
+    def encode_generated(self, frames: Tensor, step: int) -> Tensor:
+        """Return embeddings (N, embedding) of the predicted frames of a step, from 0: (N, C, H, W)."""
+        with normalising(self.frame_encoder, self.generated_statistics, step):
             return self.frame_encoder(frames)[0]
-        with self.generated_statistics.used_by(self.frame_encoder):
-            return self.frame_encoder(frames)[0]
+
+    def decode_generated(self, hidden: Tensor, convolved_skips: list[Tensor], step: int) -> Tensor:
+        """Return the predicted frames of a step, from 0, (N, 1, C, H, W), for hidden states (N, 1, hidden)."""
+        with normalising(self.frame_decoder, self.decoder_statistics, step):
+            return self.decode(hidden, convolved_skips)
 
     def decode(self, hidden: Tensor, convolved_skips: list[Tensor]) -> Tensor:
         """Return frames (N, n, C, H, W) for the predictor's hidden states (N, n, hidden)."""
@@ -98,9 +108,9 @@ class FrameByFrame(nn.Module):
         next_z: returns z of frame t + 1, (N, 1, latent), given the embedding (N, 1, embedding) of frame t, and t.
         """
         hidden, state = self.predictor(torch.cat([embeddings, z], -1))
-        predicted = [self.decode(hidden[:, -1:], convolved_skips)]
-        for t in range(embeddings.shape[1], last):
-            embedding = self.encode_generated(predicted[-1][:, -1])[:, None]
+        predicted = [self.decode_generated(hidden[:, -1:], convolved_skips, 0)]
+        for step, t in enumerate(range(embeddings.shape[1], last)):
+            embedding = self.encode_generated(predicted[-1][:, -1], step)[:, None]
             hidden, state = self.predictor(torch.cat([embedding, next_z(embedding, t)], -1), state)
-            predicted.append(self.decode(hidden, convolved_skips))
+            predicted.append(self.decode_generated(hidden, convolved_skips, step + 1))
         return torch.cat(predicted, 1)

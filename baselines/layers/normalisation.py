@@ -32,43 +32,52 @@ def norms_of(module: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 class GeneratedStatistics(nn.Module):
-    """The running statistics of a network's batch norms for generated inputs, beside its own for true ones.
+    """The statistics of a network's batch norms for generated inputs, beside its own running ones for true inputs.
 
-    They are means over batches. Buffers mean0, variance0, ...: of each batch norm.
+    steps: 1 where all generated frames share them; else each of a prediction's first `steps` frames has its own, and
+    later frames have the last one's. They are means over batches. Buffers mean0, variance0, ...: (steps, channels) of
+    each batch norm.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, steps: int = 1) -> None:
         super().__init__()
         self.learning = False  # whether the network's batch norms are in training mode while they are used
-        self.batches = 0  # that they are of
+        self.batches = [0] * steps  # that each step's are of
         for number, norm in enumerate(norms_of(network)):
-            self.register_buffer(f"mean{number}", torch.zeros(norm.num_features))
-            self.register_buffer(f"variance{number}", torch.ones(norm.num_features))
+            self.register_buffer(f"mean{number}", torch.zeros(steps, norm.num_features))
+            self.register_buffer(f"variance{number}", torch.ones(steps, norm.num_features))
 
     @property
     def known(self) -> bool:
         """Return whether there are any yet, or the network is about to give some."""
-        return self.learning or self.batches > 0
+        return self.learning or self.batches[0] > 0
+
+    def learn_anew(self) -> None:
+        """Forget the statistics; until `learning` is False again, batches give new ones."""
+        self.batches, self.learning = [0] * len(self.batches), True
 
     @override
     def get_extra_state(self) -> torch.Tensor:
-        """Return the number of batches for the state dict; as a buffer, each frame would wait for the GPU."""
+        """Return the numbers of batches for the state dict; as a buffer, each frame would wait for the GPU."""
         return torch.tensor(self.batches)
 
     @override
     def set_extra_state(self, state: torch.Tensor) -> None:
-        self.batches = int(state)
+        self.batches = state.tolist()
 
     @contextmanager
-    def used_by(self, network: nn.Module) -> Iterator[None]:
-        """Let the network's batch norms use these statistics inside a with block; in training mode they update them."""
-        norms = norms_of(network)
+    def used_by(self, network: nn.Module, step: int) -> Iterator[None]:
+        """Let the network's batch norms use the statistics of a step inside a with block.
+
+        step: the number of the predicted frame, from 0. In training mode the batch norms update the statistics.
+        """
+        norms, row = norms_of(network), min(step, len(self.batches) - 1)
         usual = [{name: getattr(norm, name) for name in SWAPPED} for norm in norms]
         training = self.learning or any(norm.training for norm in norms)
-        momentum = 1 / (1 + self.batches) if training else 0.0
+        momentum = 1 / (1 + self.batches[row]) if training else 0.0
         for number, norm in enumerate(norms):
-            own = self.get_buffer(f"mean{number}"), self.get_buffer(f"variance{number}"), None, momentum, training
-            for name, value in zip(SWAPPED, own, strict=True):
+            mean, variance = (self.get_buffer(f"{name}{number}")[row] for name in ("mean", "variance"))
+            for name, value in zip(SWAPPED, (mean, variance, None, momentum, training), strict=True):
                 setattr(norm, name, value)
         try:
             yield
@@ -76,4 +85,4 @@ class GeneratedStatistics(nn.Module):
             for norm, before in zip(norms, usual, strict=True):
                 for name, value in before.items():
                     setattr(norm, name, value)
-        self.batches += training
+        self.batches[row] += training

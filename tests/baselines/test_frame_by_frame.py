@@ -89,8 +89,8 @@ def test_the_statistics_are_means_over_the_predicted_frames_that_are_encoded(nam
     number = len(norms_of(network.frame_encoder)) - 1
     mean = torch.stack([each.mean((0, 2, 3)) for each in encoded]).mean(0)
     variance = torch.stack([each.var((0, 2, 3)) for each in encoded]).mean(0)
-    torch.testing.assert_close(network.generated_statistics.get_buffer(f"mean{number}"), mean)
-    torch.testing.assert_close(network.generated_statistics.get_buffer(f"variance{number}"), variance)
+    torch.testing.assert_close(network.generated_statistics.get_buffer(f"mean{number}"), mean[None])
+    torch.testing.assert_close(network.generated_statistics.get_buffer(f"variance{number}"), variance[None])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -140,7 +140,43 @@ def test_the_networks_own_statistics_are_back_after_an_error():
     statistics = GeneratedStatistics(network)
     statistics.learning = True
     before = network[0].running_mean
-    with pytest.raises(ValueError, match="expected 4D"), statistics.used_by(network):
+    with pytest.raises(ValueError, match="expected 4D"), statistics.used_by(network, 0):
         network(torch.zeros(2))
     assert network[0].running_mean is before
-    assert (network[0].momentum, network[0].training, statistics.batches) == (0.3, False, 0)
+    assert (network[0].momentum, network[0].training, statistics.batches) == (0.3, False, [0])
+
+
+@pytest.mark.parametrize("part", ["frame_encoder", "frame_decoder"])
+def test_every_step_has_a_batchs_statistics_where_svg_lp_is_scored_as_released(part):
+    model, given = build("svg-lp", batch_statistics="true"), clips()
+    statistics = model.generated_statistics if part == "frame_encoder" else model.decoder_statistics
+    last = norms_of(model.get_submodule(part))[-1]
+    with recorded_inputs(last) as inputs:
+        model.settle([given])
+    generated = inputs[1:] if part == "frame_encoder" else inputs  # the encoder's first are the seen frames
+    number = len(norms_of(model.get_submodule(part))) - 1
+    assert len(generated) == SHAPE.train_frames - SHAPE.seen - (part == "frame_encoder")
+    for step, each in enumerate(generated):
+        torch.testing.assert_close(statistics.get_buffer(f"mean{number}")[step], each.mean((0, 2, 3)))
+        torch.testing.assert_close(statistics.get_buffer(f"variance{number}")[step], each.var((0, 2, 3)))
+    assert [*statistics.batches][: len(generated)] == [1] * len(generated)
+
+
+def test_a_prediction_by_batch_statistics_is_that_of_networks_in_training_mode():
+    model, given = build("svg-lp", batch_statistics="true"), clips()
+    model.settle([given])
+    context = Context(given.frames[:, : SHAPE.seen], given.audio)
+    with torch.no_grad():
+        found = model.eval().predict(context, 1, Noise(0, range(4), 1)).frames  # the noise that settle uses
+        reference = build("svg-lp", generated_statistics="false")
+        own = {name: value for name, value in model.state_dict().items() if "_statistics" not in name}
+        reference.load_state_dict(own)
+        seen = reference.eval().encode_frames(context.frames)
+        reference.encode_frames = lambda frames: seen  # true frames have running statistics
+        reference.frame_encoder.train()
+        reference.frame_decoder.train()
+        expected = reference.predict(context, 1, Noise(0, range(4), 1)).frames
+    spread = (expected - expected.mean((0, 2), keepdim=True)).abs().mean()
+    # running variances are n / (n - 1) of a batch's, n = 4 for embeddings
+    assert (found[:, :, 0] - expected[:, :, 0]).abs().mean() < 0.1 * spread
+    assert (found - expected).abs().mean() < 0.3 * spread
