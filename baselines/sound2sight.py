@@ -50,6 +50,7 @@ class Sound2SightConfig:
     latent: Count = 10  # size of z (paper)
     hidden: Count = 256  # LSTM state (paper)
     transformer_width: Count = 256  # released code; the paper gives no width
+    transformer_tanh: bool = True  # a tanh ends each transformer (released code); no equation of the paper has it
     heads: Count = 4  # attention heads (paper)
     feedforward: Count = 128  # transformer feed-forward layer (paper)
     position_dropout: Probability = 0.2  # after the position encoding (released code)
@@ -138,6 +139,7 @@ def causal_encoder(config: Sound2SightConfig) -> CausalTransformer | CausalLSTM:
 
 
 class Generator(FrameByFrame):
+        tanh=config.transformer_tanh,
     """The prediction network and the multimodal stochastic network."""
 
     def __init__(self, config: Sound2SightConfig, shape: ClipShape) -> None:

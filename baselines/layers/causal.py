@@ -14,14 +14,21 @@ Cache = tuple[Tensor, Tensor]  # what an encoder keeps of earlier positions, N f
 class CausalTransformer(nn.Module):
     """A transformer encoder of one post-norm layer, which has a `width` of its own between the embeddings.
 
-    position_dropout: after the sinusoidal position encoding; dropout: inside the layer.
+    position_dropout: after the sinusoidal position encoding; dropout: inside the layer; tanh: whether it ends in one.
     """
 
     def __init__(
-        self, embedding: int, width: int, heads: int, feedforward: int, position_dropout: float, dropout: float
+        self,
+        embedding: int,
+        width: int,
+        heads: int,
+        feedforward: int,
+        position_dropout: float,
+        dropout: float,
+        tanh: bool,
     ) -> None:
         super().__init__()
-        self.width, self.heads, self.dropout = width, heads, dropout
+        self.width, self.heads, self.dropout, self.tanh = width, heads, dropout, tanh
         self.widen = nn.Linear(embedding, width)
         self.position_dropout = nn.Dropout(position_dropout)
         self.attention_in = nn.Linear(width, 3 * width)
@@ -56,7 +63,8 @@ class CausalTransformer(nn.Module):
         attended, cache = self.attend(inputs, cache)
         hidden = self.attention_norm(inputs + functional.dropout(attended, self.dropout, self.training))
         outputs = functional.dropout(self.feedforward(hidden), self.dropout, self.training)
-        return torch.tanh(self.narrow(self.feedforward_norm(hidden + outputs))), cache
+        narrowed = self.narrow(self.feedforward_norm(hidden + outputs))
+        return torch.tanh(narrowed) if self.tanh else narrowed, cache
 
     def attend(self, inputs: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Return causal multi-head self-attention over inputs (N, n, width) and the cache, and the extended cache."""
