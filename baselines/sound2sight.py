@@ -12,7 +12,7 @@ positions: position t-1 is about the prediction of frame t.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -63,7 +63,8 @@ class Sound2SightConfig:
     gamma: NonNegative = 1e-4  # weight of the adversarial loss (paper)
     gamma_epochs: Count = 300  # gamma grows tenfold every so many epochs (paper)
     warm_start_epochs: WholeNumber = 1  # first epochs, without adversarial loss (released code; the paper has no word)
-    z_train: Literal["prior", "posterior"] = "prior"  # the z decoded in training: the prior's (eq. 5 and release)
+    # the z decoded in training: the prior's (eq. 5 and release); posterior: on seen frames at test, too
+    z_train: Literal["prior", "posterior"] = "prior"
     score_seen: bool = False  # True: eq. 5 over seen frames, too (released); the paper: unseen ones only
     adversarial: Literal["paper", "released"] = "paper"  # eq. 6 and 7; released: weighted terms, non-saturating
     mismatched_audio: Literal["time", "clip"] = "time"  # of another moment (eq. 6), or of another clip (released)
@@ -217,13 +218,14 @@ class Generator(FrameByFrame):
         return Reconstruction(predicted, prior[:, scored], None if posterior is None else posterior[:, scored])
 
     def predict_unseen(
-        self, frames: Tensor, audio: Tensor, skips: list[Tensor], noise: Tensor, posterior_z: Tensor | None = None
+        self, frames: Tensor, audio: Tensor, skips: list[Tensor], noise: Tensor, given_z: Tensor | None = None
     ) -> tuple[Tensor, Gaussian]:
         """Return samples (B * K, T - F, C, H, W) of the unseen frames, each from its prediction before, and p(z).
 
         frames: embeddings of the F seen frames, (B, F, embedding); audio: O^A of frames 1 .. T-1, (B, T-1, embedding);
-        skips: convolved, of the B clips; noise: of K samples a clip, (B * K, T-1, latent); posterior_z: z of frames
-        1 .. T-1 for K = 1, None to sample them from p(z). The p(z) are those of frames 1 .. T-1 of every sample.
+        skips: convolved, of the B clips; noise: of K samples a clip, (B * K, T-1, latent); given_z: z of frames 1 .. n,
+        (B * K, n, latent), n = F - 1 or T - 1; every other z is sampled from p(z). The p(z) are those of frames
+        1 .. T-1 of every sample.
 
         The context is encoded once a clip and shared by the clip's K samples.
         """
@@ -237,11 +239,13 @@ class Generator(FrameByFrame):
 
         def next_z(frame: Tensor, t: int) -> Tensor:
             nonlocal caches
+        given_z = noise[:, :0] if given_z is None else given_z
+        given = given_z.shape[1]
             prior, caches = self.infer_prior(frame, audio[:, t : t + 1], caches)
             priors.append(prior)
-            return prior.sample(noise[:, t : t + 1]) if posterior_z is None else posterior_z[:, t : t + 1]
+            return prior.sample(noise[:, t : t + 1]) if t >= given else given_z[:, t : t + 1]
 
-        z = prior.sample(noise[:, :seen]) if posterior_z is None else posterior_z[:, :seen]
+        z = torch.cat([given_z[:, :seen], prior.sample(noise[:, :seen])[:, given:]], 1)
         predicted = self.roll_out(frames, z, next_z, skips, last=noise.shape[1])
         return predicted, Gaussian.cat(priors)
 
@@ -458,15 +462,20 @@ class Sound2Sight(Predictor):
         return Prediction(self.sample_frames(context, samples, noise)[0])
 
     def sample_frames(self, context: Context, samples: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Return K = `samples` samples of the unseen frames, (B, K, P, C, H, W), with z from the prior.
+        """Return K = `samples` samples of the unseen frames, (B, K, P, C, H, W), with their z from the prior.
 
-        The second tensor holds the priors' log variances, (B, K, P, latent).
+        The z of seen frames are of the kind that is decoded in training. The second tensor holds the priors' log
+        variances, (B, K, P, latent).
         """
         generator, seen, total = self.generator, context.seen, context.audio.shape[1]
         z_noise = noise.normal(total - 1, self.config.latent).flatten(0, 1)
         frames, skips = generator.encode_frames(context.frames)
         skips = generator.frame_decoder.convolve_skips([skip[:, -1] for skip in skips])
         audio = generator.encode_audio(context.audio)[:, 1:]
-        predicted, prior = generator.predict_unseen(frames, audio, skips, z_noise)
+        seen_z = None
+        if self.config.z_train == "posterior" and seen > 1:
+            posterior = cast(Gaussian, generator.infer_posterior(frames, audio[:, : seen - 1]))
+            seen_z = posterior.repeat_interleave(samples).sample(z_noise[:, : seen - 1])
+        predicted, prior = generator.predict_unseen(frames, audio, skips, z_noise, seen_z)
         log_variance = prior.log_variance[:, seen - 1 :]
         return predicted.unflatten(0, (-1, samples)), log_variance.unflatten(0, (-1, samples))

@@ -175,7 +175,7 @@ def test_precision_is_positive_finite_and_one_a_frame():
 def test_samples_equal_those_of_sound2sight_with_the_same_generator():
     network, given = model().eval(), batch()
     with narrow():
-        backbone = Sound2Sight(SMALL, Sound2SightConfig(**SIZES)).eval()
+        backbone = Sound2Sight(SMALL, Sound2SightConfig(**SIZES, z_train="posterior")).eval()
     backbone.generator.load_state_dict(network.generator.state_dict())
     predicted = [
         each.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(0, [0, 1], 2)).frames

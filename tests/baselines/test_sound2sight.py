@@ -160,8 +160,9 @@ def test_predictions_depend_on_all_audio_up_to_their_frame_and_none_after(change
     assert not torch.equal(before[:, :, first], after[:, :, first])
 
 
-def test_step_by_step_samples_equal_a_recomputation_over_prefixes(lively):
-    network = lively(papers_model()).eval()
+@pytest.mark.parametrize("z_train", ["prior", "posterior"])
+def test_step_by_step_samples_equal_a_recomputation_over_prefixes(z_train, lively):
+    network = lively(papers_model(z_train=z_train)).eval()
     given = batch(clips=1)
     generator = network.generator
     predicted = network.predict(Context(given.frames[:, :SEEN], given.audio), 2, Noise(5, [3], 2)).frames
@@ -175,6 +176,9 @@ def test_step_by_step_samples_equal_a_recomputation_over_prefixes(lively):
             prior, _ = generator.infer_prior(embeddings, generator.encode_audio(given.audio)[:, 1 : t + 1])
             z = prior.sample(noise[:, :t])
             hidden, _ = generator.predictor(torch.cat([embeddings, z], -1))
+            if z_train == "posterior":
+                posterior = generator.infer_posterior(embeddings[:, :SEEN], audio[:, : SEEN - 1])
+                z = torch.cat([posterior.sample(noise[:, : SEEN - 1]), z[:, SEEN - 1 :]], 1)
             halves = generator.frame_decoder.convolve_skips([skip[:, SEEN - 1] for skip in skips])
             frame = generator.frame_decoder(torch.tanh(generator.leave_predictor(hidden[:, -1])), halves)
             frames = torch.cat([frames, frame[:, None]], 1)
