@@ -28,6 +28,7 @@ class PUQConfig(Sound2SightConfig):
     """Sound2Sight's values, and those of the nested network (the paper leaves all its sizes and weights open)."""
 
     z_train: Literal["prior", "posterior"] = "posterior"  # eq. 1: the expectation is over q_phi
+    squared_error: Literal["mean"] = "mean"  # of a frame's pixels, so that m_t is about 1 / MSE
     beta: NonNegative = 1e-3  # eta_1: weight of KL(q_phi || p_psi), eq. 4 (ours)
     gamma: NonNegative = 1e-3  # ten times Sound2Sight's: m_t / 2 scales the error to some ten times its size (ours)
     nested_width: Count = 64  # of the networks zeta and delta (ours)
@@ -35,7 +36,7 @@ class PUQConfig(Sound2SightConfig):
     eta2: NonNegative = 1e-3  # weight of KL(q_lambda || p_gamma), eq. 4 (ours)
     initial_log_precision: NonNegative = 3.5  # log m_t before training: 1 / m_t near a new model's error, 0.03 (ours)
     clip_norm: NonNegative = 1.0  # largest norm of the generator's gradient (ours)
-    detach_sigma: bool = False  # True: m_t has no gradient with respect to the posterior of z
+    detach_sigma: bool = False  # True: the nested network moves neither the posterior's nor the prior's variance of z
 
     @model_validator(mode="after")
     def check_posterior(self) -> Self:
@@ -146,11 +147,13 @@ class PUQ(Sound2Sight):
 
     def infer_precision(self, reconstruction: Reconstruction) -> tuple[Tensor, Tensor]:
         """Return log m_t and KL(q_lambda || p_gamma) of every scored frame in training: (B, n) each, float32."""
-        sigma = cast(Gaussian, reconstruction.posterior).log_variance
-        with without_autocast(sigma.device):
-            posterior = self.precision.posterior(sigma.detach() if self.config.detach_sigma else sigma)
+        sigma_q, sigma_z = cast(Gaussian, reconstruction.posterior).log_variance, reconstruction.prior.log_variance
+        if self.config.detach_sigma:
+            sigma_q, sigma_z = sigma_q.detach(), sigma_z.detach()
+        with without_autocast(sigma_q.device):
+            posterior = self.precision.posterior(sigma_q)
             s = posterior.sample(torch.rand_like(posterior.location))
-            kl = posterior.kl_to_normal(*self.precision.prior(reconstruction.prior.log_variance))
+            kl = posterior.kl_to_normal(*self.precision.prior(sigma_z))
             return self.precision.log_precision(s), kl.float()
 
     @override

@@ -157,12 +157,15 @@ def test_gradients_reach_zeta_and_tau_by_the_data_term_and_delta_by_its_kl_only(
 
 
 @pytest.mark.parametrize("detach", [False, True])
-def test_precision_has_a_gradient_for_the_posterior_of_z_unless_detached(detach):
-    network = model(detach_sigma=detach, eta2=0.0)
+def test_the_nested_network_has_gradients_for_the_variances_of_z_unless_detached(detach):
+    network = model(detach_sigma=detach)
     reconstruction = network.generator.reconstruct(batch(), SEEN)
-    log_precision, _ = network.infer_precision(reconstruction)
-    (gradient,) = torch.autograd.grad(log_precision.sum(), reconstruction.posterior.log_variance, allow_unused=True)
-    assert (gradient is None or not gradient.abs().sum()) == detach
+    log_precision, kl = network.infer_precision(reconstruction)
+    variances = reconstruction.posterior.log_variance, reconstruction.prior.log_variance
+    for output, moved in ((log_precision, (True, False)), (kl, (True, True))):
+        gradients = torch.autograd.grad(output.sum(), variances, retain_graph=True, allow_unused=True)
+        found = tuple(gradient is not None and bool(gradient.abs().sum()) for gradient in gradients)
+        assert found == ((False, False) if detach else moved)
 
 
 def test_precision_is_positive_finite_and_one_a_frame():
