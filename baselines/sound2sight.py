@@ -3,8 +3,7 @@
 M. Chatterjee and A. Cherian, "Sound2Sight: Generating Visual Dynamics from Sound and Context", ECCV 2020.
 Equations 4 to 7 and Tables 1 and 2 are numbered as in its arXiv preprint, figure 5 as in ECCV's version; section E.5,
 figure 9 and Table 11 are in the supplement. Where the released code differs from the paper, the paper is the default;
-differences that are settings say "released". Errors are means over pixels, as in the release, where eq. 5 has a sum:
-the paper's beta and gamma only make sense against a mean.
+differences that are settings say "released".
 
 Indices: t counts frames from 0; frames 0 .. F-1 are seen, T frames are in a clip. Tensors over "steps" have T-1
 positions: position t-1 is about the prediction of frame t.
@@ -40,6 +39,7 @@ from mmnist_av.system.errors import InputError
 from mmnist_av.system.settings import checked
 
 REAL, FAKE = 1, 0  # the discriminator's classes
+RELEASED_GROWTH = (1.0, 5.0, 10.0, 100.0)  # gamma_growth=released: factors of gamma, one every gamma_epochs epochs
 
 
 @checked
@@ -59,9 +59,12 @@ class Sound2SightConfig:
     learning_rate: NonNegative = 2e-3  # Adam, generator (paper)
     disc_learning_rate: NonNegative = 2e-3  # Adam, discriminator (paper); released: 2.5e-3
     transformer_rate: NonNegative = 0.1  # factor of learning_rate for transformers (ours: see README.md); 1: the paper
-    beta: NonNegative = 1e-4  # weight of the KL (paper), against a mean over pixels and a sum over z
+    # over a frame's pixels: the mean, as released, for which beta and gamma were chosen; eq. 5 has the sum
+    squared_error: Literal["mean", "sum"] = "mean"
+    beta: NonNegative = 1e-4  # weight of the KL, a sum over z (paper)
     gamma: NonNegative = 1e-4  # weight of the adversarial loss (paper)
-    gamma_epochs: Count = 300  # gamma grows tenfold every so many epochs (paper)
+    gamma_epochs: Count = 300  # gamma grows every so many epochs (paper)
+    gamma_growth: Literal["paper", "released"] = "paper"  # tenfold each time; released: to 5, 10 and 100 times gamma
     warm_start_epochs: WholeNumber = 1  # first epochs, without adversarial loss (released code; the paper has no word)
     # the z decoded in training: the prior's (eq. 5 and release); posterior: on seen frames at test, too
     z_train: Literal["prior", "posterior"] = "prior"
@@ -136,11 +139,11 @@ def causal_encoder(config: Sound2SightConfig) -> CausalTransformer | CausalLSTM:
         feedforward=config.feedforward,
         position_dropout=config.position_dropout,
         dropout=config.attention_dropout,
+        tanh=config.transformer_tanh,
     )
 
 
 class Generator(FrameByFrame):
-        tanh=config.transformer_tanh,
     """The prediction network and the multimodal stochastic network."""
 
     def __init__(self, config: Sound2SightConfig, shape: ClipShape) -> None:
@@ -159,13 +162,13 @@ class Generator(FrameByFrame):
         self.predictor = Recurrent(config.embedding + config.latent, config.hidden, layers=2)
         self.leave_predictor = nn.Linear(config.hidden, config.embedding)
         self.generated_statistics = GeneratedStatistics(self.frame_encoder) if config.generated_statistics else None
+        self.decoder_statistics = None
 
     def encode_audio(self, audio: Tensor) -> Tensor:
         """Return O^A of audio features (B, T, bins, columns): (B, T, embedding), position t from frames 0 .. t.
 
         Without audio the embeddings have size 0.
         """
-        self.decoder_statistics = None
         if not self.config.use_audio:
             return audio.new_zeros(*audio.shape[:2], 0)
         embeddings = self.audio_encoder(audio.flatten(0, 1)).unflatten(0, audio.shape[:2])
@@ -236,11 +239,11 @@ class Generator(FrameByFrame):
         frames, audio = frames.repeat_interleave(samples, 0), audio.repeat_interleave(samples, 0)
         caches = tuple(each.repeat_interleave(samples, 0) for each in cache), repeat_state(lstm_state, samples)
         priors = [prior]
+        given_z = noise[:, :0] if given_z is None else given_z
+        given = given_z.shape[1]
 
         def next_z(frame: Tensor, t: int) -> Tensor:
             nonlocal caches
-        given_z = noise[:, :0] if given_z is None else given_z
-        given = given_z.shape[1]
             prior, caches = self.infer_prior(frame, audio[:, t : t + 1], caches)
             priors.append(prior)
             return prior.sample(noise[:, t : t + 1]) if t >= given else given_z[:, t : t + 1]
@@ -374,13 +377,18 @@ class Sound2Sight(Predictor):
         return Player(parameters, self.config.learning_rate, clip_norm=clip_norm, scaled=scaled)
 
     def gamma(self, epoch: int) -> float:
-        """Return the weight of the adversarial loss: 0 in the warm start, then tenfold every `gamma_epochs` epochs."""
+        """Return the weight of the adversarial loss: 0 in the warm start, then growing every `gamma_epochs` epochs."""
         config = self.config
-        return 0.0 if epoch < config.warm_start_epochs else config.gamma * 10.0 ** (epoch // config.gamma_epochs)
+        if epoch < config.warm_start_epochs:
+            return 0.0
+        if config.gamma_growth == "paper":
+            return config.gamma * 10.0 ** (epoch // config.gamma_epochs)
+        grown = max(0, epoch - 1) // config.gamma_epochs  # it grows one epoch later than the paper's
+        return config.gamma * RELEASED_GROWTH[min(grown, len(RELEASED_GROWTH) - 1)]
 
     @override
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
-        """Return the losses of eq. 5 to 7: sums over frames, means over clips, pixels and judged frames."""
+        """Return the losses of eq. 5 to 7: sums over frames, means over clips."""
         first_scored = 1 if self.config.score_seen else batch.seen
         reconstruction = self.generator.reconstruct(batch, first_scored, self.feeds_back(batch, progress))
         terms, variational = self.variational_loss(reconstruction, batch.frames[:, first_scored:])
@@ -409,11 +417,12 @@ class Sound2Sight(Predictor):
 
     def variational_loss(self, reconstruction: Reconstruction, target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the terms of L_V (eq. 5), and their weighted sum; target: the true frames (B, n, C, H, W)."""
-        error = sum_over_frames(squared_errors(reconstruction.frames, target))
+        mse = sum_over_frames(squared_errors(reconstruction.frames, target))
+        error = mse * target[0, 0].numel() if self.config.squared_error == "sum" else mse
         if reconstruction.posterior is None:
-            return {"mse": error}, error
+            return {"mse": mse}, error
         kl = sum_over_frames(reconstruction.posterior.kl(reconstruction.prior))
-        return {"mse": error, "kl": kl}, error + self.config.beta * kl
+        return {"mse": mse, "kl": kl}, error + self.config.beta * kl
 
     def discriminate(self, batch: Batch, generated: Tensor) -> DiscriminatorLogits:
         """Return the discriminator's logits on the unseen frames; the R frames before a judged frame are true ones.

@@ -173,12 +173,13 @@ def test_step_by_step_samples_equal_a_recomputation_over_prefixes(z_train, livel
         frames = given.frames[:, :SEEN]
         for t in range(SEEN, TOTAL):
             embeddings, skips = generator.encode_frames(frames)
-            prior, _ = generator.infer_prior(embeddings, generator.encode_audio(given.audio)[:, 1 : t + 1])
+            audio = generator.encode_audio(given.audio)[:, 1 : t + 1]
+            prior, _ = generator.infer_prior(embeddings, audio)
             z = prior.sample(noise[:, :t])
-            hidden, _ = generator.predictor(torch.cat([embeddings, z], -1))
             if z_train == "posterior":
                 posterior = generator.infer_posterior(embeddings[:, :SEEN], audio[:, : SEEN - 1])
                 z = torch.cat([posterior.sample(noise[:, : SEEN - 1]), z[:, SEEN - 1 :]], 1)
+            hidden, _ = generator.predictor(torch.cat([embeddings, z], -1))
             halves = generator.frame_decoder.convolve_skips([skip[:, SEEN - 1] for skip in skips])
             frame = generator.frame_decoder(torch.tanh(generator.leave_predictor(hidden[:, -1])), halves)
             frames = torch.cat([frames, frame[:, None]], 1)
@@ -239,6 +240,14 @@ def test_kl_of_the_model_is_zero_with_prior_equal_to_posterior():
 )
 def test_gamma_grows_tenfold_every_300_epochs_after_a_warm_start(epoch, gamma):
     assert model().gamma(epoch) == pytest.approx(gamma)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "gamma"),
+    [(0, 0.0), (1, 1e-4), (300, 1e-4), (301, 5e-4), (600, 5e-4), (601, 1e-3), (900, 1e-3), (901, 1e-2), (1300, 1e-2)],
+)
+def test_gamma_grows_as_released_where_its_setting_says_so(epoch, gamma):
+    assert model(gamma_growth="released").gamma(epoch) == pytest.approx(gamma)
 
 
 def random_logits(seed=0):
@@ -410,21 +419,23 @@ def test_released_losses_have_the_released_weights():
     torch.testing.assert_close(adversarial_loss(given, "released"), generator)
 
 
+@pytest.mark.parametrize("squared_error", ["sum", "mean"])
 @pytest.mark.parametrize("score_seen", [False, True])
-def test_generator_loss_is_the_weighted_sum_over_frames(score_seen):
-    network, given = model(score_seen=score_seen).eval(), batch()
+def test_generator_loss_is_the_weighted_sum_over_frames(score_seen, squared_error):
+    network, given = model(score_seen=score_seen, squared_error=squared_error, beta=0.5, gamma=0.3).eval(), batch()
     torch.manual_seed(4)
     losses = network.losses(given, Progress(1, 1))
     torch.manual_seed(4)
     first = 1 if score_seen else SEEN
     reconstruction = network.generator.reconstruct(given, first)
     squared = sum(
-        ((reconstruction.frames[b, t] - given.frames[b, t + first]) ** 2).sum() / 256
+        ((reconstruction.frames[b, t] - given.frames[b, t + first]) ** 2).sum()
         for b in range(2)
         for t in range(TOTAL - first)
     )
     kl = reconstruction.posterior.kl(reconstruction.prior).sum() / 2
-    expected = squared / 2 + 1e-4 * kl + 1e-4 * losses["generator"].terms["adversarial"]
+    error = squared / 2 if squared_error == "sum" else squared / 2 / 256
+    expected = error + 0.5 * kl + 0.3 * losses["generator"].terms["adversarial"]
     torch.testing.assert_close(losses["generator"].total, expected, rtol=1e-4, atol=1e-6)
 
 

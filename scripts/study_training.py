@@ -1,0 +1,185 @@
+"""Look into a training of Sound2Sight or PUQ on M3SO-NB: python scripts/study_training.py --data DIR.
+
+Trains by hand, on the batches and with the random numbers of a run, and prints a row every few steps. It can do what no
+run does: leave out the end of a training, let the transformers' rates rise, or continue a finished run as if in a late
+epoch. docs/numbers.md has the results. Of the first 64 val clips, in eval mode:
+
+    error       one-step squared error on true frames, a mean over pixels and a sum over the unseen frames
+    deaf        the same with the audio of the next clip: equal to `error` where no audio reaches the prediction
+    moves       how far the next clip's audio moves the mean of the prior of z, in its standard deviations
+    between     standard deviation of O^A, the audio transformer's output, between clips, a mean over its elements
+    size        mean absolute value of O^A
+    kl          KL(posterior || prior) of z, a sum over the unseen frames
+
+and with --validate, of the first 40 val clips, 5 samples each, predicted from predictions as in a run's validation:
+
+    psnr, best  PSNR, a mean over frames: mean over samples, and best_sequence
+    ink         predicted over true amount of ink at the last frame
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from baselines import registry
+from baselines.layers.frame_by_frame import squared_errors, sum_over_frames
+from baselines.predictor import Batch, Player, Progress
+from baselines.sound2sight import Reconstruction, Sound2Sight
+from benchmark.catalogue import find_protocol
+from benchmark.compute import Compute, choose_compute, keep_freed_memory
+from benchmark.inputs import load_clips
+from benchmark.runs.folder import CHECKPOINT
+from benchmark.scoring.ground_truth import TargetClips
+from benchmark.scoring.samples import clip_shape
+from benchmark.training import checkpoint
+from benchmark.training.batches import choose_batches
+from benchmark.training.loop import make_batch, step_seed
+from benchmark.training.plan import TrainingPlan, metric_value
+from benchmark.training.updates import adam, differentiate
+from benchmark.training.validation import CLIPS, Validation
+from mmnist_av.clips import StoredClips
+from mmnist_av.dataset import Dataset, open_dataset
+
+VAL_CLIPS = 64
+PROTOCOL = find_protocol("m3so-nb")
+
+
+@dataclass
+class Study:
+    """A training under way."""
+
+    model: Sound2Sight
+    compute: Compute
+    dataset: Dataset
+    plan: TrainingPlan
+    warm_up: int  # steps over which the transformers' rate rises
+    epoch: int | None  # that training is taken to be in; None: the true one
+
+    def __post_init__(self) -> None:
+        self.players: Mapping[str, Player] = self.model.players()
+        self.optimizers = {name: adam(player) for name, player in self.players.items()}
+        self.batches = choose_batches(self.model, self.dataset, PROTOCOL.train_frames, self.plan)
+        val = StoredClips(self.dataset.split("val"), PROTOCOL.train_frames)
+        self.held_out = Batch(*load_clips(val, range(VAL_CLIPS), PROTOCOL, self.compute.device), PROTOCOL.seen)
+
+    def take_step(self, step: int) -> None:
+        """Update every player once."""
+        torch.manual_seed(step_seed(self.plan.seed, step))
+        epoch, clips = self.batches(step)
+        batch = make_batch(self.model, clips, PROTOCOL, self.compute.device)
+        with self.compute.autocast():
+            losses = self.model.losses(batch, Progress(step, epoch if self.epoch is None else self.epoch))
+        differentiate(losses, self.players, self.optimizers)
+        for name, player in self.players.items():
+            for group in self.optimizers[name].param_groups:
+                rises = self.warm_up > 0 and group["factor"] != 1
+                group["lr"] = (
+                    player.learning_rate * group["factor"] * (min(1, (step + 1) / self.warm_up) if rises else 1)
+                )
+            self.optimizers[name].step()
+
+    @torch.no_grad()
+    def one_step(self) -> dict[str, float]:
+        """Return the columns of predictions one frame ahead of true frames."""
+        self.model.eval()
+        batch = self.held_out
+        with self.compute.autocast():
+            heard = self.model.generator.encode_audio(batch.audio).float()[:, 1:]
+            own, deaf = (self.reconstruct(audio) for audio in (batch.audio, batch.audio.roll(1, 0)))
+        self.model.train()
+        moved = (own.prior.mean - deaf.prior.mean).abs() / (0.5 * own.prior.log_variance).exp()
+        return {
+            "error": self.error(own),
+            "deaf": self.error(deaf),
+            "moves": moved.mean().item(),
+            "between": heard.std(0).mean().item(),
+            "size": heard.abs().mean().item(),
+            "kl": own.posterior.kl(own.prior).sum(1).mean().item() if own.posterior is not None else 0.0,
+        }
+
+    def reconstruct(self, audio: Tensor) -> Reconstruction:
+        """Return the predictions of the val clips with this audio, each unseen frame from the true one before it."""
+        torch.manual_seed(0)
+        batch = self.held_out
+        return self.model.generator.reconstruct(Batch(batch.frames, audio, batch.seen), batch.seen)
+
+    def error(self, outputs: Reconstruction) -> float:
+        """Return the squared error of predictions of the val clips."""
+        target = self.held_out.frames[:, self.held_out.seen :]
+        return sum_over_frames(squared_errors(outputs.frames, target)).item()
+
+    def validation(self, step: int) -> dict[str, float]:
+        """Return the columns of a validation, after the model has settled on its last batches."""
+        if step:
+            steps = range(max(0, step - self.model.settling), step)
+            clips = [make_batch(self.model, self.batches(each)[1], PROTOCOL, self.compute.device) for each in steps]
+            with self.compute.autocast():
+                self.model.settle(clips)
+        targets = TargetClips(self.dataset, "val", PROTOCOL, CLIPS, self.compute.device)
+        rows = Validation(self.model, "study", targets, "small", self.plan.seed, self.compute, {})(step, 0)
+        last = str(PROTOCOL.reported[-1])
+        ink = rows[(rows["metric"] == "ink") & (rows["sampling"] == "mean") & (rows["frame"].astype(str) == last)]
+        best = metric_value(rows, "psnr", "best_sequence")
+        return {"psnr": metric_value(rows, "psnr"), "best": best, "ink": float(ink["value"].iloc[0])}
+
+
+@click.command()
+@click.option("--data", type=Path, required=True, help="Folder of an M3SO-NB dataset.")
+@click.option("--model", default="sound2sight", show_default=True, help="sound2sight, puq, or one of their ablations.")
+@click.option("--batch", default=16, show_default=True, help="Clips per step.")
+@click.option("--steps", default=100, show_default=True, help="Optimizer steps.")
+@click.option("--every", default=20, show_default=True, help="Steps between two rows.")
+@click.option("--warm-up", default=0, show_default=True, help="Steps over which the transformers' rate rises.")
+@click.option("--seed", default=0, show_default=True, help="Of weights, batches and noise.")
+@click.option("--trained", type=Path, help="Folder of a finished run, whose training is continued.")
+@click.option("--epoch", type=int, help="The epoch that training is taken to be in.")
+@click.option("--validate", is_flag=True, help="Print the columns of a validation, too.")
+@click.option("--set", "settings", multiple=True, help="NAME=VALUE: a setting of the model.")
+def main(
+    data: Path,
+    model: str,
+    batch: int,
+    steps: int,
+    every: int,
+    warm_up: int,
+    seed: int,
+    trained: Path | None,
+    epoch: int | None,
+    validate: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Train a model for some steps and print what becomes of it."""
+    keep_freed_memory()
+    compute, dataset = choose_compute("auto"), open_dataset(data)
+    torch.manual_seed(seed)
+    config = registry.configure(model, dict(each.split("=", 1) for each in settings))
+    network = registry.build(model, clip_shape(StoredClips(dataset.split("train")), PROTOCOL), config)
+    if not isinstance(network, Sound2Sight):
+        raise click.ClickException(f"{model} is not of Sound2Sight's family")
+    network.to(compute.device)
+    study = Study(network, compute, dataset, TrainingPlan(steps, batch, seed), warm_up, epoch)
+    first = continue_run(study, trained / CHECKPOINT) if trained else 0
+    for step in range(first, first + steps + 1):
+        if (step - first) % every == 0:
+            row = study.one_step() | (study.validation(step) if validate else {})
+            if step == first:
+                click.echo("step " + "".join(f"{name:>9}" for name in row))
+            click.echo(f"{step:4} " + "".join(f"{value:9.4f}" for value in row.values()))
+        study.take_step(step)
+
+
+def continue_run(study: Study, path: Path) -> int:
+    """Load a checkpoint's last weights and optimizer states; return the number of steps that were taken."""
+    saved, tensors = checkpoint.read(path)
+    checkpoint.fill(path, study.model, checkpoint.weights(tensors, checkpoint.LAST))
+    for name, optimizer in study.optimizers.items():
+        checkpoint.restore(optimizer, f"optimizer/{name}/", tensors)
+    return saved.step
+
+
+if __name__ == "__main__":
+    main()
