@@ -1,21 +1,21 @@
 """A run's folder: which run it belongs to, and its small files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmark.catalogue import find_protocol
 from benchmark.runs.differences import differences_in_words
-from benchmark.runs.seal import check_seal, find_damage, remove_seal
+from benchmark.runs.seal import SEAL, WRITTEN, check_seal, find_damage, remove_seal
 from mmnist_av.dataset import is_dataset
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import is_leftover, parse_json, remove_leftovers, written_whole
+from mmnist_av.system.files import is_leftover, parse_json, regular, remove_leftovers, written_whole
 
 CONFIG, ENVIRONMENT, RESULTS, CHECKPOINT = "config.json", "environment.json", "results.csv", "checkpoint.safetensors"
 JOB = "job.json"  # what the user requested there last
 LOGS = ("training.csv", "validation.csv")
-WORK = (CHECKPOINT, "scores", "scores.npz")  # what an interrupted run has done
+WORK = (CHECKPOINT, "scores", "scores.npz")  # what an interrupted run has done, and continues from
 MARKS = {"model", "settings", "protocol", "preset", "fingerprint", "samples", "test_clips", "device", "code_version"}
 COMPARED = ("fingerprint", "test_clips")  # what comparable runs share, beside the protocol
 
@@ -50,27 +50,44 @@ def is_run(folder: Path) -> bool:
 def claim(folder: Path, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
     """Make the folder this run's, or continue the interrupted run of the same config in it.
 
-    Raises InputError for a folder of something else, a damaged run, and one of another config that has done some work.
+    Raises InputError for a folder of something else, a damaged run, and one of another config that has left anything.
+    The seal goes once a first file could be written: a full disk leaves a finished run as it is.
     """
     check_folder(folder)
     path = folder / CONFIG
     check_seal(folder)
-    worked = any((folder / name).exists() for name in WORK)
-    if path.exists() and worked:
-        existing, requested = read_json(path), json.loads(json.dumps(config))
-        if existing != requested:
-            remedy = "choose another --out"
-            if {**existing, "code_version": requested["code_version"]} == requested:
-                remedy += ", or go back to that code; --trained scores a model whose training is finished with today's"
-            raise InputError(f"{folder} holds another run ({differences_in_words(existing, requested)}): {remedy}")
-    remove_seal(folder)
+    requested = json.loads(json.dumps(config))
+    existing = read_json(path) if path.exists() else None
+    if existing is not None and existing != requested and _has_left_anything(folder):
+        remedy = "choose another --out"
+        if {**existing, "code_version": requested["code_version"]} == requested:
+            remedy += ", or go back to that code; --trained scores a model whose training is finished with today's"
+        raise InputError(f"{folder} holds another run ({differences_in_words(existing, requested)}): {remedy}")
     remove_leftovers(folder)
+    if existing != requested:
+        write_json(path, config)
+    worked = any((folder / name).exists() for name in WORK)
+    before = _environment_before(folder, environment) if worked else {}
+    with written_whole(folder / ENVIRONMENT) as part:
+        part.write_text(_as_text({name: _also(before.get(name), value) for name, value in environment.items()}))
+        remove_seal(folder)
     if not worked:
-        for name in LOGS:  # of a run that ended before its first checkpoint
+        for name in LOGS:  # of this run, which ended before its first checkpoint
             (folder / name).unlink(missing_ok=True)
-    write_json(path, config)
-    before = read_json(folder / ENVIRONMENT) if worked and (folder / ENVIRONMENT).exists() else {}
-    write_json(folder / ENVIRONMENT, {name: _also(before.get(name), value) for name, value in environment.items()})
+
+
+def _has_left_anything(folder: Path) -> bool:
+    """Return whether a run has left more in its folder than what it writes before it starts."""
+    left = [folder / name for name in (SEAL, *WRITTEN) if name not in (CONFIG, ENVIRONMENT, JOB)]
+    return any(path.exists() and not (path.is_file() and not path.stat().st_size) for path in left)
+
+
+def _environment_before(folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Return what a run says of the environment it was done in; where its file is lost or damaged, "unknown"."""
+    try:
+        return read_json(folder / ENVIRONMENT)
+    except InputError:
+        return dict.fromkeys(names, "unknown")
 
 
 def _also(before: object, now: object) -> object:
@@ -83,7 +100,11 @@ def _also(before: object, now: object) -> object:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content`, whole or not at all."""
     with written_whole(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n")
+        part.write_text(_as_text(content))
+
+
+def _as_text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:

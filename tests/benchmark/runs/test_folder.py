@@ -1,10 +1,12 @@
 """A run's folder holds a run or nothing: no run touches what no run has written."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from benchmark.runs.folder import MARKS, check_folder, claim
+from benchmark.runs.seal import check_seal, is_sealed, seal
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import LOCK, PART
 from plain_clips import make_plain
@@ -44,3 +46,56 @@ def test_a_folder_inside_a_run_or_a_dataset_is_refused(tmp_path):
     dataset = make_plain(tmp_path / "clips", sizes={"train": 0, "val": 0, "test": 1})
     with pytest.raises(InputError, match=r"lies in the dataset .*clips: choose another --out"):
         check_folder(dataset.path / "test" / "mine")
+
+
+@pytest.mark.parametrize(
+    "name", ["results.csv", "training.csv", "validation.csv", "examples.npz", "tensorboard/events", "report/index.html"]
+)
+def test_whatever_another_run_has_left_is_not_taken_over(tmp_path, name):
+    folder = claimed(tmp_path)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("of a finished run whose large files are kept elsewhere")
+    with pytest.raises(InputError, match=r"holds another run \(settings: settings found, other requested\)"):
+        claimed(folder, CONFIG | {"settings": "other"})
+    assert (folder / name).read_text() == "of a finished run whose large files are kept elsewhere"
+    assert json.loads((folder / "config.json").read_text()) == CONFIG
+
+
+def test_a_sealed_folder_is_not_taken_over_although_its_scores_are_gone(tmp_path):
+    seal(claimed(tmp_path))
+    with pytest.raises(InputError, match="holds another run"):
+        claimed(tmp_path, CONFIG | {"settings": "other"})
+    assert is_sealed(tmp_path)
+
+
+def test_a_run_that_has_left_nothing_makes_room_for_another(tmp_path):
+    for name in ("training.csv", "validation.csv"):  # as a training that failed in its first step leaves them
+        (claimed(tmp_path) / name).touch()
+    claimed(tmp_path, CONFIG | {"settings": "other"})
+    assert json.loads((tmp_path / "config.json").read_text())["settings"] == "other"
+
+
+def test_a_full_disk_leaves_a_finished_run_its_seal(tmp_path, monkeypatch):
+    seal(claimed(tmp_path))
+
+    def full(path, text, *_, **__):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as disk, pytest.raises(OSError, match="No space left"):
+        disk.setattr(Path, "write_text", full)
+        claimed(tmp_path)
+    assert is_sealed(tmp_path)
+    check_seal(tmp_path)
+    claimed(tmp_path)
+    assert not is_sealed(tmp_path)
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]"])
+def test_a_lost_environment_is_unknown_and_no_reason_to_lose_the_run(tmp_path, text):
+    folder = claimed(tmp_path)
+    (folder / "checkpoint.safetensors").write_text("of hours")
+    (folder / "environment.json").unlink()
+    if text is not None:
+        (folder / "environment.json").write_text(text)
+    claimed(folder)
+    assert json.loads((folder / "environment.json").read_text()) == {"torch": "unknown, then 2.1"}
