@@ -495,11 +495,11 @@ def protocols() -> None:
 @click.option("--out", type=FOLDER, help="Folder of the report.  [default: RUN/report, for one run]")
 def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
     """Draw the figures and movies of finished RUNS of one protocol and dataset, and one HTML page with all of them."""
-    from benchmark.report.write import renew_report, write_report
+    from benchmark.report.write import renew_report, write_report_elsewhere
 
     if out is None and len(runs) > 1:
         raise InputError("a report of several runs needs --out")
-    click.echo(f"report: {write_report(runs, out) if out else renew_report(runs[0])}")
+    click.echo(f"report: {write_report_elsewhere(runs, out) if out else renew_report(runs[0])}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from baselines.names import reference_note
 from benchmark.catalogue import METRICS, SAMPLINGS, Metric, Protocol, find_metric, merit, sampling_name
 from benchmark.report.tables import figure, frames_in_order, widths_of
+from benchmark.runs.seal import sealed_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,9 +94,9 @@ def _aligned(lines: Sequence[Line]) -> list[str]:
 
 
 def _whereabouts(folder: Path) -> list[str]:
-    """Return where the figures are that a summary leaves out."""
+    """Return where the figures are that a summary leaves out; a report that the seal does not list is an earlier one."""
     page = folder / "report" / "index.html"
     return [
-        f"report: {page}" if page.is_file() else f"to draw its report: avbench report {folder}",
+        f"report: {page}" if "report/index.html" in (sealed_files(folder) or ()) else f"to draw its report: avbench report {folder}",
         f"all tables: avbench show {folder}",
     ]

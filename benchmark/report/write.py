@@ -1,5 +1,6 @@
-"""The whole report: read the runs, draw and write everything into a new folder, and rename it when it is whole."""
+"""The whole report: read the runs, draw and write everything aside, and move it into its folder when it is whole."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -14,27 +15,28 @@ from benchmark.report.curves import POINTS
 from benchmark.report.page import Item, Section
 from benchmark.report.runs import RunFolder, open_runs
 from benchmark.report.tables import metric_title
-from benchmark.runs.folder import read_config
+from benchmark.runs.folder import check_place, read_config
 from benchmark.runs.seal import is_sealed, note_unsealed, seal
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import LOCK, sole_writer
+from mmnist_av.system.files import PART, is_leftover, sole_writer
 
 PAGE = "index.html"
+LINKED = re.compile(r'(?:src|href)="([^"/]+)"')  # the page's pictures and movies, which lie beside it
 
 
 def write_report(runs: Sequence[Path], out: Path, ended: bool = False) -> Path:
     """Write the figures (PNG and SVG), movies and page of some runs to the folder `out`; return the page's path.
 
     ended: whether the runs have just ended, and get their seal when their report is written; other runs without a seal
-    are marked on the page and in a note. The same runs give the same bytes. An existing report is replaced once the new
-    one is whole. Raises InputError for damaged files, for runs that cannot be compared, and where `out` holds something
-    other than a report.
+    are marked on the page and in a note. The same runs give the same bytes. An existing report's files are replaced
+    once the new ones are whole; the user's files beside them stay. Raises InputError for damaged files, for runs that
+    cannot be compared, and where `out` holds something other than a report.
     """
     opened = open_runs(runs)
     unsealed = [] if ended else [run for run in opened if not is_sealed(run.path)]
     for run in unsealed:
         note_unsealed(run.path)
-    with folder_written_whole(out) as folder, figures.style():
+    with files_replaced(out) as folder, figures.style():
         sections = [
             section
             for draw in (
@@ -53,6 +55,12 @@ def write_report(runs: Sequence[Path], out: Path, ended: bool = False) -> Path:
     return out / PAGE
 
 
+def write_report_elsewhere(runs: Sequence[Path], out: Path) -> Path:
+    """Write a report as write_report does, but into no run and no dataset, whose files are sealed."""
+    check_place(out)
+    return write_report(runs, out)
+
+
 def renew_report(run: Path) -> Path:
     """Write a run's own report again, and seal a finished run again with it; return the page's path.
 
@@ -63,41 +71,58 @@ def renew_report(run: Path) -> Path:
         sealed = is_sealed(run)
         page = write_report([run], run / "report")
         if sealed:
-            seal(run)
+            seal(run, files_of(page.parent))
     return page
 
 
 @contextmanager
-def folder_written_whole(out: Path) -> Iterator[Path]:
-    """Give an empty folder beside `out`; it replaces `out` when the block ends, and is removed if the block fails.
+def files_replaced(out: Path) -> Iterator[Path]:
+    """Give an empty folder; when the block ends, its files replace those of the report in `out`, the page as the last.
 
-    Raises InputError where `out` is something other than a report, or is being written by another process.
+    Nothing changes if the block fails. Raises InputError where `out` is something other than a report, is being written
+    by another process, or has a file of another's with the name of a new one.
     """
-    if out.exists() and not is_report(out):
+    if os.path.lexists(out) and not is_report(out):
         raise InputError(f"{out} exists and holds no report: choose another --out")
-    fresh, old = (out.parent / f".{out.name}.{kind}" for kind in ("new", "old"))
-    with sole_writer(fresh):
-        try:
-            for leftover in fresh.iterdir():  # of a process that was killed while it wrote a report
-                if leftover.name != LOCK:
-                    leftover.unlink()
-            yield fresh
-        except BaseException:
-            shutil.rmtree(fresh)
-            raise
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)
-    fresh.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    is_new, fresh = not out.exists(), out / f".report{PART}"
+    try:
+        with sole_writer(out):
+            if fresh.exists():  # of a process that was killed while it wrote a report
+                shutil.rmtree(fresh)
+            fresh.mkdir()
+            try:
+                yield fresh
+                _move(fresh, out)
+            finally:
+                shutil.rmtree(fresh)
+    except BaseException:
+        if is_new and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise
+
+
+def _move(fresh: Path, out: Path) -> None:
+    """Move the files of a new report to `out`, and delete those that only the report before had."""
+    before, files = files_of(out), sorted(fresh.iterdir(), key=lambda path: (path.name == PAGE, path.name))
+    for path in files:
+        if os.path.lexists(out / path.name) and path.name not in before:
+            raise InputError(f"{out / path.name} is in the way, and no report wrote it: move it, or choose another --out")
+    for path in files:
+        path.replace(out / path.name)
+    for name in before - {path.name for path in files}:
+        (out / name).unlink(missing_ok=True)
+
+
+def files_of(folder: Path) -> set[str]:
+    """Return the names of the files of the report in a folder: its page, and what the page shows or links to."""
+    page_path = folder / PAGE
+    text = page_path.read_text(encoding="utf-8", errors="replace") if page_path.is_file() else ""
+    return {PAGE, *LINKED.findall(text)} if page.MARK in text else set()
 
 
 def is_report(folder: Path) -> bool:
-    """Return whether a folder is empty or holds a report, and so may be replaced."""
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return folder.is_dir()
-    existing = folder / PAGE
-    return existing.is_file() and page.MARK in existing.read_text(encoding="utf-8", errors="replace")
+    """Return whether a folder is empty or holds a report, whose files may be replaced."""
+    return folder.is_dir() and (all(map(is_leftover, folder.iterdir())) or bool(files_of(folder)))
 
 
 def _add(section: Section, folder: Path, name: str, figure: Figure | None, caption: str, shown: str = "svg") -> None:

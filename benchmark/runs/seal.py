@@ -3,34 +3,40 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import MISSING, changed_files, parse_json, sha256, written_whole
+from mmnist_av.system.files import MISSING, changed_files, parse_json, regular, sha256, written_whole
 
 log = logging.getLogger(__name__)
 
 SEAL = "files.json"
 # Files that the same command makes again where they are missing
-REMADE = ("job.json", "scores.npz", "results.csv", "examples.npz", "report")
+REMADE = ("job.json", "environment.json", "scores.npz", "results.csv", "examples.npz", "report")
 # These and the rest of what a run writes
 WRITTEN = (
     *REMADE,
     "config.json",
-    "environment.json",
     "checkpoint.safetensors",
     "training.csv",
     "validation.csv",
     "tensorboard",
     "scores",
 )
+REPORT, TENSORBOARD = "report", "tensorboard"  # folders of WRITTEN, in which the user may keep files, too
 
 
-def seal(folder: Path) -> None:
-    """Write files.json: every file that the run wrote with its SHA-256, and the SHA-256 of that list."""
-    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
-    files = {str(path): sha256(folder / path) for path in paths if _belongs(path)}
+def seal(folder: Path, drawn: Container[str] = ()) -> None:
+    """Write files.json: every file that the run wrote with its SHA-256, and the SHA-256 of that list.
+
+    drawn: the names of the files in report/ that are the run's; others there are an earlier report's or the user's.
+    """
+    files = {
+        str(path): sha256(folder / path)
+        for path in _own_files(folder)
+        if path.parts[0] != REPORT or str(path.relative_to(REPORT)) in drawn
+    }
     with written_whole(folder / SEAL) as part:
         part.write_text(json.dumps({"files": files, "list": _digest(files)}, indent=2) + "\n")
 
@@ -57,21 +63,27 @@ def find_damage(folder: Path) -> list[str]:
     """Return a line for every file that differs from the seal in `folder`, and what to do; none without a seal."""
     if not is_sealed(folder):
         return []
-    try:
-        sealed = parse_json((folder / SEAL).read_text())
-        files, intact = sealed["files"], sealed["list"] == _digest(sealed["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        intact = False
-    if not intact:
+    files = sealed_files(folder)
+    if files is None:
         return [f"{SEAL} is damaged: delete it, if the rest can be trusted"]
-    return list(_damage(folder, files))
+    return [*_damage(folder, files), *_unlisted(folder, files)]
+
+
+def sealed_files(folder: Path) -> dict[str, str] | None:
+    """Return the files that a run's seal lists, with their SHA-256; None where it is missing or damaged."""
+    try:
+        sealed = parse_json(regular(folder / SEAL).read_text())
+        files: dict[str, str] = sealed["files"]
+        return files if sealed["list"] == _digest(files) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def is_whole(folder: Path) -> bool:
     """Return whether a run's folder is sealed, and every sealed file is there and unchanged."""
     if not is_sealed(folder) or find_damage(folder):
         return False
-    return all((folder / name).is_file() for name in parse_json((folder / SEAL).read_text())["files"])
+    return all((folder / name).is_file() for name in sealed_files(folder) or ())
 
 
 def remove_seal(folder: Path) -> None:
@@ -87,9 +99,20 @@ def _damage(folder: Path, files: dict[str, str]) -> Iterator[str]:
             yield f"{name} {difference}: delete it to have it made again"
 
 
-def _belongs(path: Path) -> bool:
-    # neither the user's own notes nor locks and leftovers
-    return path.parts[0] in WRITTEN and not any(part.startswith(".") for part in path.parts)
+def _unlisted(folder: Path, files: Container[str]) -> Iterator[str]:
+    """Yield a line for every file with the name of a run's own that came into the folder after its end."""
+    for path in _own_files(folder):
+        if str(path) not in files and path.parts[0] not in (REPORT, TENSORBOARD):
+            yield f"{path} was not there when the run ended: move it away"
+
+
+def _own_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a run by their paths in its folder, without the user's notes, locks and leftovers."""
+    for name in sorted(WRITTEN):
+        for path in sorted([folder / name, *(folder / name).rglob("*")]):
+            own = path.relative_to(folder)
+            if path.is_file() and not any(part.startswith(".") for part in own.parts):
+                yield own
 
 
 def _digest(files: dict[str, str]) -> str:

@@ -17,7 +17,7 @@ from benchmark.catalogue import METRICS, Metric
 from benchmark.compute import Compute
 from benchmark.metrics.resources import Resources
 from benchmark.options import Download
-from benchmark.report.write import write_report
+from benchmark.report.write import files_of, write_report
 from benchmark.runs.folder import CONFIG, ENVIRONMENT, RESULTS, read_json
 from benchmark.runs.seal import seal
 from benchmark.scoring.examples import ExampleWriter
@@ -71,7 +71,7 @@ def evaluate(evaluation: Evaluation) -> pd.DataFrame:
     write_rows(rows, folder / RESULTS)
     if evaluation.report:
         write_report([folder], folder / "report", ended=True)
-    seal(folder)
+    seal(folder, drawn=files_of(folder / "report") if evaluation.report else ())
     return rows
 
 

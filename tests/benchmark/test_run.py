@@ -13,12 +13,13 @@ import torch
 
 from benchmark import run as run_module
 from benchmark import setup as run_setup
-from benchmark.catalogue import PRESETS
+from benchmark.catalogue import PRESETS, find_protocol
 from benchmark.compare import compare
 from benchmark.job import Job
 from benchmark.metrics import fooling, named
 from benchmark.options import Stream
 from benchmark.report.runs import open_runs
+from benchmark.report.summary import summary
 from benchmark.report.write import renew_report, write_report
 from benchmark.run import run
 from benchmark.runs.pretrained import pretrained_config
@@ -359,6 +360,17 @@ def test_files_that_the_command_can_remake_are_remade(finished, nb_dataset, tmp_
     shutil.rmtree(tmp_path / "copy/report")
     run(job(nb_dataset, tmp_path / "copy"))
     assert (tmp_path / "copy/files.json").read_bytes() == (finished[1] / "files.json").read_bytes()
+
+
+def test_a_report_that_a_run_did_not_draw_is_neither_sealed_nor_named(nb_dataset, tmp_path, drawn):
+    black = job(nb_dataset, tmp_path / "run", model="black", settings={}, metrics="psnr")
+    rows, folder = run(black)
+    assert f"report: {folder / 'report/index.html'}" in summary(rows, find_protocol("m3so-nb"), folder)
+    run(replace(black, report=False))
+    assert (folder / "report/index.html").exists()
+    assert "report/index.html" not in (folder / "files.json").read_text()
+    assert f"to draw its report: avbench report {folder}" in summary(rows, find_protocol("m3so-nb"), folder)
+    check_seal(folder)
 
 
 def test_a_folder_that_another_process_writes_is_left_alone(nb_dataset, tmp_path):

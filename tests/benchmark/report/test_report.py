@@ -24,11 +24,13 @@ from benchmark.report.curves import best_of_k_curve, frame_curves, training_curv
 from benchmark.report.page import render
 from benchmark.report.runs import open_run, open_runs
 from benchmark.report.write import write_report
+from benchmark.runs.folder import MARKS
 from benchmark.runs.seal import seal
 from benchmark.scoring.rows import read_rows
 from benchmark.scoring.scores import read_scores, samplings
 from benchmark.scoring.statistics import bootstrap_interval, mean_over_clips
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import PART
 
 CLIPS, K = 6, 4
 FACTS = {"preset": "demo", "fingerprint": "f" * 64, "dataset": "M3SO", "digits": "embedded", "test_clips": CLIPS}
@@ -724,12 +726,71 @@ def test_a_report_that_fails_or_is_killed_leaves_the_one_before(tmp_path, monkey
     assert page.read_text() == before
     assert not [path for path in floor.iterdir() if path.name.startswith(".")]
     monkeypatch.undo()
-    left = floor / ".report.new"  # by a report that was killed
+    left = floor / "report" / f".report{PART}"  # by a report that was killed
     left.mkdir()
     (left / "half.png").write_text("")
     write_report([floor], floor / "report")
-    assert not (floor / "report/half.png").exists()
+    assert not list(floor.rglob("half.png"))
     assert page.read_text() == before
+
+
+def test_a_report_that_fails_leaves_no_new_folder(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(write.page, "render", None)
+    with pytest.raises(TypeError):
+        write_report([run], tmp_path / "new")
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_users_files_in_and_beside_a_report_stay(tmp_path):
+    floor = make_run(tmp_path / "black", model="black", samples=1, metrics=FEW)
+    out = tmp_path / "site"
+    mine = [out / "notes.txt", out / "talk/slides.txt", tmp_path / ".site.old/a", tmp_path / ".site.new/a"]
+    write_report([floor], out)
+    drawn = {path.name for path in out.iterdir()}
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("precious")
+    page = (out / "index.html").read_text()
+    (out / "index.html").write_text(page.replace("</body>", '<a href="gone.svg">SVG</a></body>'))
+    (out / "gone.svg").write_text("of the report before")
+    write_report([floor], out)
+    assert all(path.read_text() == "precious" for path in mine)
+    assert {path.name for path in out.iterdir()} == drawn | {"notes.txt", "talk"}
+
+
+def test_a_file_that_no_report_wrote_is_not_replaced_by_one_of_its_name(tmp_path):
+    floor = make_run(tmp_path / "black", model="black", samples=1, metrics=FEW)
+    page = write_report([floor], tmp_path / "site")
+    (picture,) = (tmp_path / "site").glob("frames-psnr.png")
+    page.write_text(page.read_text().replace(picture.name, "other.png"))
+    picture.write_text("mine")
+    with pytest.raises(InputError, match=r"frames-psnr\.png is in the way, and no report wrote it"):
+        write_report([floor], tmp_path / "site")
+    assert picture.read_text() == "mine"
+
+
+def test_a_link_to_a_report_and_the_current_folder_are_written_into(tmp_path, monkeypatch):
+    floor = make_run(tmp_path / "black", model="black", samples=1, metrics=FEW)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "link").symlink_to("site")
+    write_report([floor], tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    monkeypatch.chdir(tmp_path / "site")
+    assert CliRunner().invoke(main, ["report", "../black", "--out", "."]).exit_code == 0
+    (tmp_path / "nowhere").symlink_to("missing")
+    with pytest.raises(InputError, match="holds no report"):
+        write_report([floor], tmp_path / "nowhere")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["black", "link", "nowhere", "site"]
+
+
+def test_a_report_of_several_runs_does_not_go_into_a_run(tmp_path):
+    folders = [make_run(tmp_path / model, model, samples=1, metrics=FEW) for model in ("black", "copy-last")]
+    config = json.loads((folders[0] / "config.json").read_text())
+    (folders[0] / "config.json").write_text(json.dumps(dict.fromkeys(MARKS, "") | config))
+    result = CliRunner().invoke(main, ["report", *map(str, folders), "--out", str(folders[0] / "report")])
+    assert result.exit_code == 2
+    assert "lies in the run" in result.stderr
+    assert not (folders[0] / "report").exists()
 
 
 def test_the_command_says_where_the_page_is(tmp_path):

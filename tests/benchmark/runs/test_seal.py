@@ -1,6 +1,7 @@
 """No file of a sealed folder changes unnoticed."""
 
 import json
+import os
 
 import pytest
 
@@ -16,7 +17,7 @@ def folder(tmp_path):
     for name in FILES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"content of {name}")
-    seal(tmp_path)
+    seal(tmp_path, drawn=("report.html",))
     return tmp_path
 
 
@@ -49,11 +50,12 @@ def test_files_of_the_training_must_be_there_and_those_that_can_be_remade_need_n
 
 
 def test_the_users_own_files_are_not_sealed(tmp_path):
-    for name in ("config.json", "notes.txt", "mine/figure.png"):
+    for name in ("config.json", "notes.txt", "mine/figure.png", "report/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    seal(tmp_path)
-    (tmp_path / "notes.txt").write_text("more")
+    seal(tmp_path, drawn=("index.html",))
+    for name in ("notes.txt", "report/notes.txt"):
+        (tmp_path / name).write_text("more")
     (tmp_path / "mine/figure.png").unlink()
     check_seal(tmp_path)
 
@@ -70,3 +72,24 @@ def test_any_flipped_bit_of_the_seal_is_noticed(folder):
         spaces += same
         assert bool(find_damage(folder)) != same
     assert spaces < len(whole) / 4  # JSON may be indented by other blanks
+
+
+@pytest.mark.parametrize("name", ["training.csv", "validation.csv", "scores/puq"])
+def test_a_file_of_a_runs_own_names_that_came_after_the_seal_is_named(folder, name):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("of another run")
+    with pytest.raises(InputError, match=f"{name} was not there when the run ended: move it away"):
+        check_seal(folder)
+
+
+def test_a_changed_environment_costs_nobody_the_run(folder):
+    (folder / "environment.json").write_text("{}")
+    seal(folder)
+    (folder / "environment.json").write_text("{")
+    assert find_damage(folder) == ["environment.json has changed: delete it to have it made again"]
+
+
+def test_a_pipe_in_the_seals_place_is_damage(folder):
+    (folder / SEAL).unlink()
+    os.mkfifo(folder / SEAL)
+    assert find_damage(folder) == ["files.json is damaged: delete it, if the rest can be trusted"]
