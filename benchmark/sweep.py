@@ -1,5 +1,6 @@
 """Many runs: every model under every protocol with every seed, one process each, and their summary."""
 
+import io
 import itertools
 import logging
 import math
@@ -39,7 +40,9 @@ GIVEN = {  # options of a run that the sweep sets, and the sweep's own that deci
     "out": "--out",
 }
 ROWS, SUMMARY = "rows.csv", "sweep.csv"
+MOVE = "move it, or choose another --out"  # what to do with a file that no sweep wrote
 WRITTEN = "sweep.json"  # the SHA-256 of ROWS and SUMMARY as a sweep wrote them
+RUN = ("-m", "benchmark.cli", "run")  # of the command in the first line of a run's log, behind the interpreter
 DONE = "done"  # the last line of the log of a run that ended well
 
 
@@ -82,6 +85,8 @@ def sweep(requested: Sweep) -> list[Outcome]:
             f"--gpus {requested.gpus:g}: a number for --engine ray, whose cluster counts GPUs, is expected"
         )
     refuse_foreign(requested.out)
+    for job in planned:
+        refuse_foreign_log(log_of(job.folder))
     with open_engine(requested.engine, requested.workers, requested.gpus) as engine:
         jobs = [replace(job, data=data) for job, data in with_data(planned)]
         waiting = [job for job in jobs if not is_done(job, requested.options)]
@@ -148,7 +153,7 @@ def is_done(job: Job, options: Sequence[str]) -> bool:
 def command(job: Job, options: Sequence[str]) -> list[str]:
     """Return the command line of a run."""
     named = [part for name in GIVEN for part in (f"--{name}", str(getattr(job, name)))]
-    return [sys.executable, "-m", "benchmark.cli", "run", *named, *options]
+    return [sys.executable, *RUN, *named, *options]
 
 
 def run_process(command: Sequence[str], folder: Path) -> int:
@@ -166,6 +171,16 @@ def run_process(command: Sequence[str], folder: Path) -> int:
 def log_of(folder: Path) -> Path:
     """Return the log file of the run in `folder`."""
     return folder.with_name(f"{folder.name}.log")
+
+
+def refuse_foreign_log(log: Path) -> None:
+    """Raise InputError where a run's log would replace a file that is none: one that begins with no run's command."""
+    if not log.exists():
+        return
+    with log.open("rb") if log.is_file() else io.BytesIO(b"no file") as file:
+        first = file.readline()
+    if first and f" {shlex.join(RUN)} ".encode() not in first:
+        raise InputError(f"{log} is not the log of a run: {MOVE}")
 
 
 def outcome(folder: Path, code: int | None) -> Outcome:
@@ -232,7 +247,11 @@ def refuse_foreign(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: choose another --out")
     check_place(out / ROWS)
-    written = read_json(out / WRITTEN) if (out / WRITTEN).exists() else {}
+    written = dict.fromkeys((ROWS, SUMMARY))
+    if (out / WRITTEN).exists():
+        written = read_json(out / WRITTEN, remedy=MOVE)
+    if written.keys() != {ROWS, SUMMARY}:
+        raise InputError(f"{out / WRITTEN} is not as a sweep wrote it: {MOVE}")
     for name in (ROWS, SUMMARY):
         if (out / name).exists() and written.get(name) != sha256(out / name):
-            raise InputError(f"{out / name} is not as a sweep wrote it: move it, or choose another --out")
+            raise InputError(f"{out / name} is not as a sweep wrote it: {MOVE}")

@@ -107,14 +107,14 @@ def _as_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what `write_json` wrote; InputError for a file that is missing or damaged."""
+def read_json(path: Path, remedy: str = "restore it") -> dict[str, Any]:
+    """Return what `write_json` wrote; InputError, with a remedy that loses nothing, for a missing or damaged file."""
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(regular(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete {path.parent} to run again") from error
+        raise InputError(f"{path} is damaged ({error}): {remedy}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged: an object is expected; delete {path.parent} to run again")
+        raise InputError(f"{path} is damaged: an object is expected; {remedy}")
     return content
 
 

@@ -12,6 +12,7 @@ from mmnist_av.system.files import MISSING, changed_files, parse_json, regular, 
 log = logging.getLogger(__name__)
 
 SEAL = "files.json"
+RESTORE = "restore it, or run again with another --out"  # what to do with a damaged file that no command makes again
 # Files that the same command makes again where they are missing
 REMADE = ("job.json", "environment.json", "scores.npz", "results.csv", "examples.npz", "report")
 # These and the rest of what a run writes
@@ -94,7 +95,7 @@ def remove_seal(folder: Path) -> None:
 def _damage(folder: Path, files: dict[str, str]) -> Iterator[str]:
     for name, difference in changed_files(folder, {name: {"sha256": digest} for name, digest in files.items()}).items():
         if name.split("/")[0] not in REMADE:
-            yield f"{name} {difference}: restore it, or delete the folder to run again"
+            yield f"{name} {difference}: {RESTORE}"
         elif difference != MISSING:
             yield f"{name} {difference}: delete it to have it made again"
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from benchmark.runs.differences import differences_in_words
+from benchmark.runs.seal import RESTORE
 from benchmark.training.plan import CRITERION, Best, Position
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import parse_json, written_whole
+from mmnist_av.system.files import parse_json, regular, written_whole
 
 DIGEST = "sha256"
 METADATA = "training"  # one entry: safetensors writes several in no certain order
@@ -64,7 +65,7 @@ def load(path: Path, run: str, model: nn.Module, optimizers: Optimizers) -> tupl
     saved, tensors = read(path)
     if saved.run != run:
         reason = difference(saved.run, run)
-        raise InputError(f"{path} belongs to another run ({reason}): choose another --out, or delete {path.parent}")
+        raise InputError(f"{path} belongs to another run ({reason}): choose another --out")
     fill(path, model, weights(tensors, LAST))
     for player, optimizer in optimizers.items():
         restore(optimizer, f"optimizer/{player}/", tensors)
@@ -93,7 +94,7 @@ def read(path: Path) -> tuple[Saved, dict[str, Tensor]]:
         facts = read_metadata(path, file)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     if facts.get(DIGEST, expected := digest(tensors)) != expected:  # checkpoints of older versions have none
-        raise InputError(f"{path} is damaged: its tensors are not as they were written; delete {path.parent}")
+        raise InputError(f"{path} is damaged: its tensors are not as they were written; {RESTORE}")
     return saved_of(facts), tensors
 
 
@@ -109,11 +110,11 @@ def is_complete(path: Path) -> bool:
 def opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; InputError where it is cut, damaged or another file."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{path} is not a whole checkpoint: {kind_of(path)} ({error}); delete {path.parent} to run again"
+            f"{path} is not a whole checkpoint: {kind_of(path)} ({error}); {RESTORE}"
         ) from error
 
 
@@ -124,8 +125,7 @@ def read_metadata(path: Path, file: Any) -> dict[str, Any]:
         saved_of(facts)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path} is a safetensors file without the facts of a checkpoint, the run and its steps; "
-            f"delete {path.parent} to run again"
+            f"{path} is a safetensors file without the facts of a checkpoint, the run and its steps; {RESTORE}"
         ) from error
     return facts
 

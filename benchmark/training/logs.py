@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from baselines.predictor import Loss
+from benchmark.runs.seal import RESTORE
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import written_whole
 
@@ -31,13 +32,13 @@ class TrainingLog:
     def __init__(self, path: Path, first: int) -> None:
         kept = path.read_text().splitlines(keepends=True)[: first + 1] if first else []
         if first and (len(kept) <= first or not kept[-1].startswith(f"{first - 1},")):
-            raise InputError(f"{path} lacks steps before {first}: delete {path.parent} to run again")
+            raise InputError(f"{path} lacks steps before {first}: {RESTORE}")
         self._path = path
         self._columns = kept[0].strip().split(",") if kept else []
         try:
             self._started = time.monotonic() - (float(kept[-1].split(",")[2]) if kept else 0.0)
         except ValueError:
-            raise InputError(f"{path} is damaged at step {first - 1}: delete {path.parent} to run again") from None
+            raise InputError(f"{path} is damaged at step {first - 1}: {RESTORE}") from None
         self._rewrite("".join(kept))
 
     def write(self, step: int, epoch: int, losses: Mapping[str, Loss]) -> dict[str, float]:
@@ -95,11 +96,11 @@ class ValidationLog:
         try:
             kept = [(line, int(fields[header.index("step")])) for line, fields in rows]
         except ValueError:
-            raise InputError(f"{path} is damaged: delete {path.parent} to run again") from None
+            raise InputError(f"{path} is damaged: {RESTORE}") from None
         kept = [(line, step) for line, step in kept if step <= first]
         rows_of = Counter(step for _, step in kept)
         if rows_of.keys() != {step for step in range(1, first + 1) if due(step)} or len(set(rows_of.values())) > 1:
-            raise InputError(f"{path} lacks validations before step {first}: delete {path.parent} to run again")
+            raise InputError(f"{path} lacks validations before step {first}: {RESTORE}")
         with written_whole(path) as part:
             part.write_text("".join(f"{line}\n" for line in (*lines[:1], *(line for line, _ in kept))) if kept else "")
         self._file = path.open("a", newline="")

@@ -1,6 +1,7 @@
 """A sweep does every run once, survives those that fail, and summarises over seeds."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -186,15 +187,33 @@ def test_a_second_sweep_keeps_the_rows_of_the_first(data, tmp_path, monkeypatch,
     assert set(pd.read_csv(out / "rows.csv")["seed"]) == {1}
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "sweep.csv"])
-def test_a_file_that_no_sweep_wrote_is_left_alone(data, tmp_path, name):
-    (tmp_path / name).write_text("mine\n")
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("rows.csv", "mine\n", "is not as a sweep wrote it"),
+        ("sweep.csv", "mine\n", "is not as a sweep wrote it"),
+        ("sweep.json", '{"mine": 1}', "is not as a sweep wrote it"),
+        ("sweep.json", "[]", "is damaged: an object is expected;"),
+        ("sweep.json", "{", "is damaged"),
+        ("black-m3so-nb-demo-seed0.log", "step 1: loss 0.3\n", "is not the log of a run"),
+    ],
+)
+def test_a_file_that_no_sweep_wrote_is_left_alone(data, tmp_path, name, text, why):
+    (tmp_path / name).write_text(text)
     result = run_sweep(data, tmp_path)
     assert result.exit_code == 2
-    message = f"Error: {tmp_path / name} is not as a sweep wrote it: move it, or choose another --out\n"
-    assert result.stderr == message
+    assert result.stderr.startswith(f"Error: {tmp_path / name} {why}")
+    assert result.stderr.endswith(" move it, or choose another --out\n")
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert (tmp_path / name).read_text() == "mine\n"
+    assert (tmp_path / name).read_text() == text
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "black-m3so-nb-demo-seed0.log"])
+def test_a_pipe_in_a_files_place_is_refused(data, tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    result = run_sweep(data, tmp_path)
+    assert result.exit_code == 2
+    assert str(tmp_path / name) in result.stderr
 
 
 @pytest.mark.parametrize("options", [("--gpus", "-1"), ("--workers", "0")])

@@ -1,11 +1,12 @@
 """A run's folder holds a run or nothing: no run touches what no run has written."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from benchmark.runs.folder import MARKS, check_folder, claim
+from benchmark.runs.folder import MARKS, check_folder, claim, read_config
 from benchmark.runs.seal import check_seal, is_sealed, seal
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import LOCK, PART
@@ -99,3 +100,16 @@ def test_a_lost_environment_is_unknown_and_no_reason_to_lose_the_run(tmp_path, t
         (folder / "environment.json").write_text(text)
     claimed(folder)
     assert json.loads((folder / "environment.json").read_text()) == {"torch": "unknown, then 2.1"}
+
+
+def test_no_damaged_file_is_a_reason_to_delete_a_folder(tmp_path):
+    for text in ("{", "[]"):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(InputError, match="is damaged.* restore it$"):
+            read_config(tmp_path)
+
+
+def test_a_pipe_in_the_configs_place_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(InputError, match="is not empty and holds no run"):
+        check_folder(tmp_path)
