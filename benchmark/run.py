@@ -12,6 +12,7 @@ from benchmark.finished import keep_job
 from benchmark.job import Job, check
 from benchmark.metrics import named
 from benchmark.options import Stream
+from benchmark.runs.differences import identity
 from benchmark.runs.folder import CHECKPOINT, RESULTS, claim
 from benchmark.runs.pretrained import pretrained_in_words
 from benchmark.scoring.evaluate import WHERE, Evaluation, entry_of, evaluate
@@ -114,7 +115,7 @@ def training_of(setup: Setup) -> Training:
         plan=setup.plan,
         compute=setup.compute,
         folder=setup.job.folder,
-        run=checkpoint.identity(setup.config),
+        run=identity(setup.config),
         validate=validation_of(setup),
         tensorboard=setup.job.tensorboard,
     )

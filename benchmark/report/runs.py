@@ -14,12 +14,13 @@ from baselines.names import FLOORS
 from benchmark.catalogue import METRICS, Protocol, find_protocol, known_metrics
 from benchmark.report.examples import Examples, read_examples
 from benchmark.report.training_logs import Columns, read_training, read_validation
+from benchmark.runs.differences import identity
 from benchmark.runs.folder import check_comparable, read_config, read_json
 from benchmark.runs.seal import check_seal
 from benchmark.scoring.rows import read_rows
-from benchmark.scoring.scores import Scores, read_scores
+from benchmark.scoring.scores import Scores, is_impossible, other_run, read_run, read_scores
 from benchmark.scoring.statistics import mean_over_clips
-from mmnist_av.system.errors import InputError
+from mmnist_av.system.errors import InputError, one_line
 
 # The largest relative difference of a floor's means over clips between two runs that scored the same clips alike
 FLOOR_TOLERANCE = 1e-3
@@ -130,7 +131,7 @@ def _labels(runs: Sequence[RunFolder]) -> list[str]:
     labels, parts = models, 0
     while len(set(labels)) < len(labels):
         parts += 1
-        ends = ["/".join(run.path.resolve().parts[-parts:]) for run in runs]
+        ends = [one_line("/".join(run.path.resolve().parts[-parts:])) for run in runs]
         labels = [
             model if models.count(model) == 1 else f"{model} ({end})" for model, end in zip(models, ends, strict=True)
         ]
@@ -156,19 +157,23 @@ def _floor_means(scores: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def check_scores(scores: Mapping[str, Scores], facts: Mapping[str, Any], protocol: Protocol, path: Path) -> None:
-    """Raise InputError where scores in the file `path` do not fit the run's model, K, clips and protocol.
+    """Raise InputError where scores in the file `path` are another run's, or do not fit its model, K and clips.
 
     Metrics that this version does not know are not checked.
     """
     if facts["model"] not in scores:
         raise InputError(f"{path} holds no scores of {facts['model']}: delete it to score again")
+    run = read_run(path)
+    if run not in (None, identity(facts)):  # older versions did not say it
+        raise InputError(f"{path} {other_run(run, identity(facts))}: restore the run's own")
     for model, found in scores.items():
         for name, values in found.items():
             if name.removesuffix(AVERAGED) in METRICS:
                 _check_shape(model, name, values, facts, protocol, path)
-                if values.dtype.kind != "f" or np.isinf(values).any():
-                    where = f"{path}: {model}/{name}"
-                    raise InputError(f"{where} must hold finite numbers or NaN: delete it to score again")
+                metric = METRICS[name.removesuffix(AVERAGED)]
+                if values.dtype.kind != "f" or is_impossible(values, metric).any():
+                    rule = f"finite numbers within {metric.lowest:g} and {metric.highest:g}, or NaN"
+                    raise InputError(f"{path}: {model}/{name} must hold {rule}: move it away to score again")
 
 
 def _check_shape(

@@ -94,9 +94,9 @@ def _aligned(lines: Sequence[Line]) -> list[str]:
 
 
 def _whereabouts(folder: Path) -> list[str]:
-    """Return where the figures are that a summary leaves out; a report that the seal does not list is an earlier one."""
-    page = folder / "report" / "index.html"
+    """Return where the figures are that a summary leaves out. A report that is not sealed is not this run's."""
+    page, files = "report/index.html", sealed_files(folder) or ()
     return [
-        f"report: {page}" if "report/index.html" in (sealed_files(folder) or ()) else f"to draw its report: avbench report {folder}",
+        f"report: {folder / page}" if page in files else f"to draw its report: avbench report {folder}",
         f"all tables: avbench show {folder}",
     ]

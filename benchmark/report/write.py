@@ -106,7 +106,7 @@ def _move(fresh: Path, out: Path) -> None:
     before, files = files_of(out), sorted(fresh.iterdir(), key=lambda path: (path.name == PAGE, path.name))
     for path in files:
         if os.path.lexists(out / path.name) and path.name not in before:
-            raise InputError(f"{out / path.name} is in the way, and no report wrote it: move it, or choose another --out")
+            raise InputError(f"{out / path.name} is no report's, and in the way: move it, or choose another --out")
     for path in files:
         path.replace(out / path.name)
     for name in before - {path.name for path in files}:

@@ -1,7 +1,10 @@
-"""What differs between two sets of facts, in words for error messages."""
+"""What identifies a run, and what differs between two sets of facts, in words for error messages."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from mmnist_av.system.files import parse_json
 
 SHOWN = 3  # differences that a message names
 
@@ -32,3 +35,16 @@ def differences_in_words(existing: Mapping[str, Any], requested: Mapping[str, An
     found = differing_facts(existing, requested)
     more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
     return ", ".join(found[:SHOWN] + more)
+
+
+def difference(existing: str, requested: str) -> str:
+    """Return in words how two runs' identities differ: "model: puq found, sound2sight requested"."""
+    try:
+        return differences_in_words(parse_json(existing), parse_json(requested))
+    except (ValueError, TypeError, AttributeError):  # not written by `identity`
+        return f"{existing} found, {requested} requested"
+
+
+def identity(facts: Mapping[str, object]) -> str:
+    """Return the text that identifies a run: on one machine's CPU, runs with one identity give the same weights."""
+    return json.dumps(facts, sort_keys=True)

@@ -17,6 +17,7 @@ JOB = "job.json"  # what the user requested there last
 LOGS = ("training.csv", "validation.csv")
 WORK = (CHECKPOINT, "scores", "scores.npz")  # what an interrupted run has done, and continues from
 MARKS = {"model", "settings", "protocol", "preset", "fingerprint", "samples", "test_clips", "device", "code_version"}
+UNKNOWN = "unknown"  # what an environment.json that is lost or damaged said
 COMPARED = ("fingerprint", "test_clips")  # what comparable runs share, beside the protocol
 
 
@@ -67,7 +68,7 @@ def claim(folder: Path, config: Mapping[str, Any], environment: Mapping[str, Any
     if existing != requested:
         write_json(path, config)
     worked = any((folder / name).exists() for name in WORK)
-    before = _environment_before(folder, environment) if worked else {}
+    before = environment_of(folder, environment) if worked else {}
     with written_whole(folder / ENVIRONMENT) as part:
         part.write_text(_as_text({name: _also(before.get(name), value) for name, value in environment.items()}))
         remove_seal(folder)
@@ -82,12 +83,12 @@ def _has_left_anything(folder: Path) -> bool:
     return any(path.exists() and not (path.is_file() and not path.stat().st_size) for path in left)
 
 
-def _environment_before(folder: Path, names: Iterable[str]) -> dict[str, Any]:
-    """Return what a run says of the environment it was done in; where its file is lost or damaged, "unknown"."""
+def environment_of(folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Return what a run says of the environment it was done in; where its file is lost or damaged, UNKNOWN."""
     try:
         return read_json(folder / ENVIRONMENT)
     except InputError:
-        return dict.fromkeys(names, "unknown")
+        return dict.fromkeys(names, UNKNOWN)
 
 
 def _also(before: object, now: object) -> object:

@@ -18,6 +18,7 @@ from benchmark.compute import Compute
 from benchmark.metrics.resources import Resources
 from benchmark.options import Download
 from benchmark.report.write import files_of, write_report
+from benchmark.runs.differences import identity
 from benchmark.runs.folder import CONFIG, ENVIRONMENT, RESULTS, read_json
 from benchmark.runs.seal import seal
 from benchmark.scoring.examples import ExampleWriter
@@ -60,7 +61,7 @@ def evaluate(evaluation: Evaluation) -> pd.DataFrame:
         device=evaluation.compute.device, clips=clips.count, weights=evaluation.weights, seed=config["seed"] or 0
     )
     examples = ExampleWriter(clips, folder / "examples.npz", folder / "scores")
-    scores = score_all(entries, evaluation.metrics, clips, resources, folder, examples)
+    scores = score_all(entries, evaluation.metrics, clips, resources, folder, examples, identity(config))
     note_undefined(entry.name, scores[entry.name])
     rows = tabulate(scores, evaluation, config)
     if entry.name in cannot_tell(rows):

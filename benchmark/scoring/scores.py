@@ -4,8 +4,8 @@ import logging
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,20 @@ from benchmark.metrics.checks import described
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.resources import Measure, Resources, TrainingSamples, Unavailable
 from benchmark.metrics.uncertainty import mean_variance
+from benchmark.runs.differences import difference
 from benchmark.scoring.examples import ExampleWriter
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.records import CHECKSUM, Recorder
 from benchmark.scoring.statistics import by_sampling
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import written_whole
+from mmnist_av.system.files import regular, written_whole
 from mmnist_av.system.progress import track
 
 log = logging.getLogger(__name__)
 
 # metric -> (clips, samples, frames); "metric/mean_frame" -> (clips, frames); a distance of sets -> ()
 Scores = dict[str, NDArray[np.floating]]
+RUN = "run"  # the name in scores.npz of what identifies the run
 TARGET_FEATURES = "target features"  # the name under which the features of true clips are recorded
 
 
@@ -55,15 +57,19 @@ def score_all(
     resources: Resources,
     folder: Path,
     examples: ExampleWriter | None = None,
+    run: str = "",
 ) -> dict[str, Scores]:
     """Return the scores of every entry by its name, and keep them in scores.npz in `folder`.
 
     What scores.npz already holds is not computed again, and an interrupted call continues at the first clip without
     scores. Each clip is loaded once, each sample drawn once. A metric that cannot be computed is left out; a note says
-    why. examples: keeps the first entry's samples of the first clips.
+    why. examples: keeps the first entry's samples of the first clips. run: identifies the run; InputError is raised
+    where scores.npz is another's, or does not say whose.
     """
     path, parts = folder / "scores.npz", folder / "scores"
     scores = read_scores(path) if path.exists() else {}
+    if scores and (found := read_run(path)) != run:
+        raise InputError(f"{path} {other_run(found, run)}: move it away to score again")
     reported: set[str] = set()
     with ExitStack() as stack:
         scorers = []
@@ -78,7 +84,7 @@ def score_all(
         if scorers:
             for name, added in one_pass(scorers, clips, parts).items():
                 scores[name].update(added)
-            write_scores(scores, path)
+            write_scores(scores, path, run)
     if examples is not None:
         examples.write()
     shutil.rmtree(parts, ignore_errors=True)
@@ -225,13 +231,19 @@ def check_ranges(scores: Scores, model: str, clip: int) -> None:
     """Raise InputError where a clip's score is outside the range that its metric's row states; NaN is no score."""
     for key, values in scores.items():
         metric = METRICS[key.partition("/")[0]]
-        below, above = values < metric.lowest - ROUNDING, values > metric.highest + ROUNDING
-        wrong = values[below | above | np.isinf(values)]
+        wrong = values[is_impossible(values, metric)]
         if wrong.size and metric.score_of != "set":
             raise InputError(
                 f"metric {metric.name} of {model}, clip {clip}: {wrong[0]:g} is not within {metric.lowest:g} and "
                 f"{metric.highest:g}, as its row states: correct its function or its row"
             )
+
+
+def is_impossible(values: NDArray[np.floating], metric: Metric) -> NDArray[np.bool_]:
+    """Return where scores are infinite or outside the range that the metric's row states; NaN is no score."""
+    below, above = values < metric.lowest - ROUNDING, values > metric.highest + ROUNDING
+    impossible: NDArray[np.bool_] = below | above | np.isinf(values)
+    return impossible
 
 
 def first_samples(prediction: Prediction, count: int | None) -> Prediction:
@@ -281,21 +293,41 @@ def as_set(features: NDArray[np.floating]) -> NDArray[np.floating]:
     return features.reshape(-1, features.shape[-1])
 
 
-def write_scores(scores: Mapping[str, Scores], path: Path) -> None:
-    """Write every entry's scores into one .npz, with keys "entry/metric"."""
+def write_scores(scores: Mapping[str, Scores], path: Path, run: str) -> None:
+    """Write every entry's scores into one .npz, with keys "entry/metric", and under RUN what identifies their run."""
     arrays = {f"{entry}/{name}": values for entry, own in scores.items() for name, values in own.items()}
     with written_whole(path) as part, part.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **{RUN: np.array(run)}, **arrays)  # type: ignore[arg-type]
 
 
 def read_scores(path: Path) -> dict[str, Scores]:
     """Return what `write_scores` wrote; InputError for a damaged file."""
     scores: dict[str, Scores] = {}
-    try:
-        with np.load(path) as arrays:
-            for key in arrays.files:
+    with _opened(path) as arrays:
+        for key in arrays.files:
+            if key != RUN:
                 entry, name = key.split("/", 1)
                 scores.setdefault(entry, {})[name] = arrays[key]
-    except (FileNotFoundError, zipfile.BadZipFile, zlib.error, EOFError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete it to score again") from error
     return scores
+
+
+def read_run(path: Path) -> str | None:
+    """Return what identifies the run that scores are of; None for those of older versions. InputError if damaged."""
+    with _opened(path) as arrays:
+        return str(arrays[RUN]) if RUN in arrays.files else None
+
+
+def other_run(found: str | None, expected: str) -> str:
+    """Return in words that scores are another run's, or do not say whose they are (None)."""
+    if found is None:
+        return "does not say which run it is of, as an older version wrote it"
+    return f"holds the scores of another run ({difference(found, expected)})"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with np.load(regular(path)) as arrays:
+            yield arrays
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete it to score again") from error

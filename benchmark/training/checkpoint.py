@@ -14,7 +14,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from benchmark.runs.differences import differences_in_words
+from benchmark.runs.differences import difference
 from benchmark.runs.seal import RESTORE
 from benchmark.training.plan import CRITERION, Best, Position
 from mmnist_av.system.errors import InputError
@@ -32,7 +32,7 @@ Optimizers = Mapping[str, Optimizer]
 class Saved:
     """What a checkpoint says about itself."""
 
-    run: str  # identifies the run that it belongs to; see `identity`
+    run: str  # identifies the run that it belongs to; see `differences.identity`
     step: int  # steps that were taken
     position: Position = field(default_factory=Position)  # among the model's stages
     complete: bool = False  # whether the training has reached its end
@@ -98,12 +98,15 @@ def read(path: Path) -> tuple[Saved, dict[str, Tensor]]:
     return saved_of(facts), tensors
 
 
+def read_saved(path: Path) -> Saved:
+    """Return what a checkpoint says about itself; InputError for a damaged one. No tensor is read."""
+    with opened(path) as file:
+        return saved_of(read_metadata(path, file))
+
+
 def is_complete(path: Path) -> bool:
     """Return whether there is a checkpoint of a training's end; InputError for a damaged one. No tensor is read."""
-    if not path.exists():
-        return False
-    with opened(path) as file:
-        return saved_of(read_metadata(path, file)).complete
+    return path.exists() and read_saved(path).complete
 
 
 @contextmanager
@@ -113,9 +116,7 @@ def opened(path: Path) -> Iterator[Any]:
         with safe_open(regular(path), "pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is not a whole checkpoint: {kind_of(path)} ({error}); {RESTORE}"
-        ) from error
+        raise InputError(f"{path} is not a whole checkpoint: {kind_of(path)} ({error}); {RESTORE}") from error
 
 
 def read_metadata(path: Path, file: Any) -> dict[str, Any]:
@@ -168,14 +169,6 @@ def kind_of(path: Path) -> str:
     return "safetensors expected, a cut or damaged file found"
 
 
-def difference(existing: str, requested: str) -> str:
-    """Return in words how two runs' identities differ: "model: puq found, sound2sight requested"."""
-    try:
-        return differences_in_words(parse_json(existing), parse_json(requested))
-    except (ValueError, TypeError, AttributeError):  # not written by `identity`
-        return f"{existing} found, {requested} requested"
-
-
 def fill(path: Path, model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load `state`, from the checkpoint at `path`, into the model; InputError where names or shapes differ.
 
@@ -221,8 +214,3 @@ def restore(optimizer: Optimizer, prefix: str, tensors: Mapping[str, Tensor]) ->
                 value = torch.empty_like(like).copy_(value)
             state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def identity(facts: Mapping[str, object]) -> str:
-    """Return the text that identifies a run: on one machine's CPU, runs with one identity give the same weights."""
-    return json.dumps(facts, sort_keys=True)

@@ -44,7 +44,7 @@ class Training:
     plan: TrainingPlan
     compute: Compute
     folder: Path  # gets checkpoint.safetensors, training.csv and the other logs; only rank 0 writes
-    run: str  # identifies the run that a checkpoint belongs to; see checkpoint.identity
+    run: str  # identifies the run that a checkpoint belongs to; see differences.identity
     validate: Callable[[int, int], pd.DataFrame] | None = None  # (steps taken, epoch) -> rows; see validation.py
     tensorboard: bool = False
 
@@ -110,8 +110,9 @@ class Loop:
                 self.end_stage()
             self.keep(stage, scheduled=done or self.steps % CHECKPOINT_EVERY == 0)
             advance(1)
-        if not len(span):
+        if not len(span):  # of a training of no steps, for example, whose weights are scored as they are drawn
             self.end_stage()
+            self.keep(stage, scheduled=True)
 
     def end_stage(self) -> None:
         """Go on to the next stage; the best weights of any but the last stage are not the whole model's."""

@@ -472,6 +472,44 @@ def test_a_trained_run_that_is_unfinished_damaged_or_of_another_training_is_refu
         run(requested)
 
 
+def test_a_checkpoint_of_another_run_is_not_scored_as_the_run_it_lies_in(finished, nb_dataset, tmp_path):
+    _, other = run(job(nb_dataset, tmp_path / "other", seed=1, report=False, metrics="psnr"))
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[1], copy)
+    shutil.copy(other / "checkpoint.safetensors", copy)
+    (copy / "files.json").unlink()
+    requested = job(nb_dataset, tmp_path / "run", trained=copy, steps=None)
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is another run's \(seed: 1 found, 0 requested\)"):
+        run(requested)
+
+
+def test_scores_of_another_run_or_of_nobody_knows_whom_are_not_taken(finished, nb_dataset, tmp_path):
+    _, other = run(job(nb_dataset, tmp_path / "other", seed=1, report=False))
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[1], copy)
+    for name in ("files.json", "results.csv"):
+        (copy / name).unlink()
+    shutil.copy(other / "scores.npz", copy)
+    another = r"holds the scores of another run \(seed: 1 found, 0 requested\)"
+    refused(f"{another}: move it away to score again", nb_dataset, copy)
+    for read in (open_runs, lambda runs: compare(*runs, other)):
+        with pytest.raises(InputError, match=f"{another}: restore the run's own"):
+            read([copy])
+    with np.load(finished[1] / "scores.npz") as arrays:
+        np.savez(copy / "scores.npz", **{name: arrays[name] for name in arrays.files if name != scoring.RUN})
+    refused("does not say which run it is of, as an older version wrote it: move it away", nb_dataset, copy)
+    assert open_runs([copy])[0].samples == 3  # older runs are still read
+
+
+def test_a_trained_run_whose_environment_is_lost_serves(finished, nb_dataset, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[1], copy)
+    (copy / "files.json").unlink()
+    (copy / "environment.json").write_text("{")
+    _, folder = run(job(nb_dataset, tmp_path / "run", trained=copy, steps=None, report=False, metrics="psnr"))
+    assert json.loads((folder / "config.json").read_text())["pretrained"]["machine"] == "unknown"
+
+
 def test_a_finished_training_serves_although_its_run_failed_and_the_code_has_changed_since(
     finished, nb_dataset, tmp_path, monkeypatch
 ):

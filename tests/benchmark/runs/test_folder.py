@@ -82,9 +82,10 @@ def test_a_full_disk_leaves_a_finished_run_its_seal(tmp_path, monkeypatch):
     def full(path, text, *_, **__):
         raise OSError(28, "No space left on device", str(path))
 
-    with monkeypatch.context() as disk, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as disk:
         disk.setattr(Path, "write_text", full)
-        claimed(tmp_path)
+        with pytest.raises(OSError, match="No space left"):
+            claimed(tmp_path)
     assert is_sealed(tmp_path)
     check_seal(tmp_path)
     claimed(tmp_path)
@@ -105,7 +106,7 @@ def test_a_lost_environment_is_unknown_and_no_reason_to_lose_the_run(tmp_path, t
 def test_no_damaged_file_is_a_reason_to_delete_a_folder(tmp_path):
     for text in ("{", "[]"):
         (tmp_path / "config.json").write_text(text)
-        with pytest.raises(InputError, match="is damaged.* restore it$"):
+        with pytest.raises(InputError, match=r"is damaged.* restore it$"):
             read_config(tmp_path)
 
 

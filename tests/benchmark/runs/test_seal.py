@@ -45,7 +45,7 @@ def test_files_of_the_training_must_be_there_and_those_that_can_be_remade_need_n
     (folder / "report/report.html").unlink()
     check_seal(folder)
     (folder / "checkpoint.safetensors").unlink()
-    with pytest.raises(InputError, match=r"checkpoint.safetensors is missing: restore it, or run again with another --out"):
+    with pytest.raises(InputError, match=r"checkpoint.safetensors is missing: restore it, or run again"):
         check_seal(folder)
 
 

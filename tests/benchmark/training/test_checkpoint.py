@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from baselines.predictor import ClipShape
+from benchmark.runs.differences import identity
 from benchmark.training import checkpoint
 from benchmark.training.checkpoint import Saved
 from benchmark.training.plan import Position
@@ -28,12 +29,12 @@ def build(width=3):
 def saved(tmp_path):
     model, optimizers = build()
     path = tmp_path / "checkpoint.safetensors"
-    checkpoint.save(path, Saved(checkpoint.identity({"model": "puq", "seed": 0}), 7), model, optimizers)
+    checkpoint.save(path, Saved(identity({"model": "puq", "seed": 0}), 7), model, optimizers)
     return path
 
 
 def load(path, model="puq", width=3):
-    return checkpoint.load(path, checkpoint.identity({"model": model, "seed": 0}), *build(width))[0]
+    return checkpoint.load(path, identity({"model": model, "seed": 0}), *build(width))[0]
 
 
 def test_weights_states_and_position_are_read_as_they_were_written(tmp_path):
@@ -62,6 +63,12 @@ def test_a_truncated_file_is_refused(saved, kept):
     saved.write_bytes(saved.read_bytes()[:kept])
     with pytest.raises(InputError, match="not a whole checkpoint: safetensors expected, a cut or damaged file found"):
         load(saved)
+
+
+def test_no_damaged_checkpoint_is_a_reason_to_delete_its_folder(saved):
+    saved.write_bytes(saved.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"; restore it, or run again with another --out$"):
+        checkpoint.read(saved)
 
 
 def test_a_changed_byte_is_found(saved):

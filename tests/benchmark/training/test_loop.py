@@ -14,6 +14,7 @@ from baselines.predictor import ClipShape, Loss, Player, Predictor, Progress, St
 from baselines.puq import PUQ, PUQConfig
 from benchmark.catalogue import PROTOCOLS
 from benchmark.compute import Compute
+from benchmark.training import checkpoint
 from benchmark.training import loop as training
 from benchmark.training.batches import StoredBatches
 from benchmark.training.loop import Diverged, Training, TrainingPlan, train
@@ -282,6 +283,14 @@ def test_a_trained_model_is_not_trained_again(clips, tmp_path):
     assert train_on(clips, again, plan, tmp_path) == 2
     assert again.noise == []
     assert again.one.item() != 1.0
+
+
+def test_a_training_of_no_steps_keeps_the_weights_as_they_were_drawn(clips, tmp_path):
+    model = TwoWeights()
+    assert train_on(clips, model, TrainingPlan(steps=0, batch=2, seed=0, eval_every=1), tmp_path) == 0
+    saved, tensors = checkpoint.read(tmp_path / "checkpoint.safetensors")
+    assert saved.complete
+    assert tensors["model/one"] == 1.0
 
 
 def test_divergence_stops_with_step_player_and_last_good_checkpoint(clips, tmp_path, monkeypatch):
