@@ -51,14 +51,14 @@ def check_columns(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> Non
 
 
 def refuse_foreign(path: Path, columns: Sequence[str]) -> None:
-    """Raise InputError where a file is in the way that is not a table whose first columns are `columns`."""
+    """Raise InputError where a file is in the way that is not a table of exactly these columns."""
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}: make it first")
     if not path.exists():
         return
     with path.open("rb") if path.is_file() else io.BytesIO() as file:
         header = file.readline()
-    if not header.startswith(",".join(columns).encode()):
+    if header.rstrip(b"\r\n") != ",".join(columns).encode():
         raise InputError(f"{path} exists and is something else: name another file")
 
 

@@ -117,9 +117,11 @@ def chance_of_agreement(one: Side, other: Side) -> float | None:
 
 
 def open_all(folders: Sequence[Path]) -> list[ScoredRun]:
-    """Return some runs as they are compared; InputError for fewer than two, and where they do not compare."""
+    """Return some runs as they are compared; InputError for fewer than two, one twice, and runs of other clips."""
     if len(folders) < 2:
         raise InputError("a comparison needs two runs or more")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise InputError(f"a run is given twice: {', '.join(map(str, folders))}")
     configs = [read_config(folder) for folder in folders]
     for folder, config in zip(folders[1:], configs[1:], strict=True):
         check_comparable(folders[0], configs[0], folder, config)

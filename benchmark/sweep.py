@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -43,6 +44,7 @@ ROWS, SUMMARY = "rows.csv", "sweep.csv"
 MOVE = "move it, or choose another --out"  # what to do with a file that no sweep wrote
 WRITTEN = "sweep.json"  # the SHA-256 of ROWS and SUMMARY as a sweep wrote them
 RUN = ("-m", "benchmark.cli", "run")  # of the command in the first line of a run's log, behind the interpreter
+TEXT: Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # of logs: paths may be no UTF-8, as Python has them
 DONE = "done"  # the last line of the log of a run that ended well
 
 
@@ -138,7 +140,7 @@ def with_data(jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:
 def is_done(job: Job, options: Sequence[str]) -> bool:
     """Return whether the run's folder holds this very run, finished and whole: same command, same data, same code."""
     log = log_of(job.folder)
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    lines = log.read_text(**TEXT).splitlines() if log.exists() else []
     if not lines or (lines[0], lines[-1]) != (shlex.join(command(job, options)), DONE) or not is_whole(job.folder):
         return False
     config = read_json(job.folder / CONFIG)
@@ -159,7 +161,7 @@ def command(job: Job, options: Sequence[str]) -> list[str]:
 def run_process(command: Sequence[str], folder: Path) -> int:
     """Run a command, and return its exit code; the command and what it prints go into a log beside its folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with log_of(folder).open("w") as log:
+    with log_of(folder).open("w", **TEXT) as log:
         log.write(f"{shlex.join(command)}\n")
         log.flush()
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
@@ -189,7 +191,7 @@ def outcome(folder: Path, code: int | None) -> Outcome:
         return Outcome(folder, "skipped")
     if code == 0 and is_sealed(folder):
         return Outcome(folder, "done")
-    lines = log_of(folder).read_text(errors="replace").strip().splitlines()[1:]  # the first line is the command
+    lines = log_of(folder).read_text(**TEXT).strip().splitlines()[1:]  # the first line is the command
     return Outcome(folder, "failed", "   ".join([*lines[-1:], f"(exit code {code})"]))
 
 

@@ -134,6 +134,8 @@ def read_rows(path: Path) -> pd.DataFrame:
     """
     rows = read_text(path)
     check_columns(path, rows, COLUMNS)
+    if rows.empty:
+        raise InputError(f"{path} has no row below its header: delete it, and score the run again")
     check_fields(path, rows, rows_schema())
     lines = rows.index
     numbers = {"k": int, "clips": int, "value": float, "low": float, "high": float}

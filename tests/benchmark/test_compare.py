@@ -1,6 +1,7 @@
 """Two runs compared on the same clips."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmark.compare import VERDICTS, compare, judge, measure
 from benchmark.job import Job
 from benchmark.run import run
 from benchmark.runs.seal import remove_seal
+from benchmark.scoring.scores import RUN
 from benchmark.scoring.statistics import paired_interval
 from benchmark.significance import holm, sign_flip_test
 from mmnist_av.m3so.generate import generate
@@ -52,8 +54,10 @@ def test_differences_are_those_of_the_kept_scores(runs):
     assert (row["low"], row["high"]) == (pytest.approx(interval.low[0]), pytest.approx(interval.high[0]))
 
 
-def test_a_run_is_not_better_than_itself(runs):
-    rows = compare(runs / "puq", runs / "puq").rows
+def test_a_run_is_not_better_than_its_copy_and_is_not_compared_with_itself(runs, tmp_path):
+    with pytest.raises(InputError, match="a run is given twice"):
+        compare(runs / "puq", runs / "copy" / ".." / "puq")
+    rows = compare(runs / "puq", shutil.copytree(runs / "puq", tmp_path / "puq")).rows
     assert set(rows["sampling"]) == {"mean", "best_sequence", "best_frame", "mean_frame", "pairs"}
     assert (rows["difference"].dropna() == 0).all()
     assert (rows["verdict"] == "not shown").all()
@@ -256,18 +260,28 @@ def test_the_csv_has_the_rows_and_says_of_which_runs(runs, tmp_path):
     assert written[[*about]].drop_duplicates().to_dict("records") == [about]
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "runs/puq/results.csv", "folder", "link", "nowhere/rows.csv", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "mine.csv", "runs/puq/new.csv", "runs/puq/results.csv", "folder", "link", "nowhere/rows.csv", ""],
+)
 def test_the_csv_replaces_nothing_that_is_not_a_comparison(runs, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(runs / "puq", "runs/puq")
     Path("folder").mkdir()
     Path("notes.txt").write_text("mine")
+    Path("mine.csv").write_text("metric,sampling,frame,what I think of it\n")
     Path("link").symlink_to("notes.txt")
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     result = avbench("compare", runs / "puq", runs / "copy", "--metric", "psnr", "--csv", name)
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_names_of_folders_that_are_no_utf_8_are_written_as_escapes(runs, tmp_path):
+    odd = shutil.copytree(runs / "puq", tmp_path / os.fsdecode(b"caf\xe9"))
+    assert avbench("compare", odd, runs / "copy", "--metric", "psnr", "--csv", tmp_path / "rows.csv").exit_code == 0
+    assert set(pd.read_csv(tmp_path / "rows.csv")["one_run"]) == {f"{tmp_path}/caf\\udce9"}
 
 
 def test_the_csv_of_another_comparison_is_replaced_and_a_link_kept(runs, tmp_path):
@@ -286,7 +300,10 @@ def test_a_third_partys_model_is_compared_without_its_package(runs, tmp_path):
     config = json.loads((theirs / "config.json").read_text())
     (theirs / "config.json").write_text(json.dumps({**config, "model": "not-installed"}))
     with np.load(runs / "puq/scores.npz") as scores:
-        np.savez(theirs / "scores.npz", **{name.replace("puq/", "not-installed/"): scores[name] for name in scores})
+        np.savez(
+            theirs / "scores.npz",
+            **{name.replace("puq/", "not-installed/"): scores[name] for name in scores if name != RUN},
+        )
     same = compare(runs / "puq", theirs)
     assert same.other.samples == 3
     assert (same.rows["difference"].dropna() == 0).all()
@@ -299,8 +316,9 @@ def changed(folder, **changes):
 
 
 def rescored(folder, **changes):
+    """Change scores.npz, which then no longer says which run it is of."""
     with np.load(folder / "scores.npz") as file:
-        scores = dict(file) | changes
+        scores = dict(file) | {RUN: None} | changes
     np.savez(folder / "scores.npz", **{name: value for name, value in scores.items() if value is not None})
 
 
@@ -372,6 +390,7 @@ def test_one_run_is_refused(runs):
         (lambda run: rescored(run, **{"copy-last/psnr": np.zeros(())}), r"expected \(4, K, 20\)"),
         (lambda run: rescored(run, **{"copy-last/psnr": np.zeros((4, 2, 20))}), "has 2 samples per clip, the run 10"),
         (lambda run: rescored(run, **{"copy-last/psnr": np.full((4, 1, 20), np.inf)}), "must hold finite numbers"),
+        (lambda run: rescored(run, **{"copy-last/psnr": np.full((4, 1, 20), 999.0)}), "finite numbers within 0 and 60"),
         (lambda run: rescored(run, **{"copy-last/fid": np.zeros(4)}), r"copy-last/fid has the shape .* expected \(\)"),
     ],
 )

@@ -223,3 +223,9 @@ def test_impossible_numbers_are_refused_in_one_line(data, tmp_path, options):
     assert f"Invalid value for '{options[0]}': {options[1]}" in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_log_of_a_run_in_a_folder_whose_name_is_no_utf_8_begins_with_its_command(data, tmp_path, in_place):
+    odd = requested(data, tmp_path / os.fsdecode(b"caf\xe9"), models=["black"], seeds=[0])
+    assert [each.state for each in sweep(odd)] == ["done"]
+    assert [each.state for each in sweep(odd)] == ["skipped"]

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -764,7 +765,7 @@ def test_a_file_that_no_report_wrote_is_not_replaced_by_one_of_its_name(tmp_path
     (picture,) = (tmp_path / "site").glob("frames-psnr.png")
     page.write_text(page.read_text().replace(picture.name, "other.png"))
     picture.write_text("mine")
-    with pytest.raises(InputError, match=r"frames-psnr\.png is in the way, and no report wrote it"):
+    with pytest.raises(InputError, match=r"frames-psnr\.png is no report's, and in the way"):
         write_report([floor], tmp_path / "site")
     assert picture.read_text() == "mine"
 
@@ -781,6 +782,11 @@ def test_a_link_to_a_report_and_the_current_folder_are_written_into(tmp_path, mo
     with pytest.raises(InputError, match="holds no report"):
         write_report([floor], tmp_path / "nowhere")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["black", "link", "nowhere", "site"]
+
+
+def test_folders_whose_names_are_no_utf_8_have_a_report(tmp_path):
+    folders = [make_run(tmp_path / os.fsdecode(name), metrics=FEW) for name in (b"caf\xe9", b"caf\xe8")]
+    assert r"puq (caf\udce9)" in write_report(folders, tmp_path / "site").read_text()
 
 
 def test_a_report_of_several_runs_does_not_go_into_a_run(tmp_path):

@@ -173,6 +173,12 @@ def test_a_bad_csv_is_refused_with_file_line_and_reason(lines, message, tmp_path
         read_rows(path)
 
 
+def test_results_without_a_row_are_refused(tmp_path):
+    (tmp_path / "rows.csv").write_text(f"{HEADER}\n")
+    with pytest.raises(InputError, match=r"rows\.csv has no row below its header: delete it, and score the run again"):
+        read_rows(tmp_path / "rows.csv")
+
+
 def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.csv cannot be read: No such file"):
         read_rows(tmp_path / "none.csv")
