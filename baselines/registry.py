@@ -127,6 +127,8 @@ def load(name: str) -> Model:
     loaded = plugins.load(ENTRY_POINTS, "model", name)
     predictor = loaded.predictor if isinstance(loaded, Model) else loaded
     fault = fault_of(predictor)
+    if isinstance(loaded, Model) and not all(isinstance(text, str) for text in (loaded.about, loaded.modality)):
+        fault = fault or "must have about and modality as text"
     if fault:
         raise InputError(f"the model '{name}' of {package} {fault}: see Predictor")
     return loaded if isinstance(loaded, Model) else Model(predictor)
@@ -143,6 +145,13 @@ def fault_of(predictor: Any) -> str:
         missing.append("losses")
     if missing:
         return f"does not define {', '.join(missing)}"
+    for name, kind, expected in (
+        ("modality", str, "text"),
+        ("paper", str, "text"),
+        ("stochastic", bool, "True or False"),
+    ):
+        if not isinstance(getattr(predictor, name), kind):
+            return f"must define {name} as {expected}, not {getattr(predictor, name)!r}"
     wrong = [name for name in ("needs", "predicts") if not isinstance(getattr(predictor, name), Set)]
     if wrong:
         return f"must define {wrong[0]} as a set of names"

@@ -17,6 +17,9 @@ ALLOWED = {bool: "true or false", int: "a whole number", float: "a number", str:
 def parse(name: str, text: str, kind: type) -> Any:
     """Return the value of the setting `name` that `text` stands for; kind: bool, int, float or str."""
     try:
-        return TypeAdapter(kind).validate_python(text)
+        value: Any = TypeAdapter(kind).validate_python(text)
     except ValidationError:
         raise InputError(f"--set {name}={text}: must be {ALLOWED[kind]}") from None
+    if kind is float and value == 0 and text.lower().partition("e")[0].strip(" +-._0"):
+        raise InputError(f"--set {name}={text}: too small for a number of 64 bits, which would be 0")
+    return value

@@ -412,7 +412,10 @@ class Sound2Sight(Predictor):
         """
         start = self.config.feed_back_from
         if start and len(batch.frames) < 2:
-            raise InputError("feed_back_from needs two clips a process and step: train on fewer --devices")
+            raise InputError(
+                "feed_back_from needs two training clips a step, of each process: take a dataset with more train "
+                "clips, or fewer of several --devices"
+            )
         return 0 < start <= progress.epoch and bool(np.random.default_rng(progress.step).random() < 0.5)
 
     def variational_loss(self, reconstruction: Reconstruction, target: Tensor) -> tuple[dict[str, Tensor], Tensor]:

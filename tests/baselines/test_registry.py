@@ -39,6 +39,7 @@ def test_settings_replace_the_defaults():
         ("puq", {"heads": "0"}, "heads must be at least 1, not 0"),
         ("puq", {"gamma_epochs": "0"}, "gamma_epochs must be at least 1, not 0"),
         ("puq", {"position_dropout": "2"}, "position_dropout must be less than 1, not 2.0"),
+        ("puq", {"beta": "1e-400"}, "--set beta=1e-400: too small for a number of 64 bits"),
         ("puq", {"beta": "nan"}, "beta must be finite, not nan"),
         ("puq", {"beta": "-1"}, "beta must be at least 0, not -1.0"),
         ("puq", {"posterior": "false"}, "set posterior=true"),
@@ -53,6 +54,11 @@ def test_settings_replace_the_defaults():
 def test_settings_that_do_not_fit_are_refused(model, settings, message):
     with pytest.raises(InputError, match=message):
         registry.configure(model, settings)
+
+
+@pytest.mark.parametrize("text", ["0", "0.0", "-0e5", "00.00E-400"])
+def test_nought_may_be_written_in_any_way(text):
+    assert registry.configure("puq", {"beta": text}).beta == 0
 
 
 GROUP = "avbench.models"
@@ -81,6 +87,18 @@ def test_third_parties_register_by_entry_point(install):
         ("their_module:Model", theirs(FACTS, "predict = None", "players = None"), "does not define losses"),
         ("their_module:Model", theirs(FACTS, "predict = None", "needs = 'seen'"), "must define needs as a set"),
         ("their_module:Model", theirs(FACTS, "predict = None", "world = 'bpm'"), "must define world as a dictionary"),
+        ("their_module:Model", theirs(FACTS, "predict = None", "paper = 7"), "must define paper as a str, not 7"),
+        (
+            "their_module:Model",
+            theirs(FACTS, "predict = modality = None"),
+            "must define modality as a str, not None",
+        ),
+        ("their_module:Model", theirs(FACTS, "predict = None", "stochastic = 1"), "must define stochastic as a bool"),
+        (
+            "their_module:model",
+            theirs(FACTS, "predict = None") + "\nfrom baselines.registry import Model as M\nmodel = M(Model, about=7)",
+            "must have about and modality as text",
+        ),
     ],
 )
 def test_a_broken_model_of_a_third_party_is_named_and_the_others_are_listed(value, source, message, install, caplog):

@@ -362,7 +362,7 @@ def test_predictions_are_fed_back_in_half_the_batches_after_the_start_epoch():
     torch.manual_seed(9)
     assert coins == [network.feeds_back(given, Progress(step, 200)) for step in range(1000)]  # whatever torch's seed
     assert not any(never.feeds_back(given, Progress(step, 1000)) for step in range(100))
-    with pytest.raises(InputError, match="feed_back_from needs two clips a process"):
+    with pytest.raises(InputError, match="feed_back_from needs two training clips a step, of each process: take"):
         network.losses(batch(clips=1), Progress(0, 0))
 
 
