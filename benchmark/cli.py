@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from baselines.names import FLOORS, REFERENCES, SAMPLED_FLOORS, check_name, reference_note
-from benchmark.options import Download, Stream
+from benchmark.options import Download, Stream, check_weights
 from mmnist_av import __version__
 from mmnist_av.system.errors import InputError, OneLineErrors
 from mmnist_av.system.paths import UserPath
@@ -46,7 +46,9 @@ def parse_data(context: click.Context, option: click.Parameter, text: str | None
 
 def parse_weights(context: click.Context, option: click.Parameter, text: str | None) -> Path | Download | None:
     """Return --weights as a folder, or Download() for the word `download` (a folder of that name is ./download)."""
-    return Download() if text == "download" else None if text is None else FOLDER.convert(text, option, context)
+    source = Download() if text == "download" else None if text is None else FOLDER.convert(text, option, context)
+    check_weights(source)
+    return source
 
 
 def parse_names(context: click.Context, option: click.Parameter, text: str) -> list[str]:
@@ -65,7 +67,10 @@ def parse_model(context: click.Context, option: click.Parameter, name: str) -> s
 
 def parse_models(context: click.Context, option: click.Parameter, text: str) -> list[str]:
     """Return models' names, separated by commas, as a list; InputError as parse_model."""
-    return [parse_model(context, option, name) for name in parse_names(context, option, text)]
+    names = [parse_model(context, option, name) for name in parse_names(context, option, text)]
+    if not names:
+        raise InputError("--models: a name is expected, `avbench models` lists them")
+    return names
 
 
 def parse_protocol(context: click.Context, option: click.Parameter, name: str) -> str:

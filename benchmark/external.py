@@ -1,6 +1,7 @@
 """External predictions: another program's samples, scored as our own are."""
 
 import logging
+import math
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable
@@ -23,13 +24,16 @@ from benchmark.metrics import named
 from benchmark.options import Download
 from benchmark.runs import environment
 from benchmark.runs.folder import check_folder, claim, is_run
+from benchmark.runs.seal import REPORT, SEAL, TENSORBOARD, WRITTEN
 from benchmark.scoring.evaluate import Evaluation, evaluate
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.scores import Entry
+from benchmark.setup import check_memory, check_splits
 from mmnist_av import families
 from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import LOCK, parse_json, sha256, sole_writer
+from mmnist_av.system.files import parse_json, regular, sha256, sole_writer
+from mmnist_av.system.npy import map_npy
 from mmnist_av.system.plugins import NAME, NAME_IN_WORDS
 
 log = logging.getLogger(__name__)
@@ -57,10 +61,10 @@ class ExternalPredictions:
     device: torch.device  # where they are scored
 
     def draw(self, clip: TargetClip) -> Iterable[Prediction]:
-        """Return the samples of a clip, float32. Raises InputError for values outside [0, 1] and flow not finite."""
+        """Return the samples of a clip, float32. Raises InputError for values outside [0, 1] and impossible flow."""
         flow = None
         if self.flow is not None:
-            flow = self._checked(FLOW, self.flow, clip.index, np.isfinite, "must be finite")
+            flow = self._checked(FLOW, self.flow, clip.index, _can_be_flow, "must be finite and at most 1e9 px")
         if self.frames.dtype == np.uint8:
             levels = torch.from_numpy(np.array(self.frames[clip.index])).to(self.device)
             return [Prediction(levels[None].float() / 255, flow)]
@@ -76,13 +80,18 @@ class ExternalPredictions:
         if len(wrong):
             sample, frame = wrong[0, :2]
             where = f"clip {index}, sample {sample}, predicted frame {frame + 1}"
-            raise InputError(f"{self.folder / name}: {where}: values {rule}, {own[tuple(wrong[0])]:g} is not")
+            raise InputError(f"{self.folder / name}: {where}: values {rule}, {own[tuple(wrong[0])]} is not")
         return torch.from_numpy(own.astype(np.float32)).to(self.device)[None]
 
 
 def _within_unit_range(values: NDArray[Any]) -> NDArray[Any]:
     inside: NDArray[Any] = (values >= 0) & (values <= 1)  # a NaN is not
     return inside
+
+
+def _can_be_flow(values: NDArray[Any]) -> NDArray[Any]:
+    sound: NDArray[Any] = np.abs(values) <= 1e9  # whose squares float32 can add up; a NaN is not
+    return sound
 
 
 def open_predictions(
@@ -119,7 +128,7 @@ def open_predictions(
 def _read_manifest(path: Path) -> Manifest:
     expected = '{"model": "a-name-of-yours", "fingerprint": "the dataset\'s"}'
     try:
-        return Manifest.model_validate(parse_json(path.read_text()), strict=True)
+        return Manifest.model_validate(parse_json(regular(path).read_text()), strict=True)
     except (OSError, ValidationError, ValueError) as error:
         found = str(error).splitlines()[0]
         if isinstance(error, ValidationError):
@@ -142,11 +151,11 @@ def _open_flow(path: Path, frames: NDArray[Any]) -> NDArray[Any] | None:
 
 def _mapped(path: Path) -> NDArray[Any]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        what = "it is no .npy file of numbers" if "pickle" in str(error) else error
-        raise InputError(f"{path} cannot be read: {what}") from error
-    if not isinstance(array, np.ndarray):
+        several = zipfile.is_zipfile(regular(path))
+        array = None if several else map_npy(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as numpy.save writes arrays of numbers: {error}") from error
+    if array is None:
         raise InputError(f"{path} holds several arrays (numpy.savez): one is expected, as numpy.save writes it")
     return array
 
@@ -171,9 +180,12 @@ def score_predictions(
     dataset = open_dataset(data)
     protocol.check(dataset)
     refuse_damaged(dataset.path)
+    check_splits(dataset, protocol, ["test"])
     family = families.find(dataset.family)
     chosen = choose_metrics(metrics, family.annotations(dataset), protocol.seen)
     predictions = open_predictions(folder, dataset, protocol, compute.device)
+    samples, pixels = predictions.frames.shape[1], math.prod(predictions.frames.shape[2:])
+    check_memory(f"{folder / FRAMES}, K = {samples}", samples, pixels, compute)
     clips = TargetClips(dataset, "test", protocol, len(predictions.frames), compute.device)
     code = environment.code_version(type(family))
     predicted = frozenset({"flow"} if predictions.flow is not None else ())
@@ -190,7 +202,7 @@ def score_predictions(
         "dataset": family.label(dataset.manifest),
         "seed": seed,
         "predictions": [sha256(path) for path in (folder / FRAMES, folder / FLOW) if path.exists()],
-        "samples": predictions.frames.shape[1],
+        "samples": samples,
         "test_clips": clips.count,
         "device": compute.device.type,
         "code_version": code,
@@ -218,7 +230,6 @@ def score_predictions(
 
 
 def empty_again(folder: Path) -> None:
-    """Delete what was written into a folder that was empty, but for the lock of its writer."""
-    for path in folder.iterdir():
-        if path.name != LOCK:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Delete what scoring writes before its report, and no file that the user put there meanwhile."""
+    for path in (folder / name for name in (SEAL, *WRITTEN) if name not in (REPORT, TENSORBOARD)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

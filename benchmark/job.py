@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from benchmark.catalogue import find_preset, find_protocol, named_metrics
-from benchmark.options import Download, Stream
+from benchmark.options import Download, Stream, check_weights
 from benchmark.runs.folder import check_folder
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.settings import checked
@@ -76,8 +76,7 @@ def check(job: Job) -> None:
         check_trained(job, job.trained)
     if job.tensorboard:
         logs.find_tensorboard()
-    if isinstance(job.weights, Path) and not job.weights.is_dir():
-        raise InputError(f"--weights {job.weights}: there is no such folder")
+    check_weights(job.weights)
     named.check_weights(job.metrics, job.weights)
     named.check_model(job.metrics, job.model, registry.find(job.model).predictor.predicts)
     check_folder(job.folder)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from benchmark.metrics import find_function
 from benchmark.networks import weights as published
 from benchmark.options import Stream
 from benchmark.runs import environment
+from benchmark.runs.differences import difference, identity
 from benchmark.runs.pretrained import pretrained_config
 from benchmark.scoring.samples import clip_shape
-from benchmark.training import checkpoint
 from benchmark.training.batches import ANNOTATIONS
 from benchmark.training.plan import TrainingPlan
 from benchmark.training.processes import Ranks
@@ -63,12 +63,14 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
         find_function(metric)  # a wrong row is refused before the training, not after it
     model = build(job, protocol, dataset, settings).to(compute.device)
     samples = (job.samples or preset.samples) if model.stochastic else 1
-    check_memory(samples, math.prod((protocol.test_predicted, *dataset.format.frame_shape)), compute)
+    check_memory(
+        f"--samples {samples}", samples, math.prod((protocol.test_predicted, *dataset.format.frame_shape)), compute
+    )
     plan = plan_of(job, preset, dataset)
     config = config_of(job, dataset, settings, plan, compute)
     if job.trained is not None:
         config |= pretrained_config(job.trained, config)
-    ranks.agree(checkpoint.identity(config), checkpoint.difference)
+    ranks.agree(identity(config), difference)
     defaults = as_dict(registry.configure(job.model, {}))
     return Setup(
         job=job,
@@ -85,10 +87,11 @@ def prepare(job: Job, ranks: Ranks) -> Setup:
     )
 
 
-def check_memory(samples: int, pixels: int, compute: Compute) -> None:
+def check_memory(where: str, samples: int, pixels: int, compute: Compute) -> None:
     """Raise InputError where the samples of one clip, of so many pixels each, do not fit into the device's memory.
 
-    They are float32, and three times in memory: as the model predicts them, checked, and scored.
+    where: what says how many they are, for the message. They are float32, and three times in memory: as the model
+    predicts them, checked, and scored.
     """
     if compute.device.type == "cuda":
         memory = torch.cuda.get_device_properties(compute.device).total_memory
@@ -97,7 +100,7 @@ def check_memory(samples: int, pixels: int, compute: Compute) -> None:
     most = memory // (3 * 4 * pixels)
     if samples > most:
         raise InputError(
-            f"--samples {samples}: the samples of one clip take {12 * samples * pixels / 2**30:.0f} GiB, and there are "
+            f"{where}: the samples of one clip take {12 * samples * pixels / 2**30:.0f} GiB, and there are "
             f"{memory / 2**30:.0f} GiB of memory: choose fewer than {most}"
         )
 
@@ -145,12 +148,17 @@ def prepare_dataset(job: Job, protocol: Protocol, preset: Preset) -> Dataset:
     protocol.check(dataset)
     if isinstance(job.data, Path):  # what `generate` finds or writes is verified there
         refuse_damaged(dataset.path)
-    for split in ("train", "test") if job.learns and job.data != Stream() else ("test",):
+    check_splits(dataset, protocol, ["train", "test"] if job.learns and job.data != Stream() else ["test"])
+    return dataset
+
+
+def check_splits(dataset: Dataset, protocol: Protocol, splits: Sequence[str]) -> None:
+    """Raise InputError where one of the splits that are needed is empty, or the protocol needs more test clips."""
+    for split in splits:
         if not len(dataset.split(split)):
             raise InputError(f"{dataset.path}: the {split} split is empty, so there is nothing to {split} on")
     if protocol.mismatched and len(dataset.split("test")) < 2:
         raise InputError(f"{dataset.path}: protocol {protocol.name} takes another clip's sound, and there is one clip")
-    return dataset
 
 
 def generate(job: Job, protocol: Protocol, preset: Preset) -> Dataset:

@@ -43,6 +43,13 @@ def avbench(*arguments):
         (["run", "--model", "puq", "--out", ""], "a path is expected, not an empty text"),
         (["run", "--model", "puq", "--weights", ""], "a path is expected, not an empty text"),
         (["run", "--model", "puq", "--metrics", "standard,fooling_rate"], "`standard` and `all` stand alone"),
+        (["check", "puq", "--weights", "nowhere"], "--weights nowhere: there is no such folder"),
+        (
+            ["score", "--predictions", "a", "--data", "b", "--out", "c", "--weights", "nowhere"],
+            "--weights nowhere: there is no such folder",
+        ),
+        (["sweep", "--models", ""], "--models: a name is expected, `avbench models` lists them"),
+        (["sweep", "--models", ","], "--models: a name is expected, `avbench models` lists them"),
         (["compare", "a", "b", "--metric", ","], "--metric: a name is expected"),
         (["sweep", "--models", "black", "--", "--nope", "3"], "unknown option '--nope'"),
         (["sweep", "--models", "black", "--", "garbage"], "unexpected extra argument (garbage)"),

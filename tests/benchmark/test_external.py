@@ -1,6 +1,7 @@
 """External predictions are scored as our own samples are, or refused with the reason."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from benchmark import external, setup
 from benchmark.catalogue import PROTOCOLS
 from benchmark.cli import main
 from benchmark.compare import compare
@@ -115,11 +117,15 @@ def spoiled(dataset, index, value):
         (lambda d: {"frames": spoiled(d, (1, 1, 4), np.nan)}, "clip 1, sample 1, predicted frame 5: .* nan is not"),
         (lambda d: {"frames": spoiled(d, (2, 0, 0, 0, 3, 3), 1.5)}, "clip 2, sample 0, predicted frame 1: .* 1.5 is"),
         (lambda d: {"frames": spoiled(d, (0, 0, 19, 0, 3, 3), -0.1)}, "predicted frame 20: .* -0.1 is not"),
+        (
+            lambda d: {"frames": np.where(copied(d, 1, np.float64) > 0.5, 1 + 1e-12, 0)},
+            r"within 0 and 1, 1\.000000000001 is not",
+        ),
         (lambda d: {"fingerprint": "0" * 64}, "they are of the dataset 0000"),
         (lambda d: {"model": "puq"}, "'puq' is a model of this package: choose another name"),
         (lambda d: {"model": 3}, r"must hold .* \(model: Input should be a valid string\)"),
         (lambda d: {"model": "a/b"}, "a name has letters, digits, .* begins with a letter or a digit, not 'a/b'"),
-        (lambda d: {"frames": np.array([object()])}, r"predictions\.npy cannot be read"),
+        (lambda d: {"frames": np.array([object()])}, r"predictions\.npy cannot be read as numpy\.save writes"),
         (lambda d: {"model": "a" * 101}, "100 at most"),
     ],
 )
@@ -147,10 +153,12 @@ def test_predicted_flow_is_scored(dataset, tmp_path):
     rows, _ = score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
     found = rows[rows["metric"] == "aepe"].set_index(["model", "frame"])["value"]
     assert found["theirs", "mean"] == found["copy-last", "mean"] > 0  # that floor's flow is 0, too
-    flow[1, 0, 7, 1, 0, 0] = np.inf
-    np.save(theirs / "flow.npy", flow)
-    with pytest.raises(InputError, match=r"flow\.npy: clip 1, sample 0, predicted frame 8: values must be finite"):
-        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "other", "cpu")
+    for value in (np.inf, np.nan, 1e10, 1e308):
+        wide = flow.astype(np.float64)
+        wide[1, 0, 7, 1, 0, 0] = value
+        np.save(theirs / "flow.npy", wide)
+        with pytest.raises(InputError, match=r"flow\.npy: clip 1, sample 0, predicted frame 8: values must be finite"):
+            score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "other", "cpu")
     np.save(theirs / "flow.npy", flow[:, :, 1:])
     with pytest.raises(InputError, match=r"\(3, 1, 20, 2, 48, 48\) of floats is expected"):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "other", "cpu")
@@ -174,7 +182,7 @@ def test_named_metrics_that_cannot_be_computed_are_refused(dataset, tmp_path, na
 def test_text_in_an_npys_place_is_refused_without_advice_to_unpickle_it(dataset, tmp_path):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
     (theirs / "predictions.npy").write_text("0 0 0 255")
-    with pytest.raises(InputError, match=r"it is no \.npy file of numbers"):
+    with pytest.raises(InputError, match=r"as numpy\.save writes arrays of numbers: it does not start like an \.npy"):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
 
 
@@ -220,3 +228,56 @@ def test_an_npz_in_an_npys_place_is_refused(dataset, tmp_path):
         np.savez(file, frames=np.zeros(3))
     with pytest.raises(InputError, match="holds several arrays"):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+
+
+def header(text):
+    return b"\x93NUMPY\x01\x00\x76\x00" + text.encode().ljust(117) + b"\n"
+
+
+@pytest.mark.parametrize("shape", ["(((((", "(3, -1, 20, 1, 48, 48)", "(3, 99999999999999999999, 20, 1, 48, 48)"])
+def test_a_damaged_npy_header_is_refused(dataset, tmp_path, shape):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    (theirs / "predictions.npy").write_bytes(
+        header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}") + bytes(100)
+    )
+    with pytest.raises(InputError, match=r"predictions\.npy cannot be read as numpy\.save writes arrays of numbers"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+
+
+@pytest.mark.parametrize("name", ["predictions.npy", "predictions.json", "flow.npy"])
+def test_a_pipe_in_a_files_place_is_refused(dataset, tmp_path, name):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    (theirs / name).unlink(missing_ok=True)
+    os.mkfifo(theirs / name)
+    with pytest.raises(InputError, match=f"{name} is not a regular file"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+
+
+def test_a_split_without_a_clip_to_score_is_refused(tmp_path):
+    empty = generate(tmp_path / "empty", Spec(), {"train": 1, "test": 0}, seed=2)
+    theirs = folder(empty, tmp_path / "theirs", np.zeros((0, 1, 20, 1, 48, 48), np.uint8))
+    with pytest.raises(InputError, match="the test split is empty, so there is nothing to test on"):
+        score_predictions(theirs, "m3so-nb", empty.path, tmp_path / "out", "cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_samples_than_fit_into_memory_are_refused_before_any_is_read(dataset, tmp_path, monkeypatch):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset, samples=2))
+    monkeypatch.setattr(setup.os, "sysconf", {"SC_PHYS_PAGES": 1, "SC_PAGE_SIZE": 12 * 20 * 48 * 48}.get)
+    with pytest.raises(InputError, match=r"predictions\.npy, K = 2: .* GiB of memory: choose fewer than 1"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+
+
+def test_what_a_user_put_into_the_folder_meanwhile_stays_where_scoring_fails(dataset, tmp_path, monkeypatch):
+    theirs, out = folder(dataset, tmp_path / "theirs", copied(dataset)), tmp_path / "out"
+
+    def fail(evaluation):
+        (out / "notes.txt").write_text("mine")
+        (out / "scores").mkdir()
+        (out / "scores/theirs").write_text("half")
+        raise InputError("a value that no frame has")
+
+    monkeypatch.setattr(external, "evaluate", fail)
+    with pytest.raises(InputError, match="no frame has"):
+        score_predictions(theirs, "m3so-nb", dataset.path, out, "cpu")
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
