@@ -1,5 +1,6 @@
 """avbench: train and score models under the benchmark's protocols."""
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 @click.version_option(__version__, prog_name="avbench")
 def main() -> None:
     """Train and score models of audio-conditioned video prediction: every protocol, from one sampling pass."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of folders that are no UTF-8 are printed as they are
     logging.basicConfig(format="Note: %(message)s", level=logging.WARNING, force=True)
 
 

@@ -80,7 +80,7 @@ class ExternalPredictions:
         if len(wrong):
             sample, frame = wrong[0, :2]
             where = f"clip {index}, sample {sample}, predicted frame {frame + 1}"
-            raise InputError(f"{self.folder / name}: {where}: values {rule}, {own[tuple(wrong[0])]} is not")
+            raise InputError(f"{self.folder / name}: {where}: values {rule}, {own[tuple(wrong[0])]!s} is not")
         return torch.from_numpy(own.astype(np.float32)).to(self.device)[None]
 
 

@@ -87,13 +87,17 @@ def test_third_parties_register_by_entry_point(install):
         ("their_module:Model", theirs(FACTS, "predict = None", "players = None"), "does not define losses"),
         ("their_module:Model", theirs(FACTS, "predict = None", "needs = 'seen'"), "must define needs as a set"),
         ("their_module:Model", theirs(FACTS, "predict = None", "world = 'bpm'"), "must define world as a dictionary"),
-        ("their_module:Model", theirs(FACTS, "predict = None", "paper = 7"), "must define paper as a str, not 7"),
+        ("their_module:Model", theirs(FACTS, "predict = None", "paper = 7"), "must define paper as text, not 7"),
         (
             "their_module:Model",
             theirs(FACTS, "predict = modality = None"),
-            "must define modality as a str, not None",
+            "must define modality as text, not None",
         ),
-        ("their_module:Model", theirs(FACTS, "predict = None", "stochastic = 1"), "must define stochastic as a bool"),
+        (
+            "their_module:Model",
+            theirs(FACTS, "predict = None", "stochastic = 1"),
+            "must define stochastic as True or False",
+        ),
         (
             "their_module:model",
             theirs(FACTS, "predict = None") + "\nfrom baselines.registry import Model as M\nmodel = M(Model, about=7)",

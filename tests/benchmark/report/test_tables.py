@@ -213,6 +213,7 @@ def test_a_summary_fits_on_a_screen_and_cuts_nothing(protocol, model, samples, t
     rows = run_of(model, samples, protocol=protocol, metrics=[*METRICS])
     (tmp_path / "report").mkdir()
     (tmp_path / "report/index.html").touch()
+    seal(tmp_path, drawn=("index.html",))
     lines = summary(rows, find_protocol(protocol), tmp_path).replace(str(tmp_path), "runs/some-run").splitlines()
     assert "\n".join(lines).isascii()
     assert len(lines) <= 15
