@@ -204,7 +204,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     Raises InputError where the file exists and holds something else, or lies in a run or a dataset, OSError where it
     cannot be written.
     """
-    check_place(path)
+    check_place(path, "--csv")
     chance = chance_of_agreement(comparison.one, comparison.other)
     about = {"tests": str(comparison.family), "agreement_by_chance": "" if chance is None else f"{chance:.9g}"}
     for name, side in (("one", comparison.one), ("other", comparison.other)):

@@ -32,12 +32,12 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{folder} is not empty and holds no run: choose another --out")
 
 
-def check_place(folder: Path) -> None:
-    """Raise InputError for a folder that lies inside a run or a dataset."""
+def check_place(folder: Path, option: str = "--out") -> None:
+    """Raise InputError, which advises another value of an option, for a path that lies inside a run or a dataset."""
     for outer in folder.resolve().parents:
         kind = "run" if is_run(outer) else "dataset" if is_dataset(outer) else ""
         if kind:
-            raise InputError(f"{folder} lies in the {kind} {outer}: choose another --out")
+            raise InputError(f"{folder} lies in the {kind} {outer}: choose another {option}")
 
 
 def is_run(folder: Path) -> bool:
