@@ -122,6 +122,8 @@ def of_metrics(names: Container[str], scores: Scores) -> Scores:
 
 
 def _if_exists(path: Path, read: Callable[[Path], T]) -> T | None:
+    if path.exists() and not path.is_file():  # reading from a pipe may never end
+        raise InputError(f"{path} is not a regular file: move it away")
     return read(path) if path.exists() else None
 
 

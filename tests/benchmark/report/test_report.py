@@ -555,6 +555,11 @@ def rewrite_examples(folder, **changes):
     np.savez(folder / "examples.npz", **kept)
 
 
+def piped(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
@@ -577,6 +582,10 @@ def rewrite_examples(folder, **changes):
             "scores.npz",
             lambda path: np.savez(path, **{f"{name}/ssim": np.zeros((6, 4, 40), "f4") for name in ("puq", "black")}),
             "black is a floor and must have one sample, found 4",
+        ),
+        *(
+            (name, piped, "is not a regular file: move it away")
+            for name in ("results.csv", "scores.npz", "examples.npz")
         ),
         ("results.csv", lambda path: path.write_text("model\n"), "line 1, column 2: expected 'protocol'"),
         ("training.csv", lambda path: path.write_text(path.read_text()[:-30]), "line 451: expected 5 fields"),
