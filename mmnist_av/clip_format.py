@@ -10,7 +10,7 @@ from mmnist_av.families import ArrayType
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.settings import checked
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]  # files of sound and movies count in 32 bits
 
 
 @checked

@@ -10,8 +10,10 @@ from typing import Any
 from mmnist_av import __version__, families
 from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import PLAIN, ArrayType
+from mmnist_av.manifest_entries import ManifestEntries
 from mmnist_av.system.errors import InputError, unknown_name
 from mmnist_av.system.files import parse_json, regular, sha256, written_whole
+from mmnist_av.system.settings import refuse_misfit
 
 MANIFEST = "dataset.json"
 SPLITS = ("train", "val", "test")
@@ -93,9 +95,13 @@ def format_of(manifest: Mapping[str, Any]) -> ClipFormat:
 
 def array_types(manifest: Mapping[str, Any]) -> dict[str, ArrayType]:
     """Return the types of all arrays that a manifest's dataset stores clip by clip: frames, audio, annotations."""
+    return format_of(manifest).arrays | _stored_types(manifest)
+
+
+def _stored_types(manifest: Mapping[str, Any]) -> dict[str, ArrayType]:
+    """Return the types of the annotations that are stored clip by clip."""
     stored = manifest.get("arrays", {}).items()
-    types = {name: ArrayType(facts["shape"], facts["dtype"], facts.get("per_frame")) for name, facts in stored}
-    return format_of(manifest).arrays | types
+    return {name: ArrayType(facts["shape"], facts["dtype"], facts.get("per_frame")) for name, facts in stored}
 
 
 def own_entries(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -157,11 +163,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{file} is damaged: it is not text") from error
     try:
         written: dict[str, Any] = parse_json(text)
+        if not isinstance(written, dict):
+            raise InputError("it does not have entries by name")
         manifest = _with_defaults(written)
-        format_of(manifest)
+        _refuse_bad_entries(manifest)
         family = _usable_family(manifest["family"])
         if family is not None:
             family.check(manifest)
+            _refuse_other_annotations(manifest, family)
         if written["fingerprint"] != _fingerprint(written):
             raise InputError("its fingerprint is not that of its spec and files")
         whole = written["checksum"] == _checksum(written) and text == _text(written)
@@ -169,11 +178,27 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{file} is damaged, or of another version: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is damaged: {error!r}") from error
-    if not whole or set(manifest["sizes"]) != set(SPLITS):
+    if not whole:
         raise InputError(f"{file} is damaged: it is not as it was written")
     if family is None:
         families.find(manifest["family"])  # raises: the manifest is whole, its family is not here
     return manifest
+
+
+def _refuse_bad_entries(manifest: Mapping[str, Any]) -> None:
+    """Raise InputError for entries that no dataset has: whoever reads a manifest uses them as they are."""
+    refuse_misfit(ManifestEntries, manifest)
+    _refuse_bad_request(manifest["sizes"], _stored_types(manifest), format_of(manifest))
+    for split in SPLITS:
+        if split not in manifest["sizes"]:
+            raise InputError(f"sizes.{split} is missing")
+
+
+def _refuse_other_annotations(manifest: Mapping[str, Any], family: families.Family) -> None:
+    record = family.record(manifest)
+    stored = {*manifest.get("arrays", {}), *([record.name] if record else [])}
+    if set(manifest["annotations"]) != stored:
+        raise InputError(f"annotations are {manifest['annotations']}, not those that are stored: {sorted(stored)}")
 
 
 def _usable_family(name: str) -> families.Family | None:
@@ -186,17 +211,11 @@ def _usable_family(name: str) -> families.Family | None:
 
 def _with_defaults(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Add the family, format and annotations to a manifest of M3SO that was written before these were part of it."""
-    if "family" in manifest:
+    spec = manifest.get("spec")
+    if "family" in manifest or not isinstance(spec, dict):
         return dict(manifest)
-    spec = manifest["spec"]
-    clips = ClipFormat(
-        frames=spec["frames"],
-        channels=1,
-        height=spec["canvas"],
-        width=spec["canvas"],
-        fps=spec["fps"],
-        sample_rate=spec["sample_rate"],
-    )
+    known: dict[str, Any] = {name: spec.get(name) for name in ("frames", "fps", "sample_rate")}  # or ClipFormat refuses
+    clips = ClipFormat(channels=1, height=spec.get("canvas", 0), width=spec.get("canvas", 0), **known)
     return {**manifest, "family": "m3so", "format": clips.as_dict(), "annotations": ["truth"]}
 
 

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
+from typing_extensions import TypedDict, override
 
 from mmnist_av.dataset import Dataset, Split
 from mmnist_av.families import Card, Family, Record
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.picture import backward_flow, block_mask
-from mmnist_av.m3so.spec import BLOCK, NONE, WALL, Spec, spec_from_dict
+from mmnist_av.m3so.spec import BLOCK, NONE, WALL, Seed, Spec, spec_from_dict
 from mmnist_av.m3so.world import Truth, truth_types
 from mmnist_av.manifest import SPLITS
+from mmnist_av.manifest_entries import Sha256
 from mmnist_av.system.errors import InputError, unknown_name
+from mmnist_av.system.settings import refuse_misfit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,11 +107,26 @@ ANNOTATIONS: dict[str, Callable[[Truth, Spec], NDArray[Any]]] = {
 OF_ONE_DIGIT = frozenset({"label", "events", "flow"})  # given only if a clip has a single digit
 
 
+class _Pool(TypedDict):
+    """Where the digits of a dataset are from."""
+
+    source: Literal["embedded", "mnist"]
+    sha256: Sha256
+
+
+class _OwnEntries(TypedDict):
+    """The entries of a manifest that only M3SO has."""
+
+    seed: Seed
+    digits: _Pool
+
+
 class M3SO(Family):
     """M3SO and M3SO-NB: Moving MNIST with telephone tones, with and without a block."""
 
     @override
     def check(self, manifest: Mapping[str, Any]) -> None:
+        refuse_misfit(_OwnEntries, manifest)
         spec = spec_from_dict(manifest["spec"])
         if spec.format.as_dict() != manifest["format"]:
             raise InputError("its format is not that of its spec")

@@ -6,7 +6,7 @@ import re
 from typing import Any, TypeVar, dataclass_transform
 
 import pydantic
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mmnist_av.system.errors import InputError, unknown_name
 
@@ -24,6 +24,9 @@ _LIMITS = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be text",
+    "string_pattern_mismatch": "must be like {pattern}",
+    "list_type": "must be a list",
+    "dict_type": "must have entries by name",
 }
 
 
@@ -49,13 +52,23 @@ def checked(cls: type[T]) -> type[T]:
     return checked_class
 
 
+def refuse_misfit(kind: Any, value: object) -> None:
+    """Raise InputError, in one line, if `value` is not of the type `kind`. Types are strict, as those of `checked`."""
+    try:
+        _adapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise InputError("; ".join(_message(each, []) for each in error.errors())) from None
+
+
+_adapter = functools.cache(TypeAdapter)  # building one takes longer than its use
+
+
 def _message(error: Any, names: list[str]) -> str:
     """Return one of pydantic's errors in words: the field (of `names`, if by position), what is wrong, the value."""
     kind, context = error["type"], error.get("ctx", {})
+    field = _field(error["loc"], names)
     if kind == "value_error":
-        return str(context["error"])
-    first, *inner = error["loc"]
-    field = ".".join(map(str, [names[first] if isinstance(first, int) and first < len(names) else first, *inner]))
+        return f"{field}: {context['error']}".removeprefix(": ")  # those of __post_init__ are of no field
     if kind == "literal_error" and (names_allowed := re.findall(r"'([^']*)'", context["expected"])):
         return str(unknown_name(field, str(error["input"]), names_allowed))
     if kind == "missing":
@@ -63,7 +76,15 @@ def _message(error: Any, names: list[str]) -> str:
     if kind == "unexpected_keyword_argument":
         return f"unknown field '{field}'"
     wanted = _LIMITS[kind].format(**_plain(context)) if kind in _LIMITS else error["msg"].lower().replace("input ", "")
-    return f"{field} {wanted}, not {error['input']!r}"
+    return f"{field} {wanted}, not {error['input']!r}".lstrip()
+
+
+def _field(place: tuple[int | str, ...], names: list[str]) -> str:
+    """Return the name of the field at a place of pydantic's; "" for the whole."""
+    first, *inner = place or ("",)
+    if inner[-1:] == ["[key]"]:  # the error repeats the key
+        inner = inner[:-2]
+    return ".".join(map(str, [names[first] if isinstance(first, int) and first < len(names) else first, *inner]))
 
 
 def _plain(context: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from forged import forge
 from mmnist_av.clip_format import ClipFormat
 from mmnist_av.dataset import open_dataset, verify
 from mmnist_av.exchange.convert import export, import_
@@ -15,6 +16,7 @@ from mmnist_av.m3so.family import spec_of
 from mmnist_av.m3so.generate import generate
 from mmnist_av.manifest import request
 from mmnist_av.system.errors import InputError
+from plain_clips import make_plain
 
 SMALL = ClipFormat(frames=6, channels=3, height=16, width=24, fps=30, sample_rate=44100)
 ALL = [f"{split}/{name}" for split in ("train", "test") for name in ("frames.npy", "audio.npy", "truth.npz")]
@@ -116,3 +118,102 @@ def test_a_format_that_is_not_the_specs_is_refused(copy):
     (copy / "dataset.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     with pytest.raises(InputError, match="its format is not that of its spec"):
         open_dataset(copy)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A dataset of the family "plain" with the annotation "flow"."""
+    return make_plain(tmp_path / "plain", {"train": 2, "test": 1}, SMALL, flow=True).path
+
+
+FORGERIES = [
+    (lambda entries: entries["sizes"].update(train="2"), "sizes.train must be a whole number, not '2'"),
+    (lambda entries: entries["sizes"].update(train=2.0), "sizes.train must be a whole number, not 2.0"),
+    (lambda entries: entries["sizes"].update(train=10**30), "sizes.train must be less than"),
+    (lambda entries: entries["sizes"].update(train=-1), "sizes.train must be at least 0, not -1"),
+    (lambda entries: entries["sizes"].update(more=1), "unknown split 'more'"),
+    (lambda entries: entries["sizes"].pop("val"), "sizes.val is missing"),
+    (lambda entries: entries.update(sizes=[2]), "sizes must have entries by name, not"),
+    (lambda entries: entries.update(shard=[1, 0]), "shard: its number, from 1, and the number of shards are expected"),
+    (lambda entries: entries.update(shard=[1, 2, 3]), "shard: its number, from 1, and the number of shards"),
+    (lambda entries: entries.update(shard="xy"), "shard must be a list, not 'xy'"),
+    (lambda entries: entries.update(arrays=[1]), "arrays must have entries by name, not"),
+    (lambda entries: entries["arrays"].update({"../x": entries["arrays"]["flow"]}), "cannot be called '../x'"),
+    (lambda entries: entries["arrays"].update(frames=entries["arrays"]["flow"]), "cannot be called 'frames'"),
+    (
+        lambda entries: entries["arrays"]["flow"].update(dtype="<f99"),
+        "arrays.flow.dtype: no array has the dtype '<f99'",
+    ),
+    (lambda entries: entries["arrays"]["flow"].update(dtype="|O"), "arrays.flow.dtype: no array has the dtype"),
+    (lambda entries: entries["arrays"]["flow"].update(shape="abc"), "arrays.flow.shape must be a list, not 'abc'"),
+    (lambda entries: entries["arrays"]["flow"].update(shape=[6, -2]), "arrays.flow.shape.1 must be at least 0, not -2"),
+    (lambda entries: entries["arrays"]["flow"].update(shape=[10**12] * 2), "arrays.flow.shape: no array has the shape"),
+    (lambda entries: entries["arrays"]["flow"].update(shape=[1] * 99), "arrays.flow.shape: no array has the shape"),
+    (lambda entries: entries["arrays"]["flow"].update(shape=[5], per_frame=True), "'flow' of .* is not per frame"),
+    (lambda entries: entries["arrays"]["flow"].update(per_frame=1), "arrays.flow.per_frame must be true or false"),
+    (lambda entries: entries.update(annotations=5), "annotations must be a list, not 5"),
+    (lambda entries: entries.update(annotations=["frames"]), "annotations are .*, not those that are stored"),
+    (lambda entries: entries["format"].update(frames=2**31), "frames must be less than 2147483648"),
+    (lambda entries: entries.update(format=None), "format must have entries by name, not None"),
+    (lambda entries: entries.update(spec=None), "spec must have entries by name, not None"),
+    (lambda entries: entries.update(dataset=5), "dataset must be text, not 5"),
+    (lambda entries: entries.update(family=["a"]), "family must be text, not"),
+    (lambda entries: entries.update(files=None), "files must have entries by name, not None"),
+    (lambda entries: entries["files"]["train/flow.npy"].update(bytes="big"), "flow.npy.bytes must be a whole number"),
+    (lambda entries: entries["files"]["train/flow.npy"].update(bytes=10**400), "flow.npy.bytes must be less than"),
+    (lambda entries: entries["files"]["train/flow.npy"].update(sha256="0"), "flow.npy.sha256 must be like"),
+    (lambda entries: entries.update(beside=None), "beside must have entries by name, not None"),
+    (lambda entries: entries.pop("beside"), "beside is missing"),
+    (lambda entries: entries.pop("generator"), "generator is missing"),
+]
+NAMES = ["../x.npy", "/etc/passwd", "train/../../x.npy", "..", ".", "", "./x.npy", "train//x.npy", "a\nb", "a\0b"]
+
+
+@pytest.mark.parametrize(("change", "message"), FORGERIES)
+def test_an_entry_of_another_kind_is_named_with_the_file(plain, change, message):
+    forge(plain, change)
+    for use in (open_dataset, verify, lambda path: import_(path, path.parent / "again")):
+        with pytest.raises(InputError, match=rf"plain/dataset\.json is damaged, or of another version: .*{message}"):
+            use(plain)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("entry", ["files", "beside"])
+def test_a_file_that_is_not_in_the_datasets_folder_is_refused(plain, entry, name):
+    forge(plain, lambda entries: entries[entry].update({name: {"bytes": 1, "sha256": "0" * 64}}))
+    with pytest.raises(InputError, match=f"(?s){entry}: the file '.*' does not lie in the dataset's folder"):
+        verify(plain)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda entries: entries.pop("digits"), "digits is missing"),
+        (
+            lambda entries: entries["digits"].update(source="emnist"),
+            "unknown digits.source 'emnist': did you mean mnist",
+        ),
+        (lambda entries: entries.update(seed=-1), "seed must be at least 0, not -1"),
+        (lambda entries: entries.update(seed="0"), "seed must be a whole number, not '0'"),
+        (lambda entries: entries.update(spec={}), "the spec has no 'obstacle'"),
+    ],
+)
+def test_an_entry_of_another_kind_than_m3sos_is_named(copy, change, message):
+    forge(copy, change)
+    with pytest.raises(InputError, match=rf"dataset\.json is damaged, or of another version: {message}"):
+        open_dataset(copy)
+
+
+@pytest.mark.parametrize("spec", [3, {}, {"frames": "x"}])
+def test_a_manifest_from_before_families_with_another_spec_is_refused(before_families, spec):
+    forge(before_families, lambda entries: entries.update(spec=spec))
+    with pytest.raises(InputError, match=r"dataset\.json is damaged, or of another version: "):
+        open_dataset(before_families)
+
+
+def test_forging_nothing_changes_nothing(plain, copy):
+    for folder in (plain, copy):
+        before = (folder / "dataset.json").read_bytes()
+        forge(folder, lambda entries: None)
+        assert (folder / "dataset.json").read_bytes() == before
+        open_dataset(folder)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from forged import forge
 from mmnist_av import sources
 from mmnist_av.dataset import ClipFormat, open_dataset, verify
 from mmnist_av.exchange import layout, separate_files
@@ -204,6 +205,32 @@ def test_a_flipped_byte_anywhere_is_refused_or_changes_nothing(dataset, tmp_path
                 open_dataset(tmp_path / f"again {number}")
         else:
             assert again.fingerprint == dataset.fingerprint
+
+
+def test_an_export_that_names_files_elsewhere_writes_none_of_them(tmp_path):
+    format = ClipFormat(frames=4, channels=3, height=8, width=8, fps=10, sample_rate=8000)
+    export(make_plain(tmp_path / "data", {"train": 2}, format, flow=True), "webdataset", tmp_path / "out")
+    elsewhere = "../../victim"
+
+    def rename(entries):
+        entries["arrays"] = {elsewhere: entries["arrays"]["flow"]}
+        entries["files"][f"train/{elsewhere}.npy"] = entries["files"].pop("train/flow.npy")
+        entries["annotations"] = [elsewhere]
+
+    forge(tmp_path / "out", rename)
+    tar = tmp_path / "out" / "train-000000.tar"
+    with tarfile.open(tar) as old:
+        members = [(member, old.extractfile(member).read()) for member in old]
+    with tarfile.open(tar, "w") as new:
+        for member, content in members:
+            member.name = member.name.replace("flow", elsewhere)
+            new.addfile(member, io.BytesIO(content))
+    (tmp_path / "victim.npy").write_bytes((tmp_path / "data" / "train" / "flow.npy").read_bytes()[:-1] + b"\x55")
+    before = (tmp_path / "victim.npy").read_bytes()
+    with pytest.raises(InputError, match=r"out/dataset\.json is damaged, or of another version: files: the file"):
+        import_(tmp_path / "out", tmp_path / "again")
+    assert (tmp_path / "victim.npy").read_bytes() == before
+    assert not (tmp_path / "again").exists()
 
 
 def test_generate_does_not_resume_an_import(dataset, tmp_path):

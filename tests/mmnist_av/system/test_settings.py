@@ -3,10 +3,10 @@
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.settings import checked
+from mmnist_av.system.settings import checked, refuse_misfit
 
 
 @checked
@@ -51,3 +51,26 @@ def test_settings_are_frozen_comparable_and_hashable():
     assert len({Example(2), Example(2)}) == 1
     with pytest.raises(AttributeError):
         Example(2).count = 3
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": 0}, "a must be at least 1, not 0"),
+        ({"a": "1"}, "a must be a whole number, not '1'"),
+        ({"a": 2, "bb": 3}, "bb: the key 'bb' is too long"),
+        ([], "must have entries by name, not []"),
+    ],
+)
+def test_what_was_read_from_a_file_is_checked_by_type(value, message):
+    kind = dict[Annotated[str, AfterValidator(short)], Annotated[int, Field(ge=1)]]
+    with pytest.raises(InputError) as error:
+        refuse_misfit(kind, value)
+    assert str(error.value) == message
+    refuse_misfit(kind, {"a": 1})
+
+
+def short(key):
+    if len(key) > 1:
+        raise InputError(f"the key '{key}' is too long")
+    return key
