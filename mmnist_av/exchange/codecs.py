@@ -8,7 +8,9 @@ import imageio.v3 as imageio
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngImageFile
 
+from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import Record
 
 # Exceptions from reading a damaged file, beside the errors of its own format
@@ -22,10 +24,16 @@ def to_wav(audio: NDArray[np.int16], rate: int) -> bytes:
     return content.getvalue()
 
 
-def from_wav(content: bytes) -> NDArray[np.int16]:
-    """Return the sound (samples,) of the bytes of a .wav file. Raises RuntimeError if they are damaged."""
-    audio, _ = soundfile.read(io.BytesIO(content), dtype="int16")
-    return audio
+def from_wav(content: bytes, format: ClipFormat) -> NDArray[np.int16]:
+    """Return the sound (samples,) of the bytes of a .wav file. Raises RuntimeError if they are damaged.
+
+    Raises ValueError, before any sample is decoded, for a sound of another length than the clips of `format` have.
+    """
+    with soundfile.SoundFile(io.BytesIO(content)) as sound:
+        if (sound.frames, sound.channels) != (format.samples, 1):
+            found = f"{sound.frames} samples of {sound.channels} channels"
+            raise ValueError(f"the sound has {found}, not {format.samples} of 1")
+        return sound.read(dtype="int16")
 
 
 def to_npy(array: NDArray[Any]) -> bytes:
@@ -40,9 +48,16 @@ def to_png(frame: NDArray[np.uint8]) -> bytes:
     return imageio.imwrite("<bytes>", frame, extension=".png")
 
 
-def from_png(content: bytes) -> NDArray[np.uint8]:
-    """Return the picture of the bytes of a .png file. Raises OSError if they are damaged."""
-    return imageio.imread(content, extension=".png")
+def from_png(content: bytes, format: ClipFormat) -> NDArray[np.uint8]:
+    """Return the picture of the bytes of a .png file. Raises OSError or SyntaxError if they are damaged.
+
+    Raises ValueError, before any pixel is decoded, for a picture of another size than the frames of `format` have.
+    """
+    with PngImageFile(io.BytesIO(content)) as picture:
+        if picture.size != (format.width, format.height):
+            found = "{}x{}".format(*picture.size)
+            raise ValueError(f"a picture has {found} px, not {format.width}x{format.height}")
+    return imageio.imread(content, extension=".png", index=0)
 
 
 def record_to_json(record: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

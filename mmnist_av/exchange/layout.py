@@ -1,5 +1,6 @@
 """What an exported clip consists of, and what a form of export is."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,19 @@ class Layout:
     arrays: tuple[str, ...]  # names of stored annotations
     record: Record | None
     types: Mapping[str, ArrayType]  # of frames, audio, stored annotations and the record's fields, by name
+
+    def refuse_large(self, name: str, size: int) -> None:
+        """Raise ValueError if `size` bytes, which a file or row called `name` claims, are more than a clip can need.
+
+        It is not read then: a few bytes may claim to hold gigabytes, and memory would be reserved for them.
+        """
+        record = self.record.fields.values() if self.record else ()
+        stored = [kind for name, kind in self.types.items() if self.record is None or name not in self.record.fields]
+        values = sum(math.prod(kind.shape) * kind.dtype.itemsize for kind in stored)
+        numbers = sum(math.prod(kind.shape) for kind in record)
+        most = 2 * values + 64 * numbers + 1024 * (self.format.frames + 64)  # numbers as text; headers, one per picture
+        if size > most:
+            raise ValueError(f"{name} has {size} bytes; those of a clip of this format are {most} at most")
 
 
 def layout_of(manifest: Mapping[str, Any]) -> Layout:

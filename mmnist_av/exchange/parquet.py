@@ -1,6 +1,7 @@
 """The form `hf`: parquet files, which Hugging Face's `datasets` loads."""
 
 import json
+import operator
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,16 +72,28 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
         try:
             with pq.ParquetFile(regular(path)) as file:
                 for group in range(file.num_row_groups):
+                    _refuse_large(file.metadata.row_group(group), layout, split, count)
                     for row in file.read_row_group(group).to_pylist():
                         yield _clip_of_row(row, layout)
         except (pa.ArrowException, *UNREADABLE) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
 
 
+def _refuse_large(group: pq.RowGroupMetaData, layout: Layout, split: str, count: int) -> None:
+    """Raise ValueError for a group of rows with more clips or bytes than the split can have."""
+    if group.num_rows > count:
+        raise ValueError(f"it has {group.num_rows} clips or more; {split} has {count}")
+    layout.refuse_large("a row", group.total_byte_size // max(1, group.num_rows))
+
+
 def _clip_of_row(row: Mapping[str, Any], layout: Layout) -> Clip:
-    frames = np.stack([from_png(frame["bytes"]) for frame in row["frames"]])
+    clips = layout.format
+    if len(row["frames"]) != clips.frames:
+        raise ValueError(f"a clip has {len(row['frames'])} frames, not {clips.frames}")
+    frames = np.stack([from_png(frame["bytes"], clips) for frame in row["frames"]])
     arrays = {name: read_npy(row[name]) for name in layout.arrays}
-    return Clip(row["index"], frames, from_wav(row["audio"]["bytes"]), arrays, record_from_json(row, layout.record))
+    audio, record = from_wav(row["audio"]["bytes"], clips), record_from_json(row, layout.record)
+    return Clip(operator.index(row["index"]), frames, audio, arrays, record)
 
 
 def _rows(layout: Layout) -> str:

@@ -62,17 +62,19 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
 
 def _read_clip(path: Path, layout: Layout, index: int) -> Clip:
     def content(ending: str) -> bytes:
-        return regular(Path(f"{path}{ending}")).read_bytes()
+        file = regular(Path(f"{path}{ending}"))
+        layout.refuse_large(file.name, file.stat().st_size)
+        return file.read_bytes()
 
     clips, record, movie = layout.format, {}, path.with_suffix(".mp4")
     if layout.record is not None:
         record = record_from_json(parse_json(content(".json")), layout.record)
     if movie.exists():
-        frames = read_movie(regular(movie), clips.height, clips.width, clips.channels)
+        frames = read_movie(regular(movie), clips.height, clips.width, clips.channels, most=clips.frames)
     else:
-        frames = np.stack([from_png(content(f"/{number:04d}.png")) for number in range(clips.frames)])
+        frames = np.stack([from_png(content(f"/{number:04d}.png"), clips) for number in range(clips.frames)])
     arrays = {name: read_npy(content(f".{name}.npy")) for name in layout.arrays}
-    return Clip(index, frames, from_wav(content(".wav")), arrays, record)
+    return Clip(index, frames, from_wav(content(".wav"), clips), arrays, record)
 
 
 def _rows(layout: Layout, video: str) -> str:

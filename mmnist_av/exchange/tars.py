@@ -36,10 +36,11 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
     for path in sorted(folder.glob(f"{split}-*.tar")):
         found: dict[str, bytes] = {}
         try:
-            with tarfile.open(regular(path)) as tar:
+            with tarfile.open(regular(path), "r:") as tar:  # not compressed: a few bytes would become gigabytes
                 for member in tar:
                     key, kind = member.name.split(".", 1)
-                    content = tar.extractfile(member)
+                    layout.refuse_large(member.name, member.size)
+                    content = tar.extractfile(member) if member.isfile() else None  # a link leads to another member
                     found[kind] = b"" if content is None else content.read()
                     if len(found) == members_per_clip:
                         yield _clip_of_members(int(key), found, layout)
@@ -53,7 +54,7 @@ def _clip_of_members(index: int, members: Mapping[str, bytes], layout: Layout) -
     if layout.record is not None:
         record = record_from_json(parse_json(members[f"{layout.record.name}.json"]), layout.record)
     arrays = {name: read_npy(members[f"{name}.npy"]) for name in layout.arrays}
-    return Clip(index, read_npy(members["frames.npy"]), from_wav(members["audio.wav"]), arrays, record)
+    return Clip(index, read_npy(members["frames.npy"]), from_wav(members["audio.wav"], layout.format), arrays, record)
 
 
 def _rows(layout: Layout) -> str:

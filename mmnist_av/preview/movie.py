@@ -25,13 +25,16 @@ def write_movie(
     _ffmpeg([*video, *audio, *options, "-f", "mp4", _url(path)], np.ascontiguousarray(frames).tobytes(), path)
 
 
-def read_movie(path: Path, height: int, width: int, channels: int = 1) -> NDArray[np.uint8]:
-    """Return the frames of a movie, (T, H, W) for 1 channel, (T, H, W, 3) for 3.
+def read_movie(path: Path, height: int, width: int, channels: int, most: int) -> NDArray[np.uint8]:
+    """Return the frames of an .mp4, (T, H, W) for 1 channel, (T, H, W, 3) for 3; of a longer one, `most` + 1 frames.
 
     Raises OSError if it cannot be read, or if its frames have another size.
     """
-    content = _ffmpeg(["-i", _url(path), "-f", "rawvideo", "-pix_fmt", _pixels(channels), "-"], b"", path)
-    if not content or len(content) % (height * width * channels):
+    frame = height * width * channels
+    limit = ["-frames:v", str(most + 1), "-fs", str((most + 1) * frame)]  # bytes, for frames of another size
+    raw = ["-f", "rawvideo", "-pix_fmt", _pixels(channels), "-"]
+    content = _ffmpeg(["-f", "mp4", "-i", _url(path), *limit, *raw], b"", path)
+    if not content or len(content) % frame:
         raise OSError(f"{path} has no frames of {width}x{height} px")
     frames = np.frombuffer(content, np.uint8)
     return frames.reshape(-1, height, width) if channels == 1 else frames.reshape(-1, height, width, channels)

@@ -3,10 +3,13 @@
 import io
 import json
 import os
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -18,6 +21,7 @@ from mmnist_av.exchange import layout, separate_files
 from mmnist_av.exchange.convert import export, import_
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.preview.movie import write_movie
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import LOCK, PART, sole_writer
 from plain_clips import make_plain
@@ -188,6 +192,103 @@ def test_an_annotation_that_claims_terabytes_is_refused(tmp_path):
     flow = tmp_path / "out" / "test" / "000001.flow.npy"
     flow.write_bytes(flow.read_bytes().replace(b"(5, 2, 18, 25)", b"(9999999999,) "))
     with pytest.raises(InputError, match=r"clip 1 of test in .*: by its \.npy header it has 40000000124 bytes"):
+        import_(tmp_path / "out", tmp_path / "again")
+
+
+def picture(width, height):
+    """Return the bytes of a .png picture that claims a size and has no pixels."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def in_parquet(form, column, value):
+    """Return a function that gives the second clip of an export in parquet another value of a column."""
+
+    def change(out):
+        path = out / "data" / "test-00000.parquet"
+        table = pq.read_table(path)
+        values = table[column].to_pylist()
+        values[1] = value(values[1])
+        at = table.schema.get_field_index(column)
+        pq.write_table(
+            table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type)), path
+        )
+
+    return form, change
+
+
+def in_folder(form, name, content):
+    """Return a function that gives the second clip of an export in separate files another file."""
+    return form, lambda out: (out / "test" / f"000001{name}").write_bytes(content)
+
+
+def sound(samples, channels=1, format="WAV"):
+    """Return the bytes of a silent file of sound."""
+    content = io.BytesIO()
+    soundfile.write(content, np.zeros((samples, channels), np.int16), 8000, format=format)
+    return content.getvalue()
+
+
+def in_tar(mode, kind, size):
+    """Return a function that writes a tar whose first clip has a member of zeros of a size."""
+
+    def change(out):
+        path = out / "test-000000.tar"
+        member = tarfile.TarInfo(f"000000.{kind}")
+        member.size = size
+        path.unlink()
+        with tarfile.open(path, mode) as tar, Path("/dev/zero").open("rb") as zeros:
+            tar.addfile(member, zeros)
+
+    return "webdataset", change
+
+
+def long_movie(out):
+    path = out / "test" / "000001.mp4"
+    path.unlink()
+    write_movie(path, np.zeros((500, 51, 51), np.uint8), 10, separate_files.LOSSLESS[1])
+
+
+LARGE = {
+    "a picture of 400 megapixels": (*in_folder("clips-png", "/0003.png", picture(20_000, 20_000)), "20000x20000 px"),
+    "a picture of another size": (*in_folder("clips-png", "/0003.png", picture(52, 51)), "52x51 px, not 51x51"),
+    "no picture": (*in_folder("clips-png", "/0003.png", b"GIF89a nothing"), "cannot be read"),
+    "a picture of 400 megapixels in parquet": (
+        *in_parquet("hf", "frames", lambda frames: [{"bytes": picture(20_000, 20_000)}, *frames[1:]]),
+        "a picture has 20000x20000 px, not 51x51",
+    ),
+    "as many pictures as memory holds": (*in_parquet("hf", "frames", lambda frames: frames * 999), "has 11988 frames"),
+    "a row of zeros": (
+        *in_parquet("hf", "audio", lambda audio: {"bytes": bytes(5_000_000)}),
+        "a row has [0-9]+ bytes; those of a clip of this format are [0-9]+ at most",
+    ),
+    "no number of a clip": (*in_parquet("hf", "index", lambda index: None), "cannot be read"),
+    "a compressed sound": (*in_folder("clips", ".wav", sound(1_000_000, format="FLAC")), "sound has 1000000 samples"),
+    "a sound of many channels": (
+        *in_folder("clips", ".wav", sound(9_600, 8)),
+        "9600 samples of 8 channels, not 9600 of",
+    ),
+    "a large sound": (*in_folder("clips", ".wav", bytes(5_000_000)), r"000001\.wav has 5000000 bytes"),
+    "a large record": (*in_folder("clips", ".json", b" " * 5_000_000), r"000001\.json has 5000000 bytes"),
+    "a long movie": ("clips", long_movie, r"has frames of \(13, 51, 51\)"),
+    "a large member": (
+        *in_tar("w", "frames.npy", 5_000_000),
+        r"000000\.frames\.npy has 5000000 bytes; those of a clip",
+    ),
+    "a compressed member": (*in_tar("w:gz", "frames.npy", 5_000_000), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_what_is_larger_than_the_format_is_refused_before_it_is_read(dataset, tmp_path, case):
+    form, change, message = LARGE[case]
+    export(dataset, form, tmp_path / "out")
+    change(tmp_path / "out")
+    with pytest.raises(InputError, match=message):
         import_(tmp_path / "out", tmp_path / "again")
 
 

@@ -27,7 +27,7 @@ def test_a_colon_in_the_name_of_a_movie_and_its_sound_is_no_protocol(tmp_path, m
     movie, sound = Path("http:x.mp4"), Path("concat:x.wav")
     sound.write_bytes(to_wav(np.zeros(400, np.int16), 1000))
     write_movie(movie, frames, 10, [*LOSSLESS[1], "-c:a", "aac"], sound)
-    np.testing.assert_array_equal(read_movie(movie, 16, 16), frames)
+    np.testing.assert_array_equal(read_movie(movie, 16, 16, 1, most=4), frames)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -35,6 +35,6 @@ def test_a_lossless_movie_is_read_back(tmp_path, channels):
     shape = (4, 17, 23) if channels == 1 else (4, 17, 23, 3)
     frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     write_movie(tmp_path / "x.mp4", frames, 30, LOSSLESS[channels])
-    np.testing.assert_array_equal(read_movie(tmp_path / "x.mp4", 17, 23, channels), frames)
+    np.testing.assert_array_equal(read_movie(tmp_path / "x.mp4", 17, 23, channels, most=4), frames)
     with pytest.raises(OSError, match="has no frames of 40x40 px"):
-        read_movie(tmp_path / "x.mp4", 40, 40, channels)
+        read_movie(tmp_path / "x.mp4", 40, 40, channels, most=4)
