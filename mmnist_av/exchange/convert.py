@@ -114,9 +114,13 @@ class Exported(Source):
             raise InputError(f"{self._folder} has {len(records)} clips of {split}, not {self._counts[split]}")
 
     def _checked(self, split: str) -> Iterator[Clip]:
-        """Yield the split's clips; raise InputError if one is missing or has arrays of another shape or type."""
-        layout = self._layout
-        for number, clip in enumerate(self._read(self._folder, layout, split, self._counts[split])):
+        """Yield the split's clips; raise InputError for one that is missing, too many, or of another format."""
+        layout, count = self._layout, self._counts[split]
+        for number, clip in enumerate(self._read(self._folder, layout, split, count)):
+            if 0 <= clip.index < number:
+                raise InputError(f"{self._folder}: clip {clip.index} of {split} is there twice")
+            if number == count:
+                raise InputError(f"{self._folder} has more clips of {split} than the dataset's {count}")
             if clip.index != number:
                 raise InputError(f"{self._folder}: clip {number} of {split} is missing")
             found: dict[str, NDArray[Any]] = {"frames": clip.frames, "audio": clip.audio, **clip.arrays, **clip.record}

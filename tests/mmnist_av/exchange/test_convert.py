@@ -292,6 +292,27 @@ def test_what_is_larger_than_the_format_is_refused_before_it_is_read(dataset, tm
         import_(tmp_path / "out", tmp_path / "again")
 
 
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [(0, "clip 0 of test is there twice"), (3, "has more clips of test than the dataset's 3")],
+)
+@pytest.mark.parametrize("form", ["webdataset", "hf"])
+def test_a_clip_too_many_is_told_from_a_missing_one(dataset, tmp_path, form, index, message):
+    out = tmp_path / "out"
+    export(dataset, form, out)
+    if form == "hf":
+        table = pq.read_table(out / "data" / "test-00000.parquet").slice(0, 1)
+        pq.write_table(table.set_column(0, "index", pa.array([index])), out / "data" / "test-00002.parquet")
+    else:
+        with tarfile.open(out / "test-000000.tar") as old, tarfile.open(out / "test-000002.tar", "w") as new:
+            for member in old.getmembers()[:3]:
+                content = old.extractfile(member)
+                member.name = member.name.replace("000000", f"{index:06d}")
+                new.addfile(member, content)
+    with pytest.raises(InputError, match=message):
+        import_(out, tmp_path / "again")
+
+
 @pytest.mark.parametrize(("form", "pattern"), [("webdataset", "train-*.tar"), ("hf", "data/train-*.parquet")])
 def test_a_flipped_byte_anywhere_is_refused_or_changes_nothing(dataset, tmp_path, form, pattern):
     export(dataset, form, tmp_path / "out")
