@@ -119,11 +119,12 @@ class Simulated(Source):
         # While some clips are written, the next ones are rendered.
         truth, spec, engine, count = self._truth(split), self._spec, self._engine, self._count
         digits = engine.share(self._pool[split])
-        parts = (truth.clips(slice(start, start + count)) for start in range(first, len(truth), count))
+        starts = range(first, len(truth), count)
+        parts = (truth.clips(slice(start, start + count)) for start in starts)
         buffers: Iterator[_Buffers | None] = itertools.repeat(None)
         if engine.in_place:  # fresh memory for every part would cost a fourth of the rendering
             size = min(count, len(truth))
-            buffers = itertools.cycle([_empty(size, spec) for _ in range(ahead(engine) + 1)])
+            buffers = itertools.cycle([_empty(size, spec) for _ in range(min(ahead(engine) + 1, len(starts)))])
         yield from in_order(engine, _render, ((part, digits, spec, next(buffers)) for part in parts))
 
 

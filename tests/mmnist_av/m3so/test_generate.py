@@ -76,6 +76,13 @@ def test_the_number_of_workers_changes_no_byte(tmp_path, unbroken, workers):
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5, workers=workers).path) == unbroken
 
 
+def test_no_more_clips_are_held_than_there_are(tmp_path, unbroken, monkeypatch):
+    held, empty = [], module._empty
+    monkeypatch.setattr(module, "_empty", lambda clips, spec: held.append(clips) or empty(clips, spec))
+    assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5, workers=100_000).path) == unbroken
+    assert held == [3] * 4 + [3] * 2  # 11 train and 4 test clips, 3 at a time
+
+
 def test_a_ray_cluster_gives_the_same_bytes(tmp_path, unbroken):
     pytest.importorskip("ray", reason="needs Ray: pip install mmnist-av[ray]")
     assert contents(generate(tmp_path / "new", SPEC, SIZES, seed=5, engine="ray", workers=2).path) == unbroken
