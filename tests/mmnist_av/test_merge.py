@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from forged import forge
 from mmnist_av import sources, writing
 from mmnist_av.dataset import open_dataset, open_dataset_or_shard
 from mmnist_av.m3so.generate import generate
@@ -88,3 +89,10 @@ def test_shards_that_do_not_form_a_dataset_are_refused(tmp_path):
         with pytest.raises(InputError, match=message):
             merge(tmp_path / "new", parts)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_shard_of_trillions_is_told_that_the_others_are_missing(tmp_path):
+    one, *_ = shards(tmp_path)
+    forge(one, lambda entries: entries.update(shard=[1, 2**62]))
+    with pytest.raises(InputError, match=r"shards are missing: 2, 3, 4, .*, 101$"):
+        merge(tmp_path / "new", [one])
