@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from mmnist_av import __version__
 from mmnist_av.m3so.spec import Spec
-from mmnist_av.system.errors import InputError, OneLineErrors
+from mmnist_av.system.errors import InputError, OneLineErrors, printable
 from mmnist_av.system.paths import UserPath
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def info(folder: Path) -> None:
     }
     click.echo(_summary(dataset))
     for heading, text in lines.items():
-        click.echo(f"{heading:<12} {text}")
+        click.echo(printable(f"{heading:<12} {text}"))
 
 
 @main.command("preview")
@@ -241,7 +241,8 @@ def _summary(dataset: "Dataset") -> str:
     from mmnist_av.manifest import SPLITS, shard_in_words
 
     clips = ", ".join(f"{len(dataset.split(split))} {split}" for split in SPLITS)
-    return f"{shard_in_words(dataset.manifest) or dataset.name}, {clips}, fingerprint {dataset.fingerprint[:16]}"
+    name = printable(shard_in_words(dataset.manifest) or dataset.name)
+    return f"{name}, {clips}, fingerprint {dataset.fingerprint[:16]}"
 
 
 if __name__ == "__main__":

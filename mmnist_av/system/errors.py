@@ -4,6 +4,7 @@ import difflib
 import errno
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -41,8 +42,13 @@ def one_line(message: str) -> str:
     It may repeat names that the user gave: their control characters are shown as escapes, and a word of more than 200
     characters is cut in its middle.
     """
-    words = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in word) for word in message.split())
+    words = map(printable, message.split())
     return _cut(" ".join(_cut(word, 200) for word in words), 2000)
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters, line breaks included, as escapes: a name from a file may have any."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _cut(text: str, most: int) -> str:
@@ -85,10 +91,20 @@ def _message(error: Exception) -> str:
         return str(unknown_name("option", error.option_name, [*options, "--help"]))
     if isinstance(error, click.ClickException):
         return error.format_message()
+    if isinstance(error, FileNotFoundError) and error.filename is None and _in_deleted_folder():
+        return "the current folder does not exist any more: change to another one"
     if isinstance(error, OSError) and error.errno in REMEDIES:
         file = error.filename or "a file could not be read or written"
         return f"{file}: {error.strerror}; {REMEDIES[error.errno]}"
     return str(error)
+
+
+def _in_deleted_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _parameters(error: click.UsageError) -> list[click.Parameter]:

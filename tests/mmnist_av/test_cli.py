@@ -127,6 +127,26 @@ def test_info_shows_the_family_and_the_entries_of_any_dataset(tmp_path):
     assert "spec" not in info
 
 
+def test_info_shows_the_control_characters_of_names_as_escapes(tmp_path):
+    format = ClipFormat(frames=5, channels=1, height=8, width=8, fps=10, sample_rate=100)
+    requested = request("drums\nverified", format, {"test": 1}, spec={"kit": "\x1b[2Jjazz"}, rooms=["a\nb"])
+    clip = Clips(np.zeros((1, 5, 8, 8), np.uint8), np.zeros((1, 50), np.int16))
+    write_once(tmp_path / "data", requested, SingleClips("none", lambda split, number: clip, requested))
+    lines = run("info", tmp_path / "data").stdout.splitlines()
+    assert lines[0].startswith(r"drums\nverified, 0 train, 0 val, 1 test")
+    assert lines[1:4] == ["family       plain", r"rooms        a\nb", r"spec         kit=\x1b[2Jjazz"]
+    assert all(line.isprintable() for line in lines)
+
+
+def test_a_current_folder_that_was_deleted_is_said_to_be_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = run("generate", *SMALL, "--out", "data")
+    assert result.exit_code == 2
+    assert result.stderr == "Error: the current folder does not exist any more: change to another one\n"
+
+
 def test_a_shard_is_described_and_shown_as_one_and_not_exported(tmp_path):
     part, out = tmp_path / "part", tmp_path / "out"
     assert run("generate", *SMALL, "--frames", "4", "--shard", "1/2", "--out", part).exit_code == 0
