@@ -152,11 +152,16 @@ def generate(
 ) -> "Dataset":
     """Return the dataset that the family called `name` generates in the folder `out`; see Family.make.
 
-    Raises InputError for a world that the family does not know.
+    Raises InputError for a world that the family does not know, and for a family that returns something else.
     """
+    from mmnist_av.dataset import Dataset  # imported here because it imports this module
+
     family = find(name)
     try:
-        return family.make(out, world, sizes, seed, source, root)
+        dataset = family.make(out, world, sizes, seed, source, root)
     except TypeError as error:
         values = ", ".join(f"{key}={value}" for key, value in world.items()) or "no values"
         raise InputError(f"the family {name} cannot generate this world ({values}): {error}") from error
+    if not isinstance(dataset, Dataset):
+        raise InputError(f"the family {name} returned no Dataset but {dataset!r}: its `make` must return what it wrote")
+    return dataset

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmnist_av.families import Family, find
+from mmnist_av.families import Family, find, generate
 from mmnist_av.system.errors import InputError
 
 GROUP = "mmnist_av.families"
@@ -37,3 +37,11 @@ def test_a_name_that_two_packages_have_registered_names_both_where_it_is_used(in
     with pytest.raises(InputError, match=r"'two-families' is registered by package-a .* and package-b "):
         find("two-families")
     assert isinstance(find("m3so"), Family)
+
+
+@pytest.mark.parametrize("returned", ["5", "None", "out"])
+def test_a_family_that_returns_no_dataset_is_named(returned, install, tmp_path):
+    source = f"{FAMILY}class Five(Family):\n    def make(self, out, *rest): return {returned}\n"
+    install("their-package", GROUP, {"five": "their_family:Five"}, their_family=source)
+    with pytest.raises(InputError, match=r"the family five returned no Dataset but .*: its `make` must return what it"):
+        generate("five", tmp_path / "data", {}, {"train": 1}, 0, "", None)
