@@ -143,7 +143,9 @@ def find(name: str) -> Family:
         raise InputError(f"{what} is not a class that derives from Family")
     try:
         return family()
-    except Exception as error:  # whatever that package does
+    except KeyboardInterrupt:  # it may be the user's own
+        raise
+    except BaseException as error:  # whatever that package does
         raise InputError(f"{what} cannot be used: {error!r}") from error
 
 

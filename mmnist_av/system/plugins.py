@@ -35,7 +35,9 @@ def load(group: str, kind: str, name: str) -> Any:
         raise InputError(f"the {kind} '{name}' is registered by {packages}: uninstall all but one of them")
     try:
         return entries[0].load()
-    except (Exception, SystemExit) as error:  # importing another package may raise anything
+    except KeyboardInterrupt:  # the user's own Ctrl-C looks the same as a package's
+        raise
+    except BaseException as error:  # importing another package may raise anything
         raise InputError(f"the {kind} '{name}' of {packages} cannot be loaded: {error!r}") from error
 
 

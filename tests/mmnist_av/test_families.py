@@ -39,6 +39,25 @@ def test_a_name_that_two_packages_have_registered_names_both_where_it_is_used(in
     assert isinstance(find("m3so"), Family)
 
 
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "asyncio.CancelledError()", "GeneratorExit()", "Own()"])
+@pytest.mark.parametrize("where", ["import", "__init__"])
+def test_whatever_a_package_raises_its_family_is_named(raised, where, install):
+    source = f"import asyncio\n{FAMILY}class Own(BaseException): pass\n"
+    source += {
+        "import": f"raise {raised}\n",
+        "__init__": f"class Rude(Family):\n    def __init__(self): raise {raised}\n",
+    }[where]
+    install("their-package", GROUP, {"rude-family": "their_family:Rude"}, their_family=source)
+    with pytest.raises(InputError, match=r"the family of datasets 'rude-family' of their-package .* cannot be "):
+        find("rude-family")
+
+
+def test_the_users_ctrl_c_ends_the_import_of_a_package(install):
+    install("their-package", GROUP, {"slow-family": "their_family:Slow"}, their_family="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        find("slow-family")
+
+
 @pytest.mark.parametrize("returned", ["5", "None", "out"])
 def test_a_family_that_returns_no_dataset_is_named(returned, install, tmp_path):
     source = f"{FAMILY}class Five(Family):\n    def make(self, out, *rest): return {returned}\n"
