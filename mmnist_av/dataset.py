@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmnist_av.clip_format import ClipFormat
-from mmnist_av.manifest import clips_of, format_of, read_manifest, shard_in_words
+from mmnist_av.families import ArrayType
+from mmnist_av.manifest import array_types, clips_of, format_of, read_manifest, shard_in_words
 from mmnist_av.system.errors import InputError, unknown_name
 from mmnist_av.system.files import changed_files, regular
 from mmnist_av.system.npy import map_npy, read_npy
@@ -32,6 +33,7 @@ class Split:
     path: Path  # the split's folder
     clips: int
     format: ClipFormat
+    types: Mapping[str, ArrayType]  # of one clip's part of each array, by name
     _maps: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
     _records: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -77,7 +79,7 @@ class Split:
             raise InputError(f"{path} cannot be read: {error}; {REMEDY}") from error
         if len(array) != self.clips:
             raise InputError(f"{path} has {len(array)} clips, not {self.clips}")
-        expected = self.format.arrays.get(name)
+        expected = self.types.get(name)
         if expected is not None and (array.shape[1:], array.dtype) != (expected.shape, expected.dtype):
             raise InputError(
                 f"{path} has clips of {array.shape[1:]} {array.dtype}, not {expected.shape} {expected.dtype}"
@@ -91,6 +93,8 @@ class Split:
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     with ZipFile(path) as archive:
+        if any(member.compress_type != ZIP_STORED for member in archive.infolist()):
+            raise ValueError("it is compressed, which no dataset is")  # a few bytes would become gigabytes
         return {member.removesuffix(".npy"): read_npy(archive.read(member)) for member in archive.namelist()}
 
 
@@ -112,7 +116,8 @@ class Dataset:
         clips = clips_of(self.manifest)
         if name not in clips:
             raise unknown_name("split", name, clips)
-        return self._splits.setdefault(name, Split(name, self.path / name, len(clips[name]), self.format))
+        types = array_types(self.manifest)
+        return self._splits.setdefault(name, Split(name, self.path / name, len(clips[name]), self.format, types))
 
 
 def open_dataset(path: Path | str) -> Dataset:

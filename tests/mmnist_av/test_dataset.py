@@ -6,8 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
+from forged import forge
+from mmnist_av.clip_format import ClipFormat
 from mmnist_av.dataset import open_dataset, verify
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import sha256
+from plain_clips import make_plain
 
 ALL = [f"{split}/{name}" for split in ("train", "test") for name in ("frames.npy", "audio.npy", "truth.npz")]
 
@@ -63,6 +67,27 @@ def test_a_file_that_is_no_array_is_named_in_our_own_words(copy, name, content):
     with pytest.raises(InputError, match=rf"test/{name} cannot be read: .*; delete the folder") as error:
         _ = split.frames, split.record("truth")
     assert "allow_pickle" not in str(error.value)
+
+
+def test_a_compressed_record_is_refused_before_it_is_read(copy):
+    np.savez_compressed(copy / "test" / "truth.npz", label=np.zeros(10_000_000))
+    forge(copy, lambda entries: entries["files"].update({"test/truth.npz": facts(copy / "test" / "truth.npz")}))
+    with pytest.raises(InputError, match=r"test/truth\.npz cannot be read: it is compressed, which no dataset is"):
+        open_dataset(copy).split("test").record("truth")
+
+
+def facts(path):
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def test_an_annotation_of_another_type_than_dataset_json_says_is_refused(tmp_path):
+    format = ClipFormat(frames=5, channels=1, height=18, width=25, fps=30, sample_rate=44100)
+    path = make_plain(tmp_path / "data", {"test": 2}, format, flow=True).path
+    forge(path, lambda entries: entries["arrays"]["flow"].update(shape=[5, 2, 9, 25]))
+    with pytest.raises(
+        InputError, match=r"flow\.npy has clips of \(5, 2, 18, 25\) float32, not \(5, 2, 9, 25\) float32"
+    ):
+        open_dataset(path).split("test").array("flow")
 
 
 def test_the_arrays_are_maps_that_numpy_alone_can_read(small_dataset):
