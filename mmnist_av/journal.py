@@ -11,11 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from mmnist_av.manifest import request_of
+from mmnist_av.manifest_entries import Size
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import is_leftover, parse_json, regular, sync_folder
+from mmnist_av.system.settings import refuse_misfit
 
 JOURNAL = "unfinished.jsonl"
+
+
+class _Clips(TypedDict):
+    """A line of the journal: the first clips of a split are written."""
+
+    split: str
+    clips: Size
+    sha256: list[str]  # of each array up to there
 
 
 class Journal:
@@ -94,15 +106,15 @@ def _facts(requested: Mapping[str, Any]) -> dict[str, Any]:
 
 def _whole_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:
     """Return the lines before the first incomplete one, and their length: a killed process may leave half a line."""
-    lines, end = [], 0
+    lines: list[dict[str, Any]] = []
+    end = 0
     for line in content.splitlines(keepends=True):
         if not line.endswith(b"\n"):
             break
         try:
             entry = parse_json(line)
+            refuse_misfit(_Clips if lines else dict[str, Any], entry)  # the first is the request
         except ValueError:
-            break
-        if not isinstance(entry, dict):
             break
         lines.append(entry)
         end += len(line)

@@ -1,5 +1,6 @@
 """Write the clips of any source to a dataset on disk, resuming what an earlier run left unfinished."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -95,7 +96,7 @@ def _write(out: Path, requested: Mapping[str, Any], source: Source, expected: Ma
 
 
 def _bytes_per_clip(requested: Mapping[str, Any]) -> int:
-    return sum(int(np.prod(kind.shape)) * kind.dtype.itemsize for kind in array_types(requested).values())
+    return sum(math.prod(kind.shape) * kind.dtype.itemsize for kind in array_types(requested).values())
 
 
 def _refuse_unexpected(out: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -186,7 +187,9 @@ def _kept(journal: Journal, split: str, size: int, arrays: list[GrowingArray]) -
     """Keep the clips of an unfinished split whose bytes are still those that the journal notes; return how many."""
     kept = 0
     for clips, digests in journal.written(split):
-        if clips > size or not all(array.matches(clips, digest) for array, digest in zip(arrays, digests, strict=True)):
+        if clips > size or len(digests) != len(arrays):
+            break
+        if not all(array.matches(clips, digest) for array, digest in zip(arrays, digests, strict=True)):
             break
         for array in arrays:
             array.keep()

@@ -1,5 +1,7 @@
 """Any source of clips can be written: colour or grey, at any rates, with and without annotations."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,27 @@ def test_an_interrupted_write_resumes_with_annotations_too(tmp_path, monkeypatch
     assert make_plain(tmp_path / "again", {"train": 5}, SMALL, flow=True).fingerprint == whole.fingerprint
     with pytest.raises(InputError, match="holds another dataset: sizes train is 5, not 6"):
         make_plain(tmp_path / "again", {"train": 6}, SMALL, flow=True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"clips": 1, "sha256": []},
+        {"split": "train", "clips": "1", "sha256": []},
+        {"split": "train", "clips": -1, "sha256": ["0"] * 3},
+        {"split": "train", "clips": 1, "sha256": ["0"]},
+        {"split": "train", "clips": 1, "sha256": [0, 0, 0]},
+    ],
+)
+def test_a_line_of_the_journal_that_is_not_ours_is_not_resumed_from(tmp_path, monkeypatch, line):
+    whole = make_plain(tmp_path / "whole", {"train": 2}, SMALL, flow=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", lambda *facts: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            make_plain(tmp_path / "again", {"train": 2}, SMALL, flow=True)
+    with (tmp_path / "again" / "unfinished.jsonl").open("a") as journal:
+        journal.write(json.dumps(line) + "\n")
+    assert make_plain(tmp_path / "again", {"train": 2}, SMALL, flow=True).fingerprint == whole.fingerprint
 
 
 def test_a_finished_dataset_with_changed_bytes_is_refused(tmp_path):
