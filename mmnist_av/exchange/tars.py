@@ -45,6 +45,8 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
                     if len(found) == members_per_clip:
                         yield _clip_of_members(int(key), found, layout)
                         found = {}
+        except tarfile.ReadError as error:
+            raise InputError(f"{path} cannot be read: {error}; if it is compressed, decompress it first") from error
         except (tarfile.TarError, *UNREADABLE) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
 

@@ -279,7 +279,7 @@ LARGE = {
         *in_tar("w", "frames.npy", 5_000_000),
         r"000000\.frames\.npy has 5000000 bytes; those of a clip",
     ),
-    "a compressed member": (*in_tar("w:gz", "frames.npy", 5_000_000), "cannot be read"),
+    "a compressed member": (*in_tar("w:gz", "frames.npy", 5_000_000), "if it is compressed, decompress it first"),
 }
 
 
