@@ -58,7 +58,8 @@ class Sound2SightConfig:
     history: Count = 2  # R: true frames before the judged one in the discriminator's window (paper); k = 1: none after
     learning_rate: NonNegative = 2e-3  # Adam, generator (paper)
     disc_learning_rate: NonNegative = 2e-3  # Adam, discriminator (paper); released: 2.5e-3
-    transformer_rate: NonNegative = 0.1  # factor of learning_rate for transformers (ours: see README.md); 1: the paper
+    # factor of learning_rate for the transformers, or for the LSTMs in their place (ours: see README.md); 1: the paper
+    transformer_rate: NonNegative = 0.1
     # over a frame's pixels: the mean, as released, for which beta and gamma were chosen; eq. 5 has the sum
     squared_error: Literal["mean", "sum"] = "mean"
     beta: NonNegative = 1e-4  # weight of the KL, a sum over z (paper)
@@ -370,10 +371,10 @@ class Sound2Sight(Predictor):
         return players
 
     def generator_player(self, parameters: list[nn.Parameter], clip_norm: float | None = None) -> Player:
-        """Return the player that updates `parameters`, the generator's transformers at their own learning rate."""
-        transformers = [each for each in self.generator.modules() if isinstance(each, CausalTransformer)]
-        slower = [parameter for each in transformers for parameter in each.parameters()]
-        scaled = {self.config.transformer_rate: slower} if slower else {}
+        """Return the player that updates `parameters`, the generator's causal encoders at their own learning rate."""
+        encoders = [each for each in self.generator.modules() if isinstance(each, CausalTransformer | CausalLSTM)]
+        slower = [parameter for each in encoders for parameter in each.parameters()]
+        scaled = {self.config.transformer_rate: slower}
         return Player(parameters, self.config.learning_rate, clip_norm=clip_norm, scaled=scaled)
 
     def gamma(self, epoch: int) -> float:
