@@ -84,6 +84,14 @@ def constant(progress: Progress) -> float:
 
 
 @dataclass(frozen=True)
+class OwnRate:
+    """Some of a player's parameters, which learn at the player's rate times a factor."""
+
+    parameters: list[nn.Parameter]
+    factor: Callable[[Progress], float]
+
+
+@dataclass(frozen=True)
 class Player:
     """Parameters that one optimizer (Adam) updates, and how."""
 
@@ -92,7 +100,7 @@ class Player:
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float | None = None  # the largest norm of the gradient; None: not clipped
     schedule: Callable[[Progress], float] = constant  # multiplies the learning rate
-    scaled: Mapping[float, Sequence[nn.Parameter]] = field(default_factory=dict)  # factor of the rate -> parameters
+    own_rates: Sequence[OwnRate] = ()  # of some of the parameters
     # What happens where the loss or a gradient is infinite or NaN: training stops, or such gradients are set to 0.
     on_nonfinite: Literal["stop", "zero"] = "stop"
 

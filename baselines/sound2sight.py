@@ -33,7 +33,18 @@ from baselines.layers.frames import FrameDecoder, FrameEncoder
 from baselines.layers.initialisation import balance, initialise
 from baselines.layers.normalisation import GeneratedStatistics, scaled_momentum
 from baselines.layers.recurrent import Gaussian, LatentLSTM, Recurrent, repeat_state
-from baselines.predictor import Batch, ClipShape, Context, Loss, Noise, Player, Prediction, Predictor, Progress
+from baselines.predictor import (
+    Batch,
+    ClipShape,
+    Context,
+    Loss,
+    Noise,
+    OwnRate,
+    Player,
+    Prediction,
+    Predictor,
+    Progress,
+)
 from baselines.settings import Count, NonNegative, Probability, WholeNumber
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.settings import checked
@@ -58,8 +69,10 @@ class Sound2SightConfig:
     history: Count = 2  # R: true frames before the judged one in the discriminator's window (paper); k = 1: none after
     learning_rate: NonNegative = 2e-3  # Adam, generator (paper)
     disc_learning_rate: NonNegative = 2e-3  # Adam, discriminator (paper); released: 2.5e-3
-    # factor of learning_rate for the transformers, or for the LSTMs in their place (ours: see README.md); 1: the paper
-    transformer_rate: NonNegative = 0.1
+    # of the transformers, or of the LSTMs in their place: a factor of learning_rate, and the number of first steps in
+    # which it rises from 0 (ours: see README.md); the paper has neither
+    transformer_rate: NonNegative = 1.0
+    transformer_warm_up: WholeNumber = 100
     # over a frame's pixels: the mean, as released, for which beta and gamma were chosen; eq. 5 has the sum
     squared_error: Literal["mean", "sum"] = "mean"
     beta: NonNegative = 1e-4  # weight of the KL, a sum over z (paper)
@@ -373,9 +386,13 @@ class Sound2Sight(Predictor):
     def generator_player(self, parameters: list[nn.Parameter], clip_norm: float | None = None) -> Player:
         """Return the player that updates `parameters`, the generator's causal encoders at their own learning rate."""
         encoders = [each for each in self.generator.modules() if isinstance(each, CausalTransformer | CausalLSTM)]
-        slower = [parameter for each in encoders for parameter in each.parameters()]
-        scaled = {self.config.transformer_rate: slower}
-        return Player(parameters, self.config.learning_rate, clip_norm=clip_norm, scaled=scaled)
+        own = OwnRate([parameter for each in encoders for parameter in each.parameters()], self.transformer_factor)
+        return Player(parameters, self.config.learning_rate, clip_norm=clip_norm, own_rates=(own,))
+
+    def transformer_factor(self, progress: Progress) -> float:
+        """Return the factor of the learning rate of the causal encoders, which rises in the first steps."""
+        risen = (progress.step + 1) / self.config.transformer_warm_up if self.config.transformer_warm_up else 1.0
+        return self.config.transformer_rate * min(1.0, risen)
 
     def gamma(self, epoch: int) -> float:
         """Return the weight of the adversarial loss: 0 in the warm start, then growing every `gamma_epochs` epochs."""

@@ -1,8 +1,8 @@
 """Look into a training of Sound2Sight or PUQ on M3SO-NB: python scripts/study_training.py --data DIR.
 
-Trains by hand, on the batches and with the random numbers of a run, and prints a row every few steps. It can do what no
-run does: leave out the end of a training, let the transformers' rates rise, or continue a finished run as if in a late
-epoch. docs/numbers.md has the results. Of the first 64 val clips, in eval mode:
+Trains by hand, on the batches and with the random numbers of a run, and prints a row every few steps. It does what no
+run does: it measures how much of the audio reaches the prediction, and continues a finished run as if in a late epoch.
+docs/numbers.md has the results. Of the first 64 val clips, in eval mode:
 
     error       one-step squared error on true frames, a mean over pixels and a sum over the unseen frames
     deaf        the same with the audio of the next clip: equal to `error` where no audio reaches the prediction
@@ -39,7 +39,7 @@ from benchmark.training import checkpoint
 from benchmark.training.batches import choose_batches
 from benchmark.training.loop import make_batch, step_seed
 from benchmark.training.plan import TrainingPlan, metric_value
-from benchmark.training.updates import adam, differentiate
+from benchmark.training.updates import adam, differentiate, set_rates
 from benchmark.training.validation import CLIPS, Validation
 from mmnist_av.clips import StoredClips
 from mmnist_av.dataset import Dataset, open_dataset
@@ -56,7 +56,6 @@ class Study:
     compute: Compute
     dataset: Dataset
     plan: TrainingPlan
-    warm_up: int  # steps over which the transformers' rate rises
     epoch: int | None  # that training is taken to be in; None: the true one
 
     def __post_init__(self) -> None:
@@ -71,15 +70,12 @@ class Study:
         torch.manual_seed(step_seed(self.plan.seed, step))
         epoch, clips = self.batches(step)
         batch = make_batch(self.model, clips, PROTOCOL, self.compute.device)
+        progress = Progress(step, epoch if self.epoch is None else self.epoch)
         with self.compute.autocast():
-            losses = self.model.losses(batch, Progress(step, epoch if self.epoch is None else self.epoch))
+            losses = self.model.losses(batch, progress)
         differentiate(losses, self.players, self.optimizers)
         for name, player in self.players.items():
-            for group in self.optimizers[name].param_groups:
-                rises = self.warm_up > 0 and group["factor"] != 1
-                group["lr"] = (
-                    player.learning_rate * group["factor"] * (min(1, (step + 1) / self.warm_up) if rises else 1)
-                )
+            set_rates(self.optimizers[name], player, progress)
             self.optimizers[name].step()
 
     @torch.no_grad()
@@ -133,7 +129,6 @@ class Study:
 @click.option("--batch", default=16, show_default=True, help="Clips per step.")
 @click.option("--steps", default=100, show_default=True, help="Optimizer steps.")
 @click.option("--every", default=20, show_default=True, help="Steps between two rows.")
-@click.option("--warm-up", default=0, show_default=True, help="Steps over which the transformers' rate rises.")
 @click.option("--seed", default=0, show_default=True, help="Of weights, batches and noise.")
 @click.option("--trained", type=Path, help="Folder of a finished run, whose training is continued.")
 @click.option("--epoch", type=int, help="The epoch that training is taken to be in.")
@@ -145,7 +140,6 @@ def main(
     batch: int,
     steps: int,
     every: int,
-    warm_up: int,
     seed: int,
     trained: Path | None,
     epoch: int | None,
@@ -161,14 +155,14 @@ def main(
     if not isinstance(network, Sound2Sight):
         raise click.ClickException(f"{model} is not of Sound2Sight's family")
     network.to(compute.device)
-    study = Study(network, compute, dataset, TrainingPlan(steps, batch, seed), warm_up, epoch)
+    study = Study(network, compute, dataset, TrainingPlan(steps, batch, seed), epoch)
     first = continue_run(study, trained / CHECKPOINT) if trained else 0
     for step in range(first, first + steps + 1):
         if (step - first) % every == 0:
             row = study.one_step() | (study.validation(step) if validate else {})
             if step == first:
-                click.echo("step " + "".join(f"{name:>9}" for name in row))
-            click.echo(f"{step:4} " + "".join(f"{value:9.4f}" for value in row.values()))
+                click.echo("step " + "".join(f"{name:>10}" for name in row))
+            click.echo(f"{step:4} " + "".join(f"{value:10.4f}" for value in row.values()))
         study.take_step(step)
 
 

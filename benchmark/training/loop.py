@@ -25,7 +25,7 @@ from benchmark.training.logs import Logs
 from benchmark.training.plan import CRITERION, Best, TrainingPlan, is_better, metric_value, rate_factor, stage_lengths
 from benchmark.training.processes import Ranks
 from benchmark.training.updates import Diverged as Diverged
-from benchmark.training.updates import adam, check_finite, differentiate, frozen, learned_buffers
+from benchmark.training.updates import adam, check_finite, differentiate, frozen, learned_buffers, set_rates
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.progress import progress_bar
 
@@ -152,9 +152,7 @@ class Loop:
         check_gradients(self.model, losses, norms)
         check_finite(self.model, "gradient", {name: norms[name] for name in checked}, progress.step, self.path)
         for name in losses:
-            rate = self.players[name].learning_rate * self.players[name].schedule(progress) * factor
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = rate * group["factor"]
+            set_rates(self.optimizers[name], self.players[name], progress, factor)
             self.optimizers[name].step()
         return logged
 

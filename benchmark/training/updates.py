@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from baselines.predictor import Loss, Player, Predictor
+from baselines.predictor import Loss, Player, Predictor, Progress
 from benchmark.training.checkpoint import Optimizers
 from benchmark.training.processes import ALONE, Ranks
 
@@ -18,14 +19,19 @@ class Diverged(RuntimeError):
 
 
 def adam(player: Player) -> torch.optim.Adam:
-    """Return the optimizer of a player; each group of its parameters knows the `factor` of its learning rate."""
-    scaled = {id(parameter) for group in player.scaled.values() for parameter in group}
-    usual = [parameter for parameter in player.parameters if id(parameter) not in scaled]
-    groups = [
-        {"params": list(group), "lr": player.learning_rate * factor, "factor": factor}
-        for factor, group in [(1.0, usual), *player.scaled.items()]
-    ]
-    return torch.optim.Adam(groups, betas=player.betas, fused=True)
+    """Return the optimizer of a player; `set_rates` sets its learning rates."""
+    own = {id(parameter) for group in player.own_rates for parameter in group.parameters}
+    usual = [parameter for parameter in player.parameters if id(parameter) not in own]
+    groups = [{"params": group} for group in (usual, *(each.parameters for each in player.own_rates))]
+    return torch.optim.Adam(groups, lr=player.learning_rate, betas=player.betas, fused=True)
+
+
+def set_rates(optimizer: Optimizer, player: Player, progress: Progress, factor: float = 1.0) -> None:
+    """Set the learning rates of a player's optimizer for the step that `progress` says, all multiplied by `factor`."""
+    rate = player.learning_rate * player.schedule(progress) * factor
+    factors = (1.0, *(each.factor(progress) for each in player.own_rates))
+    for group, own in zip(optimizer.param_groups, factors, strict=True):
+        group["lr"] = rate * own
 
 
 def differentiate(

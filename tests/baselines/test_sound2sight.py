@@ -467,12 +467,18 @@ def test_each_players_loss_has_a_gradient_for_all_its_weights(player):
 
 @pytest.mark.parametrize("encoder", ["transformer", "lstm"])
 def test_transformers_or_the_lstms_in_their_place_alone_have_their_own_learning_rate(encoder):
-    network = model(transformer_rate=0.3, encoder=encoder)
-    ((factor, slower),) = network.players()["generator"].scaled.items()
-    names = {name for name, value in network.named_parameters() if any(value is each for each in slower)}
-    assert factor == 0.3
+    network = model(transformer_rate=0.5, transformer_warm_up=10, encoder=encoder)
+    (own,) = network.players()["generator"].own_rates
+    names = {name for name, value in network.named_parameters() if any(value is each for each in own.parameters)}
     assert names == {name for name, _ in network.named_parameters() if "_transformer." in name}  # whatever they are
-    assert not network.players()["discriminator"].scaled
+    assert not network.players()["discriminator"].own_rates
+
+
+@pytest.mark.parametrize(("warm_up", "factors"), [(10, (0.05, 0.25, 0.5, 0.5)), (0, (0.5, 0.5, 0.5, 0.5))])
+def test_the_transformers_rate_rises_in_the_first_steps(warm_up, factors):
+    network = model(transformer_rate=0.5, transformer_warm_up=warm_up)
+    (own,) = network.players()["generator"].own_rates
+    assert [own.factor(Progress(step, 0)) for step in (0, 4, 9, 700)] == pytest.approx(factors)
 
 
 def test_players_share_no_weight_and_leave_none_out():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.predictor import ClipShape, Loss, Player, Predictor, Progress, Stage
+from baselines.predictor import ClipShape, Loss, OwnRate, Player, Predictor, Progress, Stage
 from baselines.puq import PUQ, PUQConfig
 from benchmark.catalogue import PROTOCOLS
 from benchmark.compute import Compute
@@ -144,14 +144,15 @@ def test_a_stage_updates_its_players_only_and_rates_follow_schedule_and_stage(cl
 
 
 class TwoRates(Predictor):
-    """One player whose second weight learns at half the first's rate."""
+    """One player whose second weight learns at half the first's rate, and at a quarter in the first step."""
 
     def __init__(self):
         super().__init__()
         self.usual, self.slow = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(1.0))
 
     def players(self):
-        return {"only": Player([self.usual, self.slow], 0.1, schedule=half_way, scaled={0.5: [self.slow]})}
+        own = OwnRate([self.slow], factor=lambda progress: 0.5 if progress.step else 0.25)
+        return {"only": Player([self.usual, self.slow], 0.1, schedule=half_way, own_rates=[own])}
 
     def losses(self, batch, progress):
         return {"only": Loss(self.usual + self.slow)}
@@ -161,7 +162,7 @@ def test_some_of_a_players_weights_may_have_their_own_rate(clips, tmp_path):
     model = TwoRates()
     train_on(clips, model, TrainingPlan(4, 2, 0), tmp_path)
     assert model.usual.item() == pytest.approx(1 - 0.1 - 0.1 - 0.05 - 0.05, abs=1e-4)  # Adam's steps are its rate
-    assert model.slow.item() == pytest.approx(1 - (0.1 + 0.1 + 0.05 + 0.05) / 2, abs=1e-4)
+    assert model.slow.item() == pytest.approx(1 - 0.1 / 4 - (0.1 + 0.05 + 0.05) / 2, abs=1e-4)
     again = TwoRates()  # from the checkpoint
     train_on(clips, again, TrainingPlan(4, 2, 0), tmp_path)
     assert (again.usual.item(), again.slow.item()) == (model.usual.item(), model.slow.item())
