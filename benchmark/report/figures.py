@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from benchmark.catalogue import METRICS, SAMPLINGS, Metric
 from benchmark.report.curves import (
@@ -181,6 +181,13 @@ def _name_axes(panels: Sequence[Any], across: str, upward: str) -> None:
             panel.set_xlabel(across)
 
 
+def _name_axes_over_steps(panels: Sequence[Any], upward: str) -> None:
+    """Name the axes of panels over training steps; their ticks are at whole steps, of short trainings, too."""
+    for panel in panels:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _name_axes(panels, "training step", upward)
+
+
 def _use_log_scale(panel: Any, ratio: float) -> None:
     """Give a panel a logarithmic y axis whose values are `ratio` apart, with plain numbers at it."""
     panel.set_yscale("log")
@@ -257,7 +264,7 @@ def training(runs: Sequence[RunFolder]) -> Figure | None:
         values = np.concatenate([curve.value for _, curve in drawn])
         if 0 < 10 * values.min() < values.max():
             _use_log_scale(panel, values.max() / values.min())
-    _name_axes(panels, "training step", "")
+    _name_axes_over_steps(panels, "")
     _legend(figure, panels)
     return figure
 
@@ -274,7 +281,7 @@ def validation(runs: Sequence[RunFolder], metric: Metric) -> Figure | None:
             shown = "single" if "single" in curves and shows_single(name) else name
             if shown in curves:
                 draw(panel, curves[shown], runs[number].label + (" (single)" if shown != name else ""), number)
-    _name_axes(panels, "training step", _on_axis(metric))
+    _name_axes_over_steps(panels, _on_axis(metric))
     _legend(figure, panels)
     return figure
 

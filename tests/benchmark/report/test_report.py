@@ -295,6 +295,16 @@ def test_panels_of_the_last_row_fill_its_width(tmp_path):
     assert {"1", "2", "5", "10", "20"} <= set(shown)
 
 
+def test_axes_over_steps_have_ticks_at_whole_steps(tmp_path):
+    folder = make_run(tmp_path / "run", metrics=["psnr"])
+    (folder / "training.csv").write_text("step,epoch,seconds,a\n0,0,1,2\n1,0,2,3\n2,0,3,1\n")
+    figure = figures.training(open_runs([folder]))
+    figure.draw_without_rendering()
+    ticks = figure.axes[0].get_xticks()
+    assert len(ticks) > 1
+    assert all(float(tick).is_integer() for tick in ticks)
+
+
 def test_ticks_have_no_offset(tmp_path):
     folder = make_run(tmp_path / "run", metrics=["psnr"])
     examples = examples_of(find_protocol("m3so-nb"), variance=True)
