@@ -2,11 +2,13 @@
 
 import io
 import logging
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from typing_extensions import override
 
 from baselines.names import FLOORS, REFERENCES, SAMPLED_FLOORS, check_name, reference_note
 from benchmark.options import Download, Stream, check_weights
@@ -20,13 +22,24 @@ if TYPE_CHECKING:
     from benchmark.job import Job
 
 
+class NoteFormatter(logging.Formatter):
+    """Breaks a note between words where it is wider than the terminal; elsewhere it stays one line."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return click.wrap_text(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text
+
+
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="avbench")
 def main() -> None:
     """Train and score models of audio-conditioned video prediction: every protocol, from one sampling pass."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="surrogateescape")  # names of folders that are no UTF-8 are printed as they are
-    logging.basicConfig(format="Note: %(message)s", level=logging.WARNING, force=True)
+    notes = logging.StreamHandler()
+    notes.setFormatter(NoteFormatter("Note: %(message)s"))
+    logging.basicConfig(handlers=[notes], level=logging.WARNING, force=True)
 
 
 def parse_settings(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:

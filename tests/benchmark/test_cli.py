@@ -1,6 +1,7 @@
 """avbench as a user types it."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ from rich.console import Console
 from baselines import registry
 from baselines.names import FLOORS, REFERENCES, SAMPLED_FLOORS
 from benchmark.catalogue import METRICS, PROTOCOLS
-from benchmark.cli import main
+from benchmark.cli import NoteFormatter, main
 from benchmark.report import tables
 from benchmark.training import loop as training
 from benchmark.training.loop import Diverged
@@ -198,7 +199,7 @@ def test_a_typo_in_a_name_does_not_wait_for_torch():
 import sys
 from click.testing import CliRunner
 from rich.console import Console
-from benchmark.cli import main
+from benchmark.cli import NoteFormatter, main
 from benchmark.report import tables
 
 for line in sys.argv[1:]:
@@ -224,3 +225,12 @@ assert not {"torch", "pandas", "matplotlib", "numpy"} & set(sys.modules)
 def test_help_does_not_wait_for_torch():
     code = "import sys; import benchmark.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_notes_break_between_words_on_a_terminal_and_nowhere_else(terminal, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    monkeypatch.setenv("COLUMNS", "18")
+    record = logging.LogRecord("any", logging.WARNING, "", 0, "a note of %s words", ("several",), None)
+    lines = NoteFormatter("Note: %(message)s").format(record).splitlines()
+    assert lines == (["Note: a note of", "several words"] if terminal else ["Note: a note of several words"])
