@@ -42,8 +42,13 @@ def nb_dataset(tmp_path_factory):
     return generate(out, Spec(obstacle=False), {"train": 6, "val": 1, "test": 3}, seed=2)
 
 
+SETTINGS = {**THIN, "transformer_warm_up": "0"}  # so that two steps let some audio through
+
+
 def job(dataset, out: Path, **changes) -> Job:
-    return replace(Job("puq", data=dataset.path, out=out, samples=3, steps=2, device="cpu", settings=THIN), **changes)
+    return replace(
+        Job("puq", data=dataset.path, out=out, samples=3, steps=2, device="cpu", settings=SETTINGS), **changes
+    )
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +118,7 @@ def test_rows_say_where_they_come_from(finished, nb_dataset):
     for column in ("seed", "dataset", "device", "precision", "code_version", "machine"):
         assert rows[column].nunique() == 1
     learned = rows["model"] == "puq"
-    assert set(rows[learned]["settings"]) == {"embedding=16;hidden=16;transformer_width=16;feedforward=16"}
+    assert set(rows[learned]["settings"]) == {";".join(f"{name}={value}" for name, value in SETTINGS.items())}
     assert set(rows[learned]["steps"]) == {"2"}
     assert set(rows[~learned]["settings"]) == {""}
     assert set(rows[~learned]["steps"]) == {"0"}
@@ -308,7 +313,7 @@ def test_a_stream_takes_the_place_of_files(tmp_path, monkeypatch):
 def test_a_folder_with_another_run_or_with_something_else_is_refused(finished, nb_dataset, tmp_path):
     _, folder = finished
     refused("holds another run .*seed: 0 found, 1 requested", nb_dataset, folder, seed=1)
-    refused("holds another run .*settings", nb_dataset, folder, settings={**THIN, "beta": "1"})
+    refused("holds another run .*settings", nb_dataset, folder, settings={**SETTINGS, "beta": "1"})
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/draft.txt").write_text("precious")
     refused("is not empty and holds no run", nb_dataset, tmp_path / "thesis")
@@ -431,7 +436,7 @@ def test_under_av_mismatch_a_model_is_given_the_next_clips_sound_and_is_scored_o
     [
         ({"seed": 1}, "seed is 0 there, 1 here"),
         ({"model": "sound2sight"}, "model is puq there, sound2sight here"),
-        ({"settings": {**THIN, "beta": "0.5"}}, "the setting beta is 0.001 there, 0.5 here"),
+        ({"settings": {**SETTINGS, "beta": "0.5"}}, "the setting beta is 0.001 there, 0.5 here"),
         ({"steps": 2}, "takes a training as it was: leave out --steps"),
         ({"model": "black", "settings": {}}, "black needs no training"),
     ],
