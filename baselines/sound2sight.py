@@ -3,7 +3,7 @@
 M. Chatterjee and A. Cherian, "Sound2Sight: Generating Visual Dynamics from Sound and Context", ECCV 2020.
 Equations 4 to 7 and Tables 1 and 2 are numbered as in its arXiv preprint, figure 5 as in ECCV's version; section E.5,
 figure 9 and Table 11 are in the supplement. Where the released code differs from the paper, the paper is the default;
-differences that are settings say "released".
+differences that are settings say "released". Errors are means over pixels, as in the release: see docs/numbers.md.
 
 Indices: t counts frames from 0; frames 0 .. F-1 are seen, T frames are in a clip. Tensors over "steps" have T-1
 positions: position t-1 is about the prediction of frame t.
@@ -73,10 +73,11 @@ class Sound2SightConfig:
     # which it rises from 0 (ours: see README.md); the paper has neither
     transformer_rate: NonNegative = 1.0
     transformer_warm_up: WholeNumber = 100
-    # over a frame's pixels: the mean, as released, for which beta and gamma were chosen; eq. 5 has the sum
-    squared_error: Literal["mean", "sum"] = "mean"
-    beta: NonNegative = 1e-4  # weight of the KL, a sum over z (paper)
+    beta: NonNegative = 1e-4  # weight of the KL, a sum over z (paper), against a mean over pixels (released)
     gamma: NonNegative = 1e-4  # weight of the adversarial loss (paper)
+    gamma_against: Literal["sum", "mean"] = (
+        "sum"  # of squared errors over pixels: eq. 5 has the sum; released: the mean
+    )
     gamma_epochs: Count = 300  # gamma grows every so many epochs (paper)
     gamma_growth: Literal["paper", "released"] = "paper"  # tenfold each time; released: to 5, 10 and 100 times gamma
     warm_start_epochs: WholeNumber = 1  # first epochs, without adversarial loss (released code; the paper has no word)
@@ -406,7 +407,7 @@ class Sound2Sight(Predictor):
 
     @override
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Loss]:
-        """Return the losses of eq. 5 to 7: sums over frames, means over clips."""
+        """Return the losses of eq. 5 to 7: sums over frames, means over clips, pixels and judged frames."""
         first_scored = 1 if self.config.score_seen else batch.seen
         reconstruction = self.generator.reconstruct(batch, first_scored, self.feeds_back(batch, progress))
         terms, variational = self.variational_loss(reconstruction, batch.frames[:, first_scored:])
@@ -415,10 +416,11 @@ class Sound2Sight(Predictor):
         logits = self.discriminate(batch, reconstruction.frames[:, batch.seen - first_scored :])
         judged = len(logits.fake) // len(batch.frames)  # frames of a clip
         adversarial = judged * adversarial_loss(logits, self.config.adversarial)
+        # errors are means over pixels, so a weight against their sum is that many times smaller
+        pixels = batch.frames[0, 0].numel() if self.config.gamma_against == "sum" else 1
+        total = variational + self.gamma(progress.epoch) / pixels * adversarial
         return {
-            "generator": Loss(
-                variational + self.gamma(progress.epoch) * adversarial, {**terms, "adversarial": adversarial}
-            ),
+            "generator": Loss(total, {**terms, "adversarial": adversarial}),
             "discriminator": Loss(judged * discriminator_loss(logits, self.config.adversarial)),
         }
 
@@ -438,12 +440,11 @@ class Sound2Sight(Predictor):
 
     def variational_loss(self, reconstruction: Reconstruction, target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the terms of L_V (eq. 5), and their weighted sum; target: the true frames (B, n, C, H, W)."""
-        mse = sum_over_frames(squared_errors(reconstruction.frames, target))
-        error = mse * target[0, 0].numel() if self.config.squared_error == "sum" else mse
+        error = sum_over_frames(squared_errors(reconstruction.frames, target))
         if reconstruction.posterior is None:
-            return {"mse": mse}, error
+            return {"mse": error}, error
         kl = sum_over_frames(reconstruction.posterior.kl(reconstruction.prior))
-        return {"mse": mse, "kl": kl}, error + self.config.beta * kl
+        return {"mse": error, "kl": kl}, error + self.config.beta * kl
 
     def discriminate(self, batch: Batch, generated: Tensor) -> DiscriminatorLogits:
         """Return the discriminator's logits on the unseen frames; the R frames before a judged frame are true ones.

@@ -419,23 +419,22 @@ def test_released_losses_have_the_released_weights():
     torch.testing.assert_close(adversarial_loss(given, "released"), generator)
 
 
-@pytest.mark.parametrize("squared_error", ["sum", "mean"])
+@pytest.mark.parametrize(("gamma_against", "pixels"), [("sum", 256), ("mean", 1)])
 @pytest.mark.parametrize("score_seen", [False, True])
-def test_generator_loss_is_the_weighted_sum_over_frames(score_seen, squared_error):
-    network, given = model(score_seen=score_seen, squared_error=squared_error, beta=0.5, gamma=0.3).eval(), batch()
+def test_generator_loss_is_the_weighted_sum_over_frames(score_seen, gamma_against, pixels):
+    network, given = model(score_seen=score_seen, gamma_against=gamma_against, beta=0.5, gamma=30.0).eval(), batch()
     torch.manual_seed(4)
     losses = network.losses(given, Progress(1, 1))
     torch.manual_seed(4)
     first = 1 if score_seen else SEEN
     reconstruction = network.generator.reconstruct(given, first)
     squared = sum(
-        ((reconstruction.frames[b, t] - given.frames[b, t + first]) ** 2).sum()
+        ((reconstruction.frames[b, t] - given.frames[b, t + first]) ** 2).sum() / 256
         for b in range(2)
         for t in range(TOTAL - first)
     )
     kl = reconstruction.posterior.kl(reconstruction.prior).sum() / 2
-    error = squared / 2 if squared_error == "sum" else squared / 2 / 256
-    expected = error + 0.5 * kl + 0.3 * losses["generator"].terms["adversarial"]
+    expected = squared / 2 + 0.5 * kl + 30 / pixels * losses["generator"].terms["adversarial"]
     torch.testing.assert_close(losses["generator"].total, expected, rtol=1e-4, atol=1e-6)
 
 
