@@ -5,7 +5,7 @@ run does: it measures how much of the audio reaches the prediction, and continue
 docs/numbers.md has the results. Of the first 64 val clips, in eval mode:
 
     error       one-step squared error on true frames, a mean over pixels and a sum over the unseen frames
-    deaf        the same with the audio of the next clip: equal to `error` where no audio reaches the prediction
+    swapped     the same with the audio of the next clip: equal to `error` where no audio reaches the prediction
     moves       how far the next clip's audio moves the mean of the prior of z, in its standard deviations
     between     standard deviation of O^A, the audio transformer's output, between clips, a mean over its elements
     size        mean absolute value of O^A
@@ -37,7 +37,7 @@ from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.samples import clip_shape
 from benchmark.training import checkpoint
 from benchmark.training.batches import choose_batches
-from benchmark.training.loop import make_batch, step_seed
+from benchmark.training.loop import make_batch, settle, step_seed
 from benchmark.training.plan import TrainingPlan, metric_value
 from benchmark.training.updates import adam, differentiate, set_rates
 from benchmark.training.validation import CLIPS, Validation
@@ -84,16 +84,16 @@ class Study:
         self.model.eval()
         batch = self.held_out
         with self.compute.autocast():
-            heard = self.model.generator.encode_audio(batch.audio).float()[:, 1:]
-            own, deaf = (self.reconstruct(audio) for audio in (batch.audio, batch.audio.roll(1, 0)))
+            encoded = self.model.generator.encode_audio(batch.audio).float()[:, 1:]
+            own, swapped = (self.reconstruct(audio) for audio in (batch.audio, batch.audio.roll(1, 0)))
         self.model.train()
-        moved = (own.prior.mean - deaf.prior.mean).abs() / (0.5 * own.prior.log_variance).exp()
+        moved = (own.prior.mean - swapped.prior.mean).abs() / (0.5 * own.prior.log_variance).exp()
         return {
             "error": self.error(own),
-            "deaf": self.error(deaf),
+            "swapped": self.error(swapped),
             "moves": moved.mean().item(),
-            "between": heard.std(0).mean().item(),
-            "size": heard.abs().mean().item(),
+            "between": encoded.std(0).mean().item(),
+            "size": encoded.abs().mean().item(),
             "kl": own.posterior.kl(own.prior).sum(1).mean().item() if own.posterior is not None else 0.0,
         }
 
@@ -111,10 +111,7 @@ class Study:
     def validation(self, step: int) -> dict[str, float]:
         """Return the columns of a validation, after the model has settled on its last batches."""
         if step:
-            steps = range(max(0, step - self.model.settling), step)
-            clips = [make_batch(self.model, self.batches(each)[1], PROTOCOL, self.compute.device) for each in steps]
-            with self.compute.autocast():
-                self.model.settle(clips)
+            settle(self.model, self.batches, step, PROTOCOL, self.compute)
         targets = TargetClips(self.dataset, "val", PROTOCOL, CLIPS, self.compute.device)
         rows = Validation(self.model, "study", targets, "small", self.plan.seed, self.compute, {})(step, 0)
         last = str(PROTOCOL.reported[-1])
@@ -158,12 +155,13 @@ def main(
     study = Study(network, compute, dataset, TrainingPlan(steps, batch, seed), epoch)
     first = continue_run(study, trained / CHECKPOINT) if trained else 0
     for step in range(first, first + steps + 1):
+        if step > first:
+            study.take_step(step - 1)
         if (step - first) % every == 0:
             row = study.one_step() | (study.validation(step) if validate else {})
             if step == first:
                 click.echo("step " + "".join(f"{name:>10}" for name in row))
             click.echo(f"{step:4} " + "".join(f"{value:10.4f}" for value in row.values()))
-        study.take_step(step)
 
 
 def continue_run(study: Study, path: Path) -> int:

@@ -160,7 +160,7 @@ class Loop:
         """Validate the model if the plan says so after this step; return whether the result stops the stage."""
         validate = self.training.validate if self.training.plan.validates(self.steps, self.end) else None
         if validate is not None or self.steps == self.end:
-            self.settle()
+            settle(self.model, self.training.batches, self.steps, self.training.protocol, self.training.compute)
         if validate is None:
             return False
         self.ranks.first(partial(self.log_validation, validate, stage, epoch))
@@ -168,16 +168,6 @@ class Loop:
             return False
         self.position = self.ranks.broadcast(self.position)
         return self.position.waited >= stage.stop.patience
-
-    def settle(self) -> None:
-        """Let the model learn from the clips of its last steps what depends on its weights."""
-        training = self.training
-        steps = range(self.steps - 1, max(self.steps - 1 - self.model.settling, -1), -1)
-        clips = [training.batches(step)[1] for step in steps]
-        with training.compute.autocast():
-            self.model.settle(
-                [make_batch(self.model, each, training.protocol, training.compute.device) for each in clips]
-            )
 
     def log_validation(self, validate: Callable[[int, int], pd.DataFrame], stage: Stage, epoch: int) -> None:
         """Validate the model, write the rows, and keep the weights if they are the best ones so far.
@@ -292,6 +282,14 @@ def make_batch(model: Predictor, clips: RawBatch, protocol: Protocol, device: to
         )
     annotations = {name: clips[name].to(device).float() for name in needed}
     return Batch(frames, audio, protocol.seen, **annotations)
+
+
+def settle(model: Predictor, batches: Batches, steps: int, protocol: Protocol, compute: Compute) -> None:
+    """Let the model learn from the clips of its last steps, of `steps` in all, what depends on its weights."""
+    last = range(steps - 1, max(steps - 1 - model.settling, -1), -1)
+    clips = [batches(step)[1] for step in last]
+    with compute.autocast():
+        model.settle([make_batch(model, each, protocol, compute.device) for each in clips])
 
 
 def turns_of(stage: Stage) -> Sequence[Turn]:
