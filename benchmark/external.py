@@ -23,8 +23,8 @@ from benchmark.compute import choose_compute
 from benchmark.metrics import named
 from benchmark.options import Download
 from benchmark.runs import environment
-from benchmark.runs.folder import check_folder, claim, is_run
-from benchmark.runs.seal import REPORT, SEAL, TENSORBOARD, WRITTEN
+from benchmark.runs.folder import CONFIG, ENVIRONMENT, RESULTS, check_folder, claim, is_run
+from benchmark.runs.seal import SEAL
 from benchmark.scoring.evaluate import Evaluation, evaluate
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.scores import Entry
@@ -38,6 +38,7 @@ from mmnist_av.system.plugins import NAME, NAME_IN_WORDS
 
 log = logging.getLogger(__name__)
 
+SCORING = ("scores", "scores.npz", "examples.npz")  # what scoring writes beside what every command leaves in a run
 FRAMES, FLOW, MANIFEST = "predictions.npy", "flow.npy", "predictions.json"
 
 
@@ -231,5 +232,5 @@ def score_predictions(
 
 def empty_again(folder: Path) -> None:
     """Delete what scoring writes before its report, and no file that the user put there meanwhile."""
-    for path in (folder / name for name in (SEAL, *WRITTEN) if name not in (REPORT, TENSORBOARD)):
+    for path in (folder / name for name in (SEAL, CONFIG, ENVIRONMENT, RESULTS, *SCORING)):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

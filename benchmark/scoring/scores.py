@@ -28,7 +28,7 @@ from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.records import CHECKSUM, Recorder
 from benchmark.scoring.statistics import by_sampling
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import regular, written_whole
+from mmnist_av.system.files import is_leftover, regular, written_whole
 from mmnist_av.system.progress import track
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 Scores = dict[str, NDArray[np.floating]]
 RUN = "run"  # the name in scores.npz of what identifies the run
 TARGET_FEATURES = "target features"  # the name under which the features of true clips are recorded
+RECORDS_OF = "run of the records"  # the file beside records with what identifies their run; no model has this name
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def score_all(
     What scores.npz already holds is not computed again, and an interrupted call continues at the first clip without
     scores. Each clip is loaded once, each sample drawn once. A metric that cannot be computed is left out; a note says
     why. examples: keeps the first entry's samples of the first clips. run: identifies the run; InputError is raised
-    where scores.npz is another's, or does not say whose.
+    where scores.npz, or the records of an interrupted call, are another's, or do not say whose.
     """
     path, parts = folder / "scores.npz", folder / "scores"
     scores = read_scores(path) if path.exists() else {}
@@ -78,7 +79,7 @@ def score_all(
             measures = load_measures(entry, missing, resources, reported)
             own = examples if number == 0 and examples is not None and examples.done < examples.count else None
             if measures or own is not None:
-                parts.mkdir(exist_ok=True)
+                take_records(parts, run)
                 scorers.append(EntryScorer(entry, measures, parts / entry.name, clips.count, own))
                 stack.enter_context(scorers[-1].recorder)
         if scorers:
@@ -89,6 +90,19 @@ def score_all(
         examples.write()
     shutil.rmtree(parts, ignore_errors=True)
     return scores
+
+
+def take_records(folder: Path, run: str) -> None:
+    """Make the folder of records this run's, or raise InputError where it is another's."""
+    whose = folder / RECORDS_OF
+    if folder.is_dir() and any(not is_leftover(path) for path in folder.iterdir()):
+        found = whose.read_text(errors="replace") if whose.is_file() else None
+        if found != run:
+            raise InputError(f"{folder} {other_run(found, run)}: move it away to score again")
+    else:
+        folder.mkdir(exist_ok=True)
+        with written_whole(whose) as part:
+            part.write_text(run)
 
 
 def load_measures(

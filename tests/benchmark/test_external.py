@@ -137,6 +137,19 @@ def test_predictions_that_cannot_be_scored_are_refused(dataset, tmp_path, change
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
 
 
+def test_a_file_that_comes_while_predictions_are_scored_stays_when_they_are_refused(dataset, tmp_path, monkeypatch):
+    theirs = folder(dataset, tmp_path / "theirs", spoiled(dataset, (1, 1, 4), np.nan))
+
+    def evaluate_beside_a_user(evaluation):
+        (evaluation.folder / "training.csv").write_text("the user's")
+        return evaluate.evaluate(evaluation)
+
+    monkeypatch.setattr(external, "evaluate", evaluate_beside_a_user)
+    with pytest.raises(InputError, match="nan is not"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["training.csv"]
+
+
 def test_mended_predictions_go_into_the_folder_that_refused_ones_left(dataset, tmp_path):
     theirs = folder(dataset, tmp_path / "theirs", spoiled(dataset, (2, 1, 4), np.nan))
     with pytest.raises(InputError, match="nan is not"):

@@ -18,7 +18,7 @@ from benchmark.scoring import scores as scores_module
 from benchmark.scoring.examples import ExampleWriter
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.rows import Result, make_rows
-from benchmark.scoring.scores import Entry, check_ranges, read_scores, samplings, score_all, score_clip
+from benchmark.scoring.scores import RECORDS_OF, Entry, check_ranges, read_scores, samplings, score_all, score_clip
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
@@ -93,6 +93,19 @@ def test_a_killed_scoring_continues_and_ends_with_the_same_file(clips, tmp_path)
     assert drawn == list(range(9, CLIPS))
     assert (broken / "scores.npz").read_bytes() == (whole / "scores.npz").read_bytes()
     assert [path.name for path in broken.iterdir()] == ["scores.npz"]
+
+
+def test_records_of_another_run_or_of_nobody_knows_whom_are_not_continued(clips, tmp_path):
+    def dying(index):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_all([entry(predict=dying)], metrics("psnr"), clips, RESOURCES, tmp_path, run='{"seed": 1}')
+    with pytest.raises(InputError, match=r"holds the scores of another run \(seed: 1 found, 0 requested\): move it"):
+        score_all([entry()], metrics("psnr"), clips, RESOURCES, tmp_path, run='{"seed": 0}')
+    (tmp_path / "scores" / RECORDS_OF).unlink()
+    with pytest.raises(InputError, match="scores does not say which run it is of"):
+        score_all([entry()], metrics("psnr"), clips, RESOURCES, tmp_path, run='{"seed": 1}')
 
 
 def test_pairs_have_one_score_a_clip_and_none_for_one_sample(clips, tmp_path):
