@@ -75,9 +75,8 @@ class Sound2SightConfig:
     transformer_warm_up: WholeNumber = 100
     beta: NonNegative = 1e-4  # weight of the KL, a sum over z (paper), against a mean over pixels (released)
     gamma: NonNegative = 1e-4  # weight of the adversarial loss (paper)
-    gamma_against: Literal["sum", "mean"] = (
-        "sum"  # of squared errors over pixels: eq. 5 has the sum; released: the mean
-    )
+    # of squared errors over pixels, which gamma is a weight against: eq. 5 has the sum; released: the mean
+    gamma_against: Literal["sum", "mean"] = "sum"
     gamma_epochs: Count = 300  # gamma grows every so many epochs (paper)
     gamma_growth: Literal["paper", "released"] = "paper"  # tenfold each time; released: to 5, 10 and 100 times gamma
     warm_start_epochs: WholeNumber = 1  # first epochs, without adversarial loss (released code; the paper has no word)
