@@ -137,7 +137,7 @@ def _read_idx(root: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8
 
 def _find(root: Path, name: str) -> Path:
     if not root.is_dir():
-        raise InputError(f"the MNIST folder {root} does not exist")
+        raise InputError(f"the MNIST folder {root} {'is not a folder' if root.exists() else 'does not exist'}")
     for folder in (root, root / "raw", root / "MNIST" / "raw"):
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():

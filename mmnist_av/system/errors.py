@@ -93,6 +93,9 @@ def _message(error: Exception) -> str:
         return error.format_message()
     if isinstance(error, FileNotFoundError) and error.filename is None and _in_deleted_folder():
         return "the current folder does not exist any more: change to another one"
+    if isinstance(error, FileExistsError) and Path(str(error.filename)).is_symlink():
+        link = Path(error.filename)
+        return f"{link} is a link to {link.readlink()}, which is no folder: make that folder, or remove the link"
     if isinstance(error, OSError) and error.errno in REMEDIES:
         file = error.filename or "a file could not be read or written"
         return f"{file}: {error.strerror}; {REMEDIES[error.errno]}"

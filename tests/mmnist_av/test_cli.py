@@ -185,6 +185,8 @@ def test_verify_names_every_damaged_file(tmp_path):
         ("generate --out x --digits-per-clip 0", "digits_per_clip must be at least 1, not 0"),
         ("generate --out x --seed -1", "seed must be at least 0, not -1"),
         ("generate --out x --digits mnist --mnist-root nowhere", "the MNIST folder nowhere does not exist"),
+        ("generate --out x --digits mnist --mnist-root thesis.txt", "the MNIST folder thesis.txt is not a folder"),
+        ("generate --out dangling", "dangling is a link to nowhere, which is no folder: make that folder, or remove"),
         ("generate --out x --shard 2", "'2' is not like 2/4, the second of four"),
         ("generate --out x --test 5 --train 0 --val 0 --shard 1/6", "6 shards are too many, the largest split has 5"),
         (f"generate --out x --shard 1/{'9' * 99}", "9999 shards are too many, the largest split has 8000 clips"),
@@ -206,6 +208,7 @@ def test_verify_names_every_damaged_file(tmp_path):
 def test_a_mistake_is_one_line_and_exit_code_2(line, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("thesis.txt").touch()
+    Path("dangling").symlink_to("nowhere")
     result = run(*shlex.split(line))
     assert result.exit_code == 2
     assert result.stdout == ""
