@@ -4,7 +4,7 @@ import logging
 import math
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +32,7 @@ from benchmark.setup import check_memory, check_splits
 from mmnist_av import families
 from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import parse_json, regular, sha256, sole_writer
+from mmnist_av.system.files import FileState, parse_json, refuse_changed, regular, sha256, sole_writer, state_of
 from mmnist_av.system.npy import map_npy
 from mmnist_av.system.plugins import NAME, NAME_IN_WORDS
 
@@ -58,19 +58,29 @@ class ExternalPredictions:
     seed: int | None  # of the model's training
     frames: NDArray[Any]  # (clips, K, predicted, C, H, W) uint8, or float in [0, 1]; mapped into memory
     flow: NDArray[Any] | None  # (clips, K, predicted, 2, H, W) float, px; mapped into memory
+    states: Mapping[Path, FileState | None]  # of the files, when they were opened
     folder: Path
     device: torch.device  # where they are scored
 
     def draw(self, clip: TargetClip) -> Iterable[Prediction]:
-        """Return the samples of a clip, float32. Raises InputError for values outside [0, 1] and impossible flow."""
+        """Return the samples of a clip, float32.
+
+        Raises InputError for values outside [0, 1], impossible flow, and files that have changed meanwhile.
+        """
+        refuse_changed(self.states)
+        samples = self._read(clip)
+        refuse_changed(self.states)
+        return [samples]
+
+    def _read(self, clip: TargetClip) -> Prediction:
         flow = None
         if self.flow is not None:
             flow = self._checked(FLOW, self.flow, clip.index, _can_be_flow, "must be finite and at most 1e9 px")
         if self.frames.dtype == np.uint8:
             levels = torch.from_numpy(np.array(self.frames[clip.index])).to(self.device)
-            return [Prediction(levels[None].float() / 255, flow)]
+            return Prediction(levels[None].float() / 255, flow)
         frames = self._checked(FRAMES, self.frames, clip.index, _within_unit_range, "must be within 0 and 1")
-        return [Prediction(frames, flow)]
+        return Prediction(frames, flow)
 
     def _checked(
         self, name: str, values: NDArray[Any], index: int, valid: Callable[[NDArray[Any]], NDArray[Any]], rule: str
@@ -102,6 +112,7 @@ def open_predictions(
 
     Raises InputError for files missing or unreadable, another dataset, a name of ours, another shape or type.
     """
+    states = {folder / name: state_of(folder / name) for name in (FRAMES, FLOW)}
     manifest = _read_manifest(folder / MANIFEST)
     if manifest.fingerprint != dataset.fingerprint:
         raise InputError(
@@ -123,7 +134,7 @@ def open_predictions(
     if frames.dtype == np.uint8 and frames[0].max() == 1:
         log.warning("%s: the levels of clip 0 are 0 and 1, and white is 255: floats may have been meant", path)
     flow = _open_flow(folder / FLOW, frames)
-    return ExternalPredictions(manifest.model, manifest.seed, frames, flow, folder, torch.device(device))
+    return ExternalPredictions(manifest.model, manifest.seed, frames, flow, states, folder, torch.device(device))
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -15,7 +15,7 @@ from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import ArrayType
 from mmnist_av.manifest import array_types, clips_of, format_of, read_manifest, shard_in_words
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import changed_files, regular
+from mmnist_av.system.files import FileState, changed_files, refuse_changed, regular, state_of
 from mmnist_av.system.npy import map_npy, read_npy
 from mmnist_av.system.progress import progress_bar
 
@@ -109,7 +109,15 @@ class Dataset:
     annotations: frozenset[str]  # names of what is stored with frames and sound
     fingerprint: str  # SHA-256 of the spec and the files' hashes: equal fingerprints, equal bytes
     manifest: dict[str, Any]  # dataset.json
+    states: Mapping[Path, FileState | None] = field(repr=False, compare=False)  # of its files, when it was opened
     _splits: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)
+
+    def refuse_changed(self) -> None:
+        """Raise InputError if one of the files was changed or replaced since the dataset was opened.
+
+        What was read then is neither the old data nor the new; a map of a file that was cut short ends the process.
+        """
+        refuse_changed(self.states)
 
     def split(self, name: str) -> Split:
         """Return a split, which may be empty (and then has no arrays). Raises InputError for an unknown name."""
@@ -154,6 +162,7 @@ def open_dataset_or_shard(path: Path | str) -> Dataset:
         annotations=frozenset(manifest["annotations"]),
         fingerprint=manifest["fingerprint"],
         manifest=manifest,
+        states={path / name: state_of(path / name) for name in manifest["files"]},
     )
 
 

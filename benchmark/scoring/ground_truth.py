@@ -65,8 +65,10 @@ class TargetClips:
         return StoredClips(self.dataset.split(self.split), self.protocol.test_frames)
 
     def __call__(self, index: int) -> TargetClip:
-        """Return clip `index`, its tensors on the device."""
+        """Return clip `index`, its tensors on the device. Raises InputError where the dataset's files have changed."""
+        self.dataset.refuse_changed()
         frames, audio = load_clips(self.stored, [index], self.protocol, self.device)
+        self.dataset.refuse_changed()
         annotate = partial(families.find(self.dataset.family).annotate, self.dataset, self.split, index)
         return TargetClip(index=index, frames=frames, audio=audio, seen=self.protocol.seen, annotate=annotate)
 

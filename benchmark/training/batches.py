@@ -50,6 +50,7 @@ class AnnotatedClips:
         return len(self._clips)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        self._dataset.refuse_changed()
         annotations = {
             name: self._family.annotate(self._dataset, self._split, index, name, self._frames)
             for name in self._annotations

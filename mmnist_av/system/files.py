@@ -146,6 +146,25 @@ def regular(path: Path) -> Path:
     return path
 
 
+FileState = tuple[int, int]  # what differs when a file was written again; not its inode, which some mounts invent
+
+
+def state_of(path: Path) -> FileState | None:
+    """Return the state of a file: its size in bytes and its time of modification in ns; None where it is missing."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def refuse_changed(states: Mapping[Path, FileState | None]) -> None:
+    """Raise InputError for the first file that no longer has the state that it had."""
+    for path, state in states.items():
+        if state_of(path) != state:
+            raise InputError(f"{path} was changed or replaced while it was used: give the same command again")
+
+
 MISSING, CHANGED = "is missing", "has changed"  # as `changed_files` says it
 
 

@@ -16,7 +16,7 @@ from benchmark.compare import compare
 from benchmark.external import open_predictions, score_predictions
 from benchmark.job import Job
 from benchmark.run import run
-from benchmark.scoring import evaluate
+from benchmark.scoring import evaluate, scores
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.system.errors import InputError
@@ -148,6 +148,22 @@ def test_a_file_that_comes_while_predictions_are_scored_stays_when_they_are_refu
     with pytest.raises(InputError, match="nan is not"):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["training.csv"]
+
+
+@pytest.mark.parametrize("change", [lambda file: file.write(b"\0" * 9), lambda file: file.truncate(0)])
+def test_predictions_that_change_while_they_are_scored_are_refused(dataset, tmp_path, monkeypatch, change):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    score_clip = scores.score_clip
+
+    def score_clip_and_write_predictions_again(*given):
+        with (theirs / "predictions.npy").open("r+b") as file:
+            change(file)
+        return score_clip(*given)
+
+    monkeypatch.setattr(scores, "score_clip", score_clip_and_write_predictions_again)
+    with pytest.raises(InputError, match=r"predictions\.npy was changed or replaced while it was used: give the same"):
+        score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+    assert not any((tmp_path / "out").iterdir())
 
 
 def test_mended_predictions_go_into_the_folder_that_refused_ones_left(dataset, tmp_path):

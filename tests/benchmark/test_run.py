@@ -285,6 +285,22 @@ def refused(match, dataset, out, **changes):
         run(job(dataset, out, **changes))
 
 
+@pytest.mark.parametrize(("model", "split", "steps"), [("black", "test", None), ("puq-no-disc", "train", 2)])
+def test_a_dataset_that_changes_while_it_is_used_is_refused(tmp_path, monkeypatch, model, split, steps):
+    dataset = generate(tmp_path / "data", Spec(), {"train": 2, "test": 3}, seed=2)
+
+    def open_and_write_again(setup):
+        with (dataset.path / split / "frames.npy").open("r+b") as file:
+            file.truncate(0)
+        return ""
+
+    monkeypatch.setattr(run_module, "opening_line", open_and_write_again)
+    monkeypatch.setattr(run_module, "try_model", lambda setup: None)
+    with pytest.raises(InputError, match=rf"{split}/frames\.npy was changed or replaced while it was used"):
+        run(Job(model, data=dataset.path, out=tmp_path / "run", steps=steps, samples=1, report=False, device="cpu"))
+    assert not (tmp_path / "run/results.csv").exists()
+
+
 def test_rows_of_another_world_say_so(tmp_path):
     spec = Spec(bounce="specular", frames=40)
     dataset = generate(tmp_path / "data", spec, {"train": 1, "test": 1}, seed=0)
