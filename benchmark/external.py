@@ -168,7 +168,9 @@ def _mapped(path: Path) -> NDArray[Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as numpy.save writes arrays of numbers: {error}") from error
     if array is None:
-        raise InputError(f"{path} holds several arrays (numpy.savez): one is expected, as numpy.save writes it")
+        raise InputError(
+            f"{path} is an archive (of numpy.savez or torch.save): one array is expected, as numpy.save writes it"
+        )
     return array
 
 

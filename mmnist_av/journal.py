@@ -13,13 +13,11 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from mmnist_av.manifest import request_of
+from mmnist_av.manifest import JOURNAL, request_of
 from mmnist_av.manifest_entries import Size
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import is_leftover, parse_json, regular, sync_folder
 from mmnist_av.system.settings import refuse_misfit
-
-JOURNAL = "unfinished.jsonl"
 
 
 class _Clips(TypedDict):

@@ -16,6 +16,7 @@ from mmnist_av.system.files import parse_json, regular, sha256, written_whole
 from mmnist_av.system.settings import refuse_misfit
 
 MANIFEST = "dataset.json"
+JOURNAL = "unfinished.jsonl"  # which clips are written, until the dataset is finished
 SPLITS = ("train", "val", "test")
 
 # Entries that are known when the files are written ("beside": the card's files); the others are the request
@@ -155,6 +156,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         text = regular(file).read_bytes().decode()
     except FileNotFoundError as error:
+        if (path / JOURNAL).exists():
+            raise InputError(f"{path} is not a dataset yet: the command that began to write it continues") from error
         found = f"it has no {MANIFEST}" if path.exists() else "the folder does not exist"
         raise InputError(f"{path} is not a dataset: {found}; `mmnist-av generate` writes one") from error
     except OSError as error:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from mmnist_av.dataset import Dataset, open_dataset_or_shard, refuse_damaged, refuse_inside_dataset
 from mmnist_av.exchange.card import write_card
 from mmnist_av.families import ArrayType, find
-from mmnist_av.journal import JOURNAL, Journal, open_journal, refuse_another, remove_journal
+from mmnist_av.journal import Journal, open_journal, refuse_another, remove_journal
 from mmnist_av.manifest import (
+    JOURNAL,
     MANIFEST,
     array_types,
     clips_of,

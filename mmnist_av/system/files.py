@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mmnist_av.system.errors import InputError
+from mmnist_av.system.errors import NO_ROOM, InputError
 
 # Nobody else's files end like these: such a file may be deleted when the process that wrote it is gone
 LOCK = ".mmnist-av.lock"
@@ -41,6 +41,17 @@ def publish(part: Path, path: Path) -> None:
 
 
 @contextmanager
+def named_when_full(path: Path) -> Iterator[None]:
+    """Name `path` in errors of a full disk while the block runs: the system does not say which file had no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Create `folder` and hold its lock while the block runs, against processes on this machine and on others.
 
@@ -55,7 +66,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
         if not _locked(descriptor, lock):
             raise InputError(f"{folder} is being written by another process: wait for it, or choose another --out")
         try:
-            yield
+            with named_when_full(folder):
+                yield
         finally:
             lock.unlink(missing_ok=True)
     finally:
@@ -82,8 +94,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise InputError(f"'{path}' is no file that can be written: name another one")
     part = _temporary(path)
     try:
-        yield part
-        publish(part, path)
+        with named_when_full(path):
+            yield part
+            publish(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -96,7 +109,8 @@ def written_once(path: Path) -> Iterator[Path]:
     """
     part = _temporary(path)
     try:
-        yield part
+        with named_when_full(path):
+            yield part
         if not os.path.lexists(path):
             publish(part, path)
         elif not path.is_file() or not filecmp.cmp(part, path, shallow=False):

@@ -255,7 +255,7 @@ def test_an_npz_in_an_npys_place_is_refused(dataset, tmp_path):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
     with (theirs / "predictions.npy").open("wb") as file:
         np.savez(file, frames=np.zeros(3))
-    with pytest.raises(InputError, match="holds several arrays"):
+    with pytest.raises(InputError, match="is an archive"):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
 
 

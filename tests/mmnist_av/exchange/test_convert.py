@@ -421,8 +421,10 @@ def test_mistakes_are_reported(dataset, tmp_path):
     with pytest.raises(InputError, match="unknown form 'webdatset': did you mean webdataset"):
         export(dataset, "webdatset", tmp_path / "out")
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="exists: choose another"):
-        export(dataset, "clips", tmp_path / "out")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("out", "dangling"):
+        with pytest.raises(InputError, match="exists: choose another"):
+            export(dataset, "clips", tmp_path / name)
     with pytest.raises(InputError, match="is not a dataset"):
         import_(tmp_path / "out", tmp_path / "again")
     with pytest.raises(InputError, match="is no export"):

@@ -18,7 +18,7 @@ import pytest
 from mmnist_av import sources, writing
 from mmnist_av.dataset import open_dataset
 from mmnist_av.exchange.card import CARD, CROISSANT
-from mmnist_av.journal import JOURNAL, Journal, open_journal
+from mmnist_av.journal import Journal, open_journal
 from mmnist_av.m3so import generate as module
 from mmnist_av.m3so.digits import load_pool
 from mmnist_av.m3so.generate import generate
@@ -26,7 +26,7 @@ from mmnist_av.m3so.picture import render_frames
 from mmnist_av.m3so.sound import render_audio
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.m3so.world import simulate
-from mmnist_av.manifest import MANIFEST
+from mmnist_av.manifest import JOURNAL, MANIFEST
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import PART, GrowingArray, sha256, sole_writer
 
@@ -135,7 +135,10 @@ def test_a_run_interrupted_at_any_step_is_resumed(tmp_path, unbroken, monkeypatc
             break
         except OSError:
             if not (out / MANIFEST).exists():
-                with pytest.raises(InputError, match="is not a dataset"):
+                begun = (
+                    "is not a dataset yet: the command that began" if (out / JOURNAL).exists() else "is not a dataset:"
+                )
+                with pytest.raises(InputError, match=begun):
                     open_dataset(out)
     assert contents(out) == unbroken
 

@@ -163,7 +163,9 @@ def test_a_sound_that_cannot_be_written_is_one_line(small_dataset, tmp_path):
         result = CliRunner().invoke(main, ["preview", str(small_dataset.path), "--out", str(tmp_path / "out")])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
-    message = "a file could not be read or written: File too large; the shell (ulimit -f) or the file system does not"
+    message = (
+        f"{tmp_path / 'out' / 'test-000000.mp4'}: File too large; the shell (ulimit -f) or the file system does not"
+    )
     assert (result.exit_code, result.stderr) == (2, f"Error: {message} allow files that large\n")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -1,5 +1,6 @@
 """Files are written whole or not at all, and compared with their recorded sizes and hashes."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -7,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import CHANGED, MISSING, changed_files, parse_json, sha256, written_whole
+from mmnist_av.system.files import (
+    CHANGED,
+    MISSING,
+    changed_files,
+    parse_json,
+    sha256,
+    sole_writer,
+    written_once,
+    written_whole,
+)
 
 
 def write(path, text="new"):
@@ -24,6 +34,21 @@ def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path):
     write(path)
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("block", [written_whole, written_once, sole_writer])
+def test_a_full_disk_is_named_by_what_is_written(tmp_path, block):
+    def fill(number, *file):
+        with block(tmp_path / "a"):
+            raise OSError(number, os.strerror(number), *file)
+
+    for number, file in [(errno.ENOSPC, str(tmp_path / "a")), (errno.ENOTCONN, None)]:
+        with pytest.raises(OSError, match=r"left|connected") as error:
+            fill(number)
+        assert error.value.filename == file
+    with pytest.raises(OSError, match="left") as error:
+        fill(errno.ENOSPC, "elsewhere")
+    assert error.value.filename == "elsewhere"
 
 
 @pytest.mark.parametrize("exists", [True, False])
