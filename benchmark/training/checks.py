@@ -15,8 +15,12 @@ from mmnist_av.system.errors import InputError, unknown_name
 
 
 def check_players(model: Predictor) -> None:
-    """Raise InputError where the model's players are not Players by name with parameters."""
+    """Raise InputError where the model's players are not Players by name with parameters of the model.
+
+    Only the model's own parameters are written into checkpoints: others would be trained, and lost.
+    """
     method, players = f"{type(model).__name__}.players", model.players()
+    own = {id(parameter) for parameter in model.parameters()}
     if not isinstance(players, Mapping) or not all(isinstance(each, Player) for each in players.values()):
         raise InputError(f"{method} must return a dictionary, name -> Player, not {described(players)}")
     for name, player in players.items():
@@ -25,6 +29,11 @@ def check_players(model: Predictor) -> None:
             raise InputError(f"{method}: player '{name}' must have a list of parameters, not {described(parameters)}")
         if not parameters:
             raise InputError(f"{method}: player '{name}' has no parameters: leave it out")
+        if not all(id(parameter) in own for parameter in parameters):
+            raise InputError(
+                f"{method}: a parameter of player '{name}' is not among the model's parameters: put its layers into an "
+                "nn.ModuleList, single parameters into an nn.ParameterList"
+            )
 
 
 def check_stages(model: Predictor) -> None:

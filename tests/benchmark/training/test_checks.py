@@ -79,6 +79,10 @@ def test_wrong_losses_are_refused(losses, message, small_dataset, tmp_path):
         (lambda model: {"only": Player(model.parameters(), 0.1)}, "must have a list of parameters, not generator"),
         (lambda model: {"only": Player([torch.ones(())], 0.1)}, "must have a list of parameters, not list of Tensor"),
         (lambda model: {"only": Player([], 0.1)}, "player 'only' has no parameters"),
+        (
+            lambda model: {"only": Player([model.other, *nn.Linear(1, 1).parameters()], 0.1)},
+            "a parameter of player 'only' is not among the model's parameters: put its layers into an nn.ModuleList",
+        ),
     ],
 )
 def test_wrong_players_are_refused(players, message, small_dataset, tmp_path):
