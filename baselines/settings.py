@@ -1,5 +1,6 @@
 """Types of models' settings, and settings given as text."""
 
+import math
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -20,6 +21,8 @@ def parse(name: str, text: str, kind: type) -> Any:
         value: Any = TypeAdapter(kind).validate_python(text)
     except ValidationError:
         raise InputError(f"--set {name}={text}: must be {ALLOWED[kind]}") from None
+    if kind is float and not math.isfinite(value):
+        raise InputError(f"--set {name}={text}: must be a finite number")
     if kind is float and value == 0 and text.lower().partition("e")[0].strip(" +-._0"):
         raise InputError(f"--set {name}={text}: too small for a number of 64 bits, which would be 0")
     return value

@@ -40,7 +40,8 @@ def test_settings_replace_the_defaults():
         ("puq", {"gamma_epochs": "0"}, "gamma_epochs must be at least 1, not 0"),
         ("puq", {"position_dropout": "2"}, "position_dropout must be less than 1, not 2.0"),
         ("puq", {"beta": "1e-400"}, "--set beta=1e-400: too small for a number of 64 bits"),
-        ("puq", {"beta": "nan"}, "beta must be finite, not nan"),
+        ("puq", {"beta": "nan"}, "--set beta=nan: must be a finite number"),
+        ("puq", {"beta": "1e400"}, "--set beta=1e400: must be a finite number"),
         ("puq", {"beta": "-1"}, "beta must be at least 0, not -1.0"),
         ("puq", {"posterior": "false"}, "set posterior=true"),
         (
@@ -158,6 +159,21 @@ def test_a_setting_without_a_simple_default_cannot_be_set(monkeypatch):
     monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(Theirs))
     with pytest.raises(InputError, match="default of theirs's size is not a number, text, true or false"):
         registry.configure("theirs", {"size": "3"})
+
+
+@pytest.mark.parametrize("text", ["1e400", "-inf", "nan"])
+def test_a_setting_of_a_third_party_is_a_finite_number(text, monkeypatch):
+    @dataclass(frozen=True)
+    class Config:
+        rate: float = 1e-3
+
+    class Theirs(Black):
+        pass
+
+    Theirs.Config = Config
+    monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(Theirs))
+    with pytest.raises(InputError, match=f"--set rate={text}: must be a finite number"):
+        registry.configure("theirs", {"rate": text})
 
 
 def test_errors_of_a_third_partys_config_are_one_line(monkeypatch):
