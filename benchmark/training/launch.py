@@ -80,5 +80,7 @@ def run_process(fabric: "Fabric", work: Callable[[T, Ranks], object], job: T) ->
         if ranks.rank:  # an error of this process alone: it must end them all
             raise
         job_error = error
+    except SystemExit as error:  # of a third party's model: the others would wait for a process that ended with code 0
+        raise RuntimeError("this process was ended by SystemExit") from error
     distributed.destroy_process_group()  # otherwise its threads may abort a process that ends
     return job_error

@@ -1,6 +1,8 @@
 """Training by two processes gives what one process gives, as far as that is possible."""
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from baselines.predictor import Batch, Progress
 from benchmark.catalogue import PROTOCOLS
-from benchmark.training.launch import launch
+from benchmark.training.launch import launch, run_process
 from benchmark.training.loop import TrainingPlan
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -95,6 +97,14 @@ def test_ranks_share_values_keep_frozen_modules_and_stop_at_a_difference_or_an_e
             "process 1 was started for another run than process 0: run 0 found, run 1 requested"
         )
         assert read["error"] == "the disk is not there"
+
+
+def test_a_process_that_system_exit_ends_is_an_error_not_a_success():
+    def leave(job, ranks):
+        sys.exit()
+
+    with pytest.raises(RuntimeError, match="SystemExit"):
+        run_process(SimpleNamespace(global_rank=1, world_size=2, local_rank=1), leave, None)
 
 
 def test_missing_devices_and_nodes_that_were_not_started_are_refused(monkeypatch):
