@@ -6,7 +6,8 @@ model's name, its object is a Predictor class or a Model.
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from baselines.sound2sight import Sound2Sight
 from baselines.svg_lp import SVGLP
 from baselines.zigzag import Zigzag
 from mmnist_av.system import plugins
-from mmnist_av.system.errors import InputError, unknown_name
+from mmnist_av.system.errors import InputError, in_words, unknown_name
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +222,7 @@ def build(
 
     config: as `configure` returns it; None: the defaults.
     weights: the state dicts of the published weights that the model needs, by name. Raises InputError for a model that
-    takes no such arguments, and for settings of more weights than fit into memory.
+    takes no such arguments or whose constructor fails, and for settings of more weights than fit into memory.
     """
     predictor = find(name).predictor
     config = configure(name, {}) if config is None else config
@@ -229,7 +230,8 @@ def build(
     states = {each: (weights or {})[each] for each in weights_needed(name)}
     keywords = {"weights": states} if states else {}
     try:
-        return predictor(*arguments, **keywords)
+        with errors_in_one_line(name):
+            model = predictor(*arguments, **keywords)
     except TypeError as error:
         call = ", ".join([*("shape", "config")[: len(arguments)], *keywords])
         raise InputError(f"{name} cannot be built by {predictor.__name__}({call}): {error}") from error
@@ -237,6 +239,27 @@ def build(
         if "allocate" not in str(error) and not isinstance(error, MemoryError):
             raise
         raise InputError(f"{name} of these settings does not fit into memory: choose smaller ones") from error
+    if "_modules" not in vars(model):
+        raise InputError(f"{name}: {predictor.__name__}.__init__ must call super().__init__() first")
+    return model
+
+
+@contextmanager
+def errors_in_one_line(name: str) -> Iterator[None]:
+    """Turn an error in a third party's code of the model called `name` into an InputError that says in which line.
+
+    SystemExit is such an error, too: a command that it ends would have exit code 0 and no results. Errors that our own
+    code raises pass as they are.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        line = plugins.line_of(error, find(name).predictor)
+        if not line:
+            raise
+        raise InputError(f"{name} failed with {in_words(error)} ({line})") from error
 
 
 def weights_needed(name: str) -> list[str]:

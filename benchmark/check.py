@@ -32,9 +32,7 @@ def check_model(
 
     data: the dataset whose first clips are taken; None: two clips are generated, and nothing of them is kept.
     """
-    if not registry.is_trained(model):
-        raise InputError(f"{model} is not trained: there is nothing to check")
-    with TemporaryDirectory() as folder:
+    with registry.errors_in_one_line(model), TemporaryDirectory() as folder:
         if data is None:
             rules, source = find_protocol(protocol), find_preset("demo").source
             data = families.generate(rules.family, Path(folder) / "clips", rules.world, SIZES, 0, source, None).path
@@ -48,6 +46,8 @@ def check_model(
             weights=weights,
         )
         setup = prepare(job, ALONE)
+        if not job.learns:
+            raise InputError(f"{model} is not trained: there is nothing more to check")
         check_players(setup.model)
         yield described(setup)
         yield from results(try_model(setup))

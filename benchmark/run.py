@@ -37,11 +37,13 @@ from mmnist_av.system.files import sole_writer
 def run(job: Job) -> tuple[pd.DataFrame, Path]:
     """Do the job, continuing where an interrupted call ended; return the rows of results and the run's folder.
 
-    Raises InputError for whatever is wrong with the job, the dataset or the folder.
+    Raises InputError for whatever is wrong with the job, the dataset or the folder, and for errors in the code of a
+    third party's model. Of several processes, one that has such an error ends the others with its traceback.
     """
-    check(job)
-    if (job.devices, job.nodes) == (1, 1):
-        return run_on(job), job.folder
+    with registry.errors_in_one_line(job.model):
+        check(job)
+        if (job.devices, job.nodes) == (1, 1):
+            return run_on(job), job.folder
     launch(run_on, job, job.device, job.devices, job.nodes)
     return read_rows(job.folder / RESULTS), job.folder
 

@@ -20,7 +20,7 @@ from benchmark.training.batches import RawBatch
 from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
 from benchmark.training.loop import make_batch, turns_of
 from benchmark.training.updates import adam, differentiate, frozen
-from mmnist_av.system.errors import InputError
+from mmnist_av.system.errors import InputError, in_words
 
 CLIPS, SAMPLES = 2, 2  # two clips, because batch norms may need more than one
 TOLERANCE = 1e-3  # between two draws of the same samples on a GPU, whose sums have no fixed order
@@ -100,17 +100,17 @@ def differ(one: Tensor | None, other: Tensor | None) -> bool:
 
 @contextmanager
 def in_one_line(model: Predictor, what: str) -> Iterator[None]:
-    """Turn any error of the model's own code into an InputError that says what failed, how, and in which line."""
+    """Turn any error of the model's own code, SystemExit included, into an InputError: what failed, how, and where."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         calls = traceback.extract_tb(error.__traceback__)
         source = inspect.getsourcefile(type(model))
         own = [call for call in calls if call.filename == source] or calls
         where = f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
-        raise InputError(f"{name_of(model)}: {what} failed with {type(error).__name__}: {error} ({where})") from error
+        raise InputError(f"{name_of(model)}: {what} failed with {in_words(error)} ({where})") from error
 
 
 def name_of(model: Predictor) -> str:

@@ -11,13 +11,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mmnist_av import __version__
+from mmnist_av.system.plugins import PACKAGES
 
 if TYPE_CHECKING:  # torch is imported where it is used: the version of the code is said without it
     import torch
 
     from benchmark.compute import Compute
 
-PACKAGES = ("mmnist_av", "benchmark", "baselines")  # the code that decides a result; documents and tests do not
 LIBRARIES = ("torch", "numpy", "pandas", "safetensors")
 
 

@@ -36,6 +36,11 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} '{name}': {hint}")
 
 
+def in_words(error: BaseException) -> str:
+    """Return an error's type and message: "ValueError: three channels are needed", or the type alone."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def one_line(message: str) -> str:
     """Return a message as one line of at most some 2,000 characters without control characters.
 

@@ -2,14 +2,17 @@
 
 import functools
 import re
+import traceback
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from mmnist_av.system.errors import InputError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"  # of what others add: it is part of the names of folders and files
 NAME_IN_WORDS = "a name has letters, digits, '.', '_' and '-', 100 at most, and begins with a letter or a digit"
+PACKAGES = ("mmnist_av", "baselines", "benchmark")  # ours: the code that decides a result; documents and tests do not
 
 
 @functools.cache
@@ -44,3 +47,19 @@ def load(group: str, kind: str, name: str) -> Any:
 def described(entry: EntryPoint) -> str:
     """Return an entry point's package and object, in words: "their-package (theirs.model:Model)"."""
     return f"{entry.dist.name} ({entry.value})" if entry.dist else entry.value
+
+
+def line_of(error: BaseException, plugin: type) -> str:
+    """Return the line of another package in which an error arose, for example in a call of torch: "model.py, line 12".
+
+    plugin: a class of that package. Returns "" where the package was not running, and where a function of ours that it
+    called raised the error.
+    """
+    package, line = plugin.__module__.partition(".")[0], ""
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        calling = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if calling in PACKAGES:
+            line = ""
+        elif calling == package:
+            line = f"{Path(frame.f_code.co_filename).name}, line {number}"
+    return line

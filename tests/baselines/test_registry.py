@@ -244,6 +244,42 @@ def test_a_constructor_of_another_signature_is_refused(predictor, message, monke
         registry.build("theirs", ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "raise ValueError('three channels are needed')",
+            r"ValueError: three channels are needed \(theirs\.py, line 5\)",
+        ),
+        ("raise SystemExit", r"SystemExit \(theirs\.py, line 5\)"),
+        ("import torch; torch.zeros(2) @ torch.zeros(3)", r"RuntimeError: .* \(theirs\.py, line 5\)"),
+        (
+            "import torch; self.layer = torch.nn.Linear(1, 1)",
+            r"AttributeError: cannot assign .* \(theirs\.py, line 5\)",
+        ),
+    ],
+)
+def test_an_error_in_a_third_partys_constructor_is_named_with_its_line(line, message, install):
+    source = theirs(FACTS, "predict = None", f"def __init__(self, shape): {line}")
+    install("their-package", GROUP, {"theirs": "theirs:Model"}, theirs=source)
+    with pytest.raises(InputError, match=f"theirs failed with {message}"):
+        registry.build("theirs", ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10))
+
+
+def test_a_constructor_that_does_not_call_the_one_above_is_refused(install):
+    source = theirs(FACTS, "predict = None", "def __init__(self, shape): self.shape = shape")
+    install("their-package", GROUP, {"theirs": "theirs:Model"}, theirs=source)
+    with pytest.raises(InputError, match=r"theirs: Model\.__init__ must call super\(\)\.__init__\(\) first"):
+        registry.build("theirs", ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10))
+
+
+def test_an_error_that_our_own_code_raises_passes_as_it_is(install):
+    source = theirs(FACTS, "predict = None", "def __init__(self, shape): super().__init__(); self.losses(None, None)")
+    install("their-package", GROUP, {"theirs": "theirs:Model"}, theirs=source)
+    with pytest.raises(NotImplementedError):
+        registry.build("theirs", ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10))
+
+
 def test_models_declare_what_they_need_and_predict():
     needs = {name: model.predictor.needs for name, model in registry.MODELS.items()}
     assert {name for name, each in needs.items() if not each} == {"black", "audio-only"}

@@ -635,6 +635,57 @@ def test_a_run_that_continues_on_another_machine_names_both(finished, nb_dataset
         assert set(rows["machine"]) == {f"{here}, then another machine"}
 
 
+LATE = """
+import sys
+import torch
+from torch import nn
+from baselines.predictor import Loss, Player, Prediction, Predictor
+class Late(Predictor):
+    modality, stochastic, paper = "V", False, ""
+    def __init__(self, shape):
+        super().__init__()
+        self.factor, self.drawn = nn.Parameter(torch.tensor(1.0)), 0
+    def players(self):
+        return {"fade": Player([self.factor], 1e-3)}
+    def losses(self, batch, progress):
+        if progress.step == 1: LOSSES
+        return {"fade": Loss((self.factor * batch.frames).mean())}
+    def predict(self, context, samples, noise):
+        self.drawn += 1
+        if self.drawn == 2: PREDICT
+        return Prediction(torch.zeros(len(context.frames), samples, context.predicted, *context.frames.shape[2:]))
+"""
+
+
+@pytest.mark.parametrize("raised", ["raise ValueError('late')", "sys.exit()", "torch.zeros(2) @ torch.zeros(3)"])
+@pytest.mark.parametrize(("method", "line"), [("LOSSES", 14), ("PREDICT", 18)])
+def test_an_error_that_a_third_partys_model_raises_late_is_named_with_its_line(
+    method, line, raised, nb_dataset, tmp_path, install
+):
+    source = LATE.replace(method, raised).replace("LOSSES", "pass").replace("PREDICT", "pass")
+    install("their-package", "avbench.models", {"late": "late:Late"}, late=source)
+    with pytest.raises(
+        InputError, match=rf"late failed with (ValueError|SystemExit|RuntimeError).* \(late\.py, line {line}\)"
+    ):
+        run(job(nb_dataset, tmp_path / "run", model="late", settings={}, eval_every=0))
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists() == (method == "PREDICT")
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_an_error_in_our_own_code_keeps_its_traceback_although_the_model_is_a_third_partys(
+    nb_dataset, tmp_path, install, monkeypatch
+):
+    install(
+        "their-package",
+        "avbench.models",
+        {"late": "late:Late"},
+        late=LATE.replace("LOSSES", "0").replace("PREDICT", "0"),
+    )
+    monkeypatch.setattr(training_loop, "check_losses", None)
+    with pytest.raises(TypeError):
+        run(job(nb_dataset, tmp_path / "run", model="late", settings={}, eval_every=0))
+
+
 def test_a_finished_runs_report_is_drawn_again_and_sealed(finished, tmp_path):
     shutil.copytree(finished[1], tmp_path / "copy")
     page = tmp_path / "copy/report/index.html"

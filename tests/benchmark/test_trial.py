@@ -1,5 +1,6 @@
 """What an author's model does wrong is named in a line, before anything is trained; what is right passes."""
 
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,6 +69,11 @@ class BrokenLoss(Fades):
         return batch.frames @ torch.zeros(7, 7)
 
 
+class EndsTheProgram(Fades):
+    def losses(self, batch, progress):
+        sys.exit()
+
+
 class BarePrediction(Fades):
     def predict(self, context, samples, noise):
         return super().predict(context, samples, noise).frames
@@ -119,6 +125,7 @@ WRONG = {
     VectorLoss: "VectorLoss.losses: fade's total must be a scalar tensor",
     LossOfNothing: "fade's total depends on none of the parameters that the player 'fade' updates",
     BrokenLoss: r"BrokenLoss: losses failed with RuntimeError: .*\(test_trial\.py, line \d+\)",
+    EndsTheProgram: r"EndsTheProgram: losses failed with SystemExit \(test_trial\.py, line \d+\)",
     BarePrediction: "Prediction",
     NumpyPrediction: "tensor",
     OneFrameShort: r"must return frames of the shape \(1, 2, 3, 3, 64, 64\), not \(1, 2, 2,|predicted 2 frames, 3 are",
@@ -149,6 +156,19 @@ def test_a_mistake_in_a_model_is_named_in_a_line(predictor, video, monkeypatch):
     with pytest.raises(InputError, match=WRONG[predictor]) as error:
         check(predictor, video, monkeypatch)
     assert "\n" not in str(error.value)
+
+
+def test_a_model_that_is_not_trained_is_built_before_check_says_so(video, monkeypatch):
+    class Floor(Predictor):
+        modality, stochastic, paper, needs = "V", False, "", frozenset({"seen"})
+
+        def __init__(self, shape):
+            self.shape = shape
+
+    with pytest.raises(InputError, match=r"super\(\)\.__init__\(\)"):
+        check(Floor, video, monkeypatch)
+    with pytest.raises(InputError, match="mine is not trained: there is nothing more to check"):
+        check(registry.find("copy-last").predictor, video, monkeypatch)
 
 
 def test_a_right_model_passes_and_is_told_how_to_go_on(video, monkeypatch):

@@ -8,9 +8,10 @@ import pytest
 
 from baselines.puq import PUQ
 from benchmark.runs import environment
-from benchmark.runs.environment import PACKAGES, code_version, version_of
+from benchmark.runs.environment import code_version, version_of
 from mmnist_av import __version__, families
 from mmnist_av.families import Family
+from mmnist_av.system.plugins import PACKAGES
 
 
 @pytest.fixture
