@@ -84,7 +84,8 @@ def try_model(setup: Setup) -> Trial:
     """Try the model's code, on a model of its own, before hours of training depend on it."""
     settings = registry.configure(setup.job.model, setup.job.settings)
     model = build(setup.job, setup.protocol, setup.dataset, settings).to(setup.compute.device)
-    return try_out(model, batches_of(setup)(0)[1], target_clips(setup, "test", 1), setup.protocol, setup.compute)
+    test = target_clips(setup, "test", len(setup.dataset.split("test")))
+    return try_out(model, batches_of(setup)(0)[1], test, setup.protocol, setup.compute)
 
 
 def opening_line(setup: Setup) -> str:

@@ -1,26 +1,30 @@
 """A trial of a model on a few clips, so that mistakes in its code are found before it is trained, not after."""
 
 import inspect
+import logging
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from baselines.predictor import Context, Prediction, Predictor, Progress
+from baselines.predictor import Context, Noise, Prediction, Predictor, Progress
 from benchmark.catalogue import Protocol
 from benchmark.compute import Compute
 from benchmark.scoring.ground_truth import TargetClips
-from benchmark.scoring.samples import draw_samples
+from benchmark.scoring.samples import draw_from
 from benchmark.scoring.scores import joined
 from benchmark.training.batches import RawBatch
 from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
 from benchmark.training.loop import make_batch, turns_of
 from benchmark.training.updates import adam, differentiate, frozen
 from mmnist_av.system.errors import InputError, in_words
+
+log = logging.getLogger(__name__)
 
 CLIPS, SAMPLES = 2, 2  # two clips, because batch norms may need more than one
 TOLERANCE = 1e-3  # between two draws of the same samples on a GPU, whose sums have no fixed order
@@ -35,15 +39,15 @@ class Trial:
 
 
 def try_out(model: Predictor, clips: RawBatch, test: TargetClips, protocol: Protocol, compute: Compute) -> Trial:
-    """Compute the model's losses and gradients on the first training clips, and draw samples of the first test clip.
+    """Compute the model's losses and gradients on the first training clips, and draw samples of one or two test clips.
 
     clips: at least one training clip. The model's weights stay as they are, but its gradients and the statistics of its
     batch norms do not: do not train it. Raises InputError, in one line, for what the model does wrong.
     """
-    context = test.context(test(0), flow="flow" in model.needs)
+    contexts = [test.context(test(index), flow="flow" in model.needs) for index in range(min(CLIPS, test.count))]
     with torch.random.fork_rng():
         losses = try_training(model, clips, protocol, compute)
-        return Trial(losses, try_prediction(model, context, compute))
+        return Trial(losses, try_prediction(model, contexts, compute))
 
 
 def try_training(model: Predictor, clips: RawBatch, protocol: Protocol, compute: Compute) -> dict[str, float]:
@@ -68,27 +72,71 @@ def try_training(model: Predictor, clips: RawBatch, protocol: Protocol, compute:
     return values
 
 
-def try_prediction(model: Predictor, context: Context, compute: Compute) -> Prediction:
-    """Return samples of a clip. Raises InputError where drawing them again gives others, or changes the context."""
+def try_prediction(model: Predictor, contexts: Sequence[Context], compute: Compute) -> Prediction:
+    """Return samples of the first of one or two clips.
+
+    Raises InputError where drawing them again gives others, where `predict` changes the context, and where a stochastic
+    model draws nothing from the noise. A prediction that should differ from another one and does not is noted only: the
+    effect of a clip or of noise on new weights may be lost in rounding.
+    """
     model.eval()
+    context = contexts[0]
     given = context.frames.clone(), context.audio.clone()
-    draws = []
-    for seed in (1, 2):  # torch's own generator must make no difference
-        torch.manual_seed(seed)
-        model.reset()
-        with in_one_line(model, "predict"):
-            samples = SAMPLES if model.stochastic else 1
-            draws.append(joined(draw_samples(model, context, [0], samples, 0, compute)))
+    first, second = draw(model, context, compute), draw(model, context, compute)
     if not (torch.equal(given[0], context.frames) and torch.equal(given[1], context.audio)):
         raise InputError(f"{name_of(model)}.predict changes the context that it is given: work on a copy")
-    first, second = draws
     for name in ("frames", "flow", "variance"):
         if differ(getattr(first, name), getattr(second, name)):
             raise InputError(
                 f"{name_of(model)}.predict gives other {name} when it is called again for the same clip: all its "
                 "randomness must come from noise.normal(...), and it must keep nothing from call to call"
             )
+    if model.stochastic:
+        note_if_equal(model, first.frames[:, 0], first.frames[:, 1], "for all samples of a clip")
+        other = draw(model, context, compute, seed=1)
+        note_if_equal(model, first.frames, other.frames, "for another seed of the noise")
+    if len(contexts) > 1 and are_unlike(*contexts):
+        other = draw(model, contexts[1], compute, clip=1)
+        note_if_equal(model, first.frames, other.frames, "for another clip: does it keep the first one's?")
     return first
+
+
+class WatchedNoise(Noise):
+    """Noise that knows whether any of it was drawn."""
+
+    drawn = False
+
+    @override
+    def normal(self, *shape: int) -> Tensor:
+        self.drawn = True
+        return super().normal(*shape)
+
+
+def draw(model: Predictor, context: Context, compute: Compute, clip: int = 0, seed: int = 0) -> Prediction:
+    """Return samples of a clip; InputError where the model is stochastic and draws nothing from the noise."""
+    samples = SAMPLES if model.stochastic else 1
+    noise = WatchedNoise(seed, [clip], samples, compute.device)
+    model.reset()
+    with in_one_line(model, "predict"):
+        prediction = joined(draw_from(noise, model, context, samples, compute))
+    if model.stochastic and not noise.drawn:
+        raise InputError(
+            f"{name_of(model)} is stochastic, and its predict draws nothing from noise.normal(...): all its randomness "
+            "must come from there; a model whose samples of a clip are all equal declares stochastic = False"
+        )
+    return prediction
+
+
+def are_unlike(one: Context, other: Context) -> bool:
+    """Return whether two clips differ in their seen frames, if there are any, and in their audio."""
+    pairs = ((one.frames, other.frames), (one.audio, other.audio))
+    return all(not torch.equal(*pair) for pair in pairs if pair[0].numel())
+
+
+def note_if_equal(model: Predictor, one: Tensor, other: Tensor, when: str) -> None:
+    """Log a note where two predictions are equal in every bit; `when` says for what."""
+    if torch.equal(one, other):
+        log.warning("%s.predict gives exactly the same frames %s", name_of(model), when)
 
 
 def differ(one: Tensor | None, other: Tensor | None) -> bool:

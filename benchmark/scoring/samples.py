@@ -23,7 +23,11 @@ def draw_samples(
     clips: the clips' numbers; the noise of a sample is keyed by (seed, clip, sample). Raises InputError, which names
     the model and the frame, where a prediction has another shape than requested or values outside [0, 1].
     """
-    noise = Noise(seed, clips, samples, compute.device)
+    return draw_from(Noise(seed, clips, samples, compute.device), model, context, samples, compute)
+
+
+def draw_from(noise: Noise, model: Predictor, context: Context, samples: int, compute: Compute) -> Iterator[Prediction]:
+    """Yield the model's prediction of some clips, of this noise; see `draw_samples`."""
     name, first = type(model).__name__, 0
     with torch.inference_mode(), compute.autocast():
         windows = model.predict_windows(context, samples, noise)

@@ -99,6 +99,35 @@ class NumpyGenerator(Fades):
         return torch.full_like(super().noise(noise, context), np.random.default_rng().normal())
 
 
+class OwnFixedGenerator(Fades):
+    def noise(self, noise, context):
+        return torch.randn(len(context.frames), 2, 1, 1, generator=torch.Generator().manual_seed(0))
+
+
+class NoNoise(Fades):
+    def noise(self, noise, context):
+        return torch.zeros(len(context.frames), 2, 1, 1)
+
+
+class UnusedNoise(Fades):
+    def noise(self, noise, context):
+        return 0 * super().noise(noise, context)
+
+
+class OneSampleForAll(Fades):
+    def noise(self, noise, context):
+        return super().noise(noise, context)[:, :1].expand(-1, 2, -1, -1)
+
+
+class KeepsTheFirst(Fades):
+    kept, stochastic = None, False
+
+    def predict(self, context, samples, noise):
+        if self.kept is None:
+            self.kept = super().predict(context, samples, noise)
+        return self.kept
+
+
 class InPlace(Fades):
     def predict(self, context, samples, noise):
         context.frames.mul_(0.5)
@@ -131,6 +160,8 @@ WRONG = {
     OneFrameShort: r"must return frames of the shape \(1, 2, 3, 3, 64, 64\), not \(1, 2, 2,|predicted 2 frames, 3 are",
     OwnGenerator: r"gives other frames when it is called again .*: all its randomness must come from noise\.normal",
     NumpyGenerator: r"gives other frames when it is called again .*: all its randomness must come from noise\.normal",
+    OwnFixedGenerator: r"is stochastic, and its predict draws nothing from noise\.normal\(\.\.\.\)",
+    NoNoise: "is stochastic, .* draws nothing from noise.*; a model whose samples .* are all equal declares stochastic = False",
     InPlace: "predict changes the context that it is given: work on a copy",
     FieldWithoutDefault: "width",
 }
@@ -156,6 +187,27 @@ def test_a_mistake_in_a_model_is_named_in_a_line(predictor, video, monkeypatch):
     with pytest.raises(InputError, match=WRONG[predictor]) as error:
         check(predictor, video, monkeypatch)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("predictor", "equal"),
+    [
+        (Fades, []),
+        (UnusedNoise, ["all samples of a clip", "another seed of the noise"]),
+        (OneSampleForAll, ["all samples of a clip"]),
+        (KeepsTheFirst, ["another clip: does it keep the first one's?"]),
+    ],
+)
+def test_predictions_that_should_differ_and_do_not_are_noted(predictor, equal, video, monkeypatch, caplog):
+    check(predictor, video, monkeypatch)
+    assert caplog.messages == [
+        f"{predictor.__name__}.predict gives exactly the same frames for {each}" for each in equal
+    ]
+
+
+def test_a_model_is_tried_on_a_dataset_of_one_test_clip(tmp_path, monkeypatch):
+    clips = make_plain(tmp_path / "clips", {"train": 1, "val": 0, "test": 1})
+    assert len(check(Fades, clips.path, monkeypatch)) == 4
 
 
 def test_a_model_that_is_not_trained_is_built_before_check_says_so(video, monkeypatch):
