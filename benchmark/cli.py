@@ -13,7 +13,7 @@ from typing_extensions import override
 from baselines.names import FLOORS, REFERENCES, SAMPLED_FLOORS, check_name, reference_note
 from benchmark.options import Download, Stream, check_weights
 from mmnist_av import __version__
-from mmnist_av.system.errors import InputError, OneLineErrors
+from mmnist_av.system.errors import InputError, OneLineErrors, one_line
 from mmnist_av.system.paths import UserPath
 
 if TYPE_CHECKING:
@@ -448,14 +448,21 @@ def sweep_command(**options: object) -> None:
 @main.command("verify")
 @click.argument("runs", nargs=-1, required=True, type=UserPath(exists=True))
 def verify_command(runs: tuple[Path, ...]) -> None:
-    """Check every file of finished RUNS against their seals; a changed file is named, with exit code 2."""
-    from benchmark.runs.seal import SEAL, check_seal, is_sealed
+    """Check every file of finished RUNS against their seals, and name what is missing or changed.
 
+    Every run is checked; the exit code is 2 where any of them is not as it was written.
+    """
+    from benchmark.runs.seal import check_complete
+
+    failed = False
     for folder in runs:
-        if not is_sealed(folder):
-            raise InputError(f"{folder} is not a finished run: it has no {SEAL}")
-        check_seal(folder)
-        click.echo(f"{folder}: every file is as it was written")
+        try:
+            check_complete(folder)
+            click.echo(f"{folder}: every file is as it was written")
+        except (InputError, OSError) as error:
+            click.echo(f"Error: {one_line(str(error))}", err=True)
+            failed = True
+    sys.exit(2 if failed else 0)
 
 
 @main.command()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from mmnist_av.system.errors import InputError
@@ -54,6 +54,16 @@ def check_seal(folder: Path) -> None:
         raise InputError(f"{folder} has changed since its run ended: {'; '.join(damage)}")
 
 
+def check_complete(folder: Path) -> None:
+    """Raise InputError where a run is unfinished, lacks any file that its seal lists, or has a changed one."""
+    if not is_sealed(folder):
+        raise InputError(f"{folder} is not a finished run: it has no {SEAL}")
+    check_seal(folder)
+    missing = find_missing(folder)
+    if missing:
+        raise InputError(f"{folder} is not complete: {missing_in_words(missing)}")
+
+
 def note_unsealed(folder: Path) -> None:
     """Say in a note that a run's folder has no seal, so that it may be unfinished or edited."""
     if not is_sealed(folder):
@@ -61,7 +71,10 @@ def note_unsealed(folder: Path) -> None:
 
 
 def find_damage(folder: Path) -> list[str]:
-    """Return a line for every file that differs from the seal in `folder`, and what to do; none without a seal."""
+    """Return a line for every file that differs from the seal in `folder`, and what to do; none without a seal.
+
+    Files of REMADE may be missing: see `find_missing`.
+    """
     if not is_sealed(folder):
         return []
     files = sealed_files(folder)
@@ -80,11 +93,21 @@ def sealed_files(folder: Path) -> dict[str, str] | None:
         return None
 
 
+def find_missing(folder: Path) -> list[str]:
+    """Return the names of the files that the seal in `folder` lists and that are missing; none without a seal."""
+    return [name for name in sealed_files(folder) or () if not (folder / name).is_file()]
+
+
+def missing_in_words(names: Sequence[str]) -> str:
+    """Return which files of REMADE are missing, the first three of many, and what makes them again."""
+    shown = [*names[:3], f"{len(names) - 3} more"] if len(names) > 4 else names
+    are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+    return f"{', '.join(shown)} {are} missing: give the run's command again to have {them} made again"
+
+
 def is_whole(folder: Path) -> bool:
     """Return whether a run's folder is sealed, and every sealed file is there and unchanged."""
-    if not is_sealed(folder) or find_damage(folder):
-        return False
-    return all((folder / name).is_file() for name in sealed_files(folder) or ())
+    return is_sealed(folder) and not find_damage(folder) and not find_missing(folder)
 
 
 def remove_seal(folder: Path) -> None:

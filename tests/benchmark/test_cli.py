@@ -17,6 +17,7 @@ from baselines.names import FLOORS, REFERENCES, SAMPLED_FLOORS
 from benchmark.catalogue import METRICS, PROTOCOLS
 from benchmark.cli import NoteFormatter, main
 from benchmark.report import tables
+from benchmark.runs.seal import seal
 from benchmark.training import loop as training
 from benchmark.training.loop import Diverged
 from mmnist_av.m3so.generate import generate
@@ -161,6 +162,34 @@ def test_finished_runs_are_verified_and_a_changed_file_is_named(small_dataset, t
     unfinished = avbench("verify", small_dataset.path)
     assert unfinished.exit_code == 2
     assert "is not a finished run: it has no files.json" in unfinished.stderr
+
+
+def test_a_run_that_lacks_files_of_its_seal_is_named_and_its_command_makes_them_again(small_dataset, tmp_path):
+    command = ["run", "--model", "black", "--protocol", "m3so", "--data", small_dataset.path, "--out", tmp_path / "run"]
+    avbench(*command)
+    (tmp_path / "run/results.csv").unlink()
+    incomplete = avbench("verify", tmp_path / "run")
+    assert (incomplete.exit_code, incomplete.stdout) == (2, "")
+    assert "results.csv is missing: give the run's command again to have it made again" in incomplete.stderr
+    avbench(*command)
+    assert avbench("verify", tmp_path / "run").exit_code == 0
+
+
+def test_every_run_is_verified_and_every_bad_one_named(tmp_path):
+    names = ("changed", "whole", "unfinished", "incomplete")
+    for name in names:
+        (tmp_path / name).mkdir()
+        for file in ("config.json", "results.csv"):
+            (tmp_path / name / file).write_text("{}")
+        seal(tmp_path / name)
+    (tmp_path / "changed/config.json").write_text("{ }")
+    (tmp_path / "unfinished/files.json").unlink()
+    (tmp_path / "incomplete/results.csv").unlink()
+    verified = avbench("verify", *(tmp_path / name for name in names))
+    assert verified.exit_code == 2
+    assert verified.stdout == f"{tmp_path / 'whole'}: every file is as it was written\n"
+    bad = [line.split()[1] for line in verified.stderr.splitlines()]
+    assert bad == [str(tmp_path / name) for name in ("changed", "unfinished", "incomplete")]
 
 
 def test_a_run_begins_with_what_it_works_with_and_ends_with_a_summary(small_dataset, tmp_path):

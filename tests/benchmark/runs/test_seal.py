@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from benchmark.runs.seal import SEAL, check_seal, find_damage, remove_seal, seal
+from benchmark.runs.seal import SEAL, check_complete, check_seal, find_damage, remove_seal, seal
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import LOCK
 
@@ -47,6 +47,30 @@ def test_files_of_the_training_must_be_there_and_those_that_can_be_remade_need_n
     (folder / "checkpoint.safetensors").unlink()
     with pytest.raises(InputError, match=r"checkpoint.safetensors is missing: restore it, or run again"):
         check_seal(folder)
+
+
+def test_a_complete_run_has_every_file_that_its_seal_lists(folder):
+    check_complete(folder)
+    again = "give the run's command again to have"
+    for name, said in (
+        ("scores.npz", f"scores.npz is missing: {again} it made again"),
+        ("report/report.html", f"report/report.html, scores.npz are missing: {again} them made again"),
+    ):
+        (folder / name).unlink()
+        with pytest.raises(InputError, match=f"is not complete: {said}"):
+            check_complete(folder)
+
+
+def test_of_many_missing_files_the_first_are_named(tmp_path):
+    names = [f"{number}.svg" for number in range(9)]
+    (tmp_path / "report").mkdir()
+    for name in names:
+        (tmp_path / "report" / name).touch()
+    seal(tmp_path, drawn=names)
+    for name in names:
+        (tmp_path / "report" / name).unlink()
+    with pytest.raises(InputError, match=r"report/0\.svg, report/1\.svg, report/2\.svg, 6 more are missing"):
+        check_complete(tmp_path)
 
 
 def test_the_users_own_files_are_not_sealed(tmp_path):
