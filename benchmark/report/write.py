@@ -16,7 +16,7 @@ from benchmark.report.page import Item, Section
 from benchmark.report.runs import RunFolder, open_runs
 from benchmark.report.tables import metric_title
 from benchmark.runs.folder import check_place, read_config
-from benchmark.runs.seal import is_sealed, note_unsealed, seal
+from benchmark.runs.seal import is_sealed, note_missing, note_unsealed, seal
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import PART, is_leftover, sole_writer
 
@@ -58,12 +58,16 @@ def write_report(runs: Sequence[Path], out: Path, ended: bool = False) -> Path:
 def write_report_elsewhere(runs: Sequence[Path], out: Path) -> Path:
     """Write a report as write_report does, but into no run and no dataset, whose files are sealed."""
     check_place(out)
-    return write_report(runs, out)
+    page = write_report(runs, out)
+    for run in runs:
+        note_missing(run)
+    return page
 
 
 def renew_report(run: Path) -> Path:
     """Write a run's own report again, and seal a finished run again with it; return the page's path.
 
+    A note names files of a finished run that are missing, without which the report was drawn. They stay in its seal.
     Raises InputError as write_report does.
     """
     read_config(run)
@@ -71,7 +75,7 @@ def renew_report(run: Path) -> Path:
         sealed = is_sealed(run)
         page = write_report([run], run / "report")
         if sealed:
-            seal(run, files_of(page.parent))
+            seal(run, files_of(page.parent), keep=note_missing(run))
     return page
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mmnist_av.system.errors import InputError
@@ -28,12 +28,14 @@ WRITTEN = (
 REPORT, TENSORBOARD = "report", "tensorboard"  # folders of WRITTEN, in which the user may keep files, too
 
 
-def seal(folder: Path, drawn: Container[str] = ()) -> None:
+def seal(folder: Path, drawn: Container[str] = (), keep: Iterable[str] = ()) -> None:
     """Write files.json: every file that the run wrote with its SHA-256, and the SHA-256 of that list.
 
     drawn: the names of the files in report/ that are the run's; others there are an earlier report's or the user's.
+    keep: names that stay as the seal before has them: of missing files, which the run's command makes again.
     """
-    files = {
+    before = sealed_files(folder) or {}
+    files = {name: before[name] for name in keep} | {
         str(path): sha256(folder / path)
         for path in _own_files(folder)
         if path.parts[0] != REPORT or str(path.relative_to(REPORT)) in drawn
@@ -62,6 +64,14 @@ def check_complete(folder: Path) -> None:
     missing = find_missing(folder)
     if missing:
         raise InputError(f"{folder} is not complete: {missing_in_words(missing)}")
+
+
+def note_missing(folder: Path) -> list[str]:
+    """Say in a note which files of a finished run, its report aside, are missing; return their names."""
+    names = [name for name in find_missing(folder) if name.split("/")[0] != REPORT]
+    if names:
+        log.warning("%s: %s", folder, missing_in_words(names))
+    return names
 
 
 def note_unsealed(folder: Path) -> None:

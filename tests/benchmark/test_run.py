@@ -15,15 +15,16 @@ from benchmark import run as run_module
 from benchmark import setup as run_setup
 from benchmark.catalogue import PRESETS, find_protocol
 from benchmark.compare import compare
+from benchmark.finished import rows_of_finished
 from benchmark.job import Job
 from benchmark.metrics import fooling, named
 from benchmark.options import Stream
 from benchmark.report.runs import open_runs
 from benchmark.report.summary import summary
-from benchmark.report.write import renew_report, write_report
+from benchmark.report.write import renew_report, write_report, write_report_elsewhere
 from benchmark.run import run
 from benchmark.runs.pretrained import pretrained_config
-from benchmark.runs.seal import check_seal, remove_seal
+from benchmark.runs.seal import check_complete, check_seal, find_missing, remove_seal
 from benchmark.scoring import scores as scoring
 from benchmark.scoring.rows import read_rows
 from benchmark.training import batches as training
@@ -696,3 +697,21 @@ def test_a_finished_runs_report_is_drawn_again_and_sealed(finished, tmp_path):
     assert renew_report(tmp_path / "copy") == page
     check_seal(tmp_path / "copy")
     assert "report/index.html" in (tmp_path / "copy/files.json").read_text()
+
+
+def test_a_report_of_an_incomplete_run_names_what_is_missing_and_its_command_still_makes_it_again(
+    finished, nb_dataset, tmp_path, caplog
+):
+    copy, missing = tmp_path / "copy", ["results.csv", "scores.npz"]
+    shutil.copytree(finished[1], copy)
+    for name in missing:
+        (copy / name).unlink()
+    again = f"{copy}: results.csv, scores.npz are missing: give the run's command again to have them made again"
+    renew_report(copy)
+    assert caplog.messages == [again]
+    assert sorted(find_missing(copy)) == missing
+    write_report_elsewhere([copy], tmp_path / "site")
+    assert caplog.messages == [again, again]
+    assert rows_of_finished(job(nb_dataset, copy)) is None
+    run(job(nb_dataset, copy))
+    check_complete(copy)
