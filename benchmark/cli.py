@@ -358,7 +358,7 @@ def show_command(folder: Path) -> None:
     callback=parse_several_metrics,
     help="Compare by these metrics only: names separated by commas; any number of times.",
 )
-@click.option("--csv", type=FOLDER, help="File for the figures with all their digits.")
+@click.option("--csv", type=FOLDER, help="New file for the figures with all their digits.")
 def compare_command(runs: tuple[Path, ...], metrics: list[str], csv: Path | None) -> None:
     """Print by how much one of two RUNS is better than the other, clip by clip, and whether it is more than chance.
 

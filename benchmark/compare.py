@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from benchmark.catalogue import METRICS, Metric, Protocol, find_metric, merit
-from benchmark.csv_tables import refuse_foreign
 from benchmark.runs.folder import check_place
 from benchmark.scoring.rows import Floats, reported_scores
 from benchmark.scoring.statistics import mean_over_clips, paired_interval
 from benchmark.sides import Side, chance_of_agreement, open_all, sides_of
 from benchmark.significance import holm, sign_flip_test
 from mmnist_av.system.errors import InputError, one_line
-from mmnist_av.system.files import written_whole
+from mmnist_av.system.files import written_once
 
 LEVEL = 0.05  # a difference with a corrected p-value below it is more than chance
 # What a row may say, without the side of which it is said, and what it means
@@ -201,10 +200,12 @@ def verdict(measured: Measured, p: float, replicated: bool) -> str:
 def write_comparison(comparison: Comparison, path: Path) -> None:
     """Write a comparison's rows to a CSV file, with the runs' folders, K, training seeds and tests.
 
-    Raises InputError where the file exists and holds something else, or lies in a run or a dataset, OSError where it
-    cannot be written.
+    Raises InputError where the file exists and has other bytes, or lies in a run or a dataset, OSError where it cannot
+    be written.
     """
     check_place(path, "--csv")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}: make it first")
     chance = chance_of_agreement(comparison.one, comparison.other)
     about = {"tests": str(comparison.family), "agreement_by_chance": "" if chance is None else f"{chance:.9g}"}
     for name, side in (("one", comparison.one), ("other", comparison.other)):
@@ -212,6 +213,5 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         about[f"{name}_k"] = str(side.samples or 1)
         about[f"{name}_training_seeds"] = side.training_seeds
     table = comparison.rows.assign(**about)
-    refuse_foreign(path, [*table.columns])
-    with written_whole(path) as part:
+    with written_once(path, remedy="name another file, or remove that one") as part:
         table.to_csv(part, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n", encoding="utf-8")

@@ -1,7 +1,6 @@
 """CSV files in: read whole, checked against a schema; every error names file, line, column, expected and found."""
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,18 +47,6 @@ def check_columns(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> Non
         found = rows.columns[number] if number < len(rows.columns) else ""
         if found != column:
             raise InputError(f"{path}, line 1, column {number + 1}: expected '{column}', found '{found}'")
-
-
-def refuse_foreign(path: Path, columns: Sequence[str]) -> None:
-    """Raise InputError where a file is in the way that is not a table of exactly these columns."""
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}: make it first")
-    if not path.exists():
-        return
-    with path.open("rb") if path.is_file() else io.BytesIO() as file:
-        header = file.readline()
-    if header.rstrip(b"\r\n") != ",".join(columns).encode():
-        raise InputError(f"{path} exists and is something else: name another file")
 
 
 def check_fields(path: Path, rows: pd.DataFrame, schema: "DataFrameSchema") -> None:

@@ -102,10 +102,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def written_once(path: Path) -> Iterator[Path]:
+def written_once(path: Path, remedy: str = "move it away, or choose another --out") -> Iterator[Path]:
     """Yield a temporary path as `written_whole`, but replace no file: an existing one with the same bytes stays.
 
-    Raises InputError if `path` exists with other bytes.
+    Raises InputError, which advises the remedy, if `path` exists with other bytes.
     """
     part = _temporary(path)
     try:
@@ -114,7 +114,7 @@ def written_once(path: Path) -> Iterator[Path]:
         if not os.path.lexists(path):
             publish(part, path)
         elif not path.is_file() or not filecmp.cmp(part, path, shallow=False):
-            raise InputError(f"{path} exists and is something else: move it away, or choose another --out")
+            raise InputError(f"{path} exists and is something else: {remedy}")
     finally:
         part.unlink(missing_ok=True)
 

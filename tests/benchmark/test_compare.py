@@ -264,7 +264,7 @@ def test_the_csv_has_the_rows_and_says_of_which_runs(runs, tmp_path):
     "name",
     ["notes.txt", "mine.csv", "runs/puq/new.csv", "runs/puq/results.csv", "folder", "link", "nowhere/rows.csv", ""],
 )
-def test_the_csv_replaces_nothing_that_is_not_a_comparison(runs, tmp_path, monkeypatch, name):
+def test_the_csv_replaces_nothing(runs, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(runs / "puq", "runs/puq")
     Path("folder").mkdir()
@@ -284,13 +284,22 @@ def test_names_of_folders_that_are_no_utf_8_are_written_as_escapes(runs, tmp_pat
     assert set(pd.read_csv(tmp_path / "rows.csv")["one_run"]) == {f"{tmp_path}/caf\\udce9"}
 
 
-def test_the_csv_of_another_comparison_is_replaced_and_a_link_kept(runs, tmp_path):
-    link = tmp_path / "link.csv"
-    link.symlink_to(tmp_path / "rows.csv")
-    for metric in ("psnr", "ssim"):
-        assert avbench("compare", runs / "puq", runs / "copy", "--metric", metric, "--csv", link).exit_code == 0
+def test_the_csv_of_another_comparison_may_hold_the_users_own_rows_and_is_not_replaced(runs, tmp_path):
+    csv, link = tmp_path / "rows.csv", tmp_path / "link.csv"
+    link.symlink_to(csv)
+    command = ["compare", runs / "puq", runs / "copy", "--metric", "psnr", "--csv"]
+    assert avbench(*command, csv).exit_code == 0
+    written = csv.read_bytes()
+    assert avbench(*command, link).exit_code == 0  # the same rows: nothing is to be done
     assert link.is_symlink()
-    assert set(pd.read_csv(tmp_path / "rows.csv")["metric"]) == {"ssim"}
+    csv.write_bytes(written + written.splitlines(keepends=True)[-1])
+    collected = csv.read_bytes()
+    for path in (csv, link):
+        refused = avbench(*command, path)
+        assert refused.exit_code == 2
+        reason = "exists and is something else: name another file, or remove that one"
+        assert refused.stderr == f"Error: {path} {reason}\n"
+    assert csv.read_bytes() == collected
 
 
 def test_a_third_partys_model_is_compared_without_its_package(runs, tmp_path):
