@@ -204,12 +204,12 @@ def finished_rows(out: Path) -> pd.DataFrame:
     """Return the rows of all finished runs in `out`; a note names those that cannot be read or have changed."""
     tables = []
     for folder in sorted(out.iterdir()):
-        if is_sealed(folder) and (folder / RESULTS).is_file():
-            try:
+        try:
+            if is_sealed(folder) and (folder / RESULTS).is_file():
                 check_seal(folder)
                 tables.append(read_rows(folder / RESULTS))
-            except InputError as error:
-                log.warning("%s leaves out a run: %s", out / ROWS, error)
+        except (InputError, OSError) as error:
+            log.warning("%s leaves out %s: %s", out / ROWS, folder.name, error)
     return joined(tables)
 
 

@@ -183,7 +183,19 @@ def test_a_second_sweep_keeps_the_rows_of_the_first(data, tmp_path, monkeypatch,
     (out / "black-m3so-nb-demo-seed0/results.csv").write_text("changed")
     write_summary(outcomes, out)
     assert len(notes) == 1
-    assert f"{out / 'rows.csv'} leaves out a run: {out / 'black-m3so-nb-demo-seed0'} has changed" in notes[0]
+    name = "black-m3so-nb-demo-seed0"
+    assert f"{out / 'rows.csv'} leaves out {name}: {out / name} has changed" in notes[0]
+    assert set(pd.read_csv(out / "rows.csv")["seed"]) == {1}
+    check_seal = sweep_module.check_seal
+
+    def forbid(folder):
+        if folder.name == name:
+            raise PermissionError(13, "Permission denied", "files.json")
+        check_seal(folder)
+
+    monkeypatch.setattr(sweep_module, "check_seal", forbid)
+    write_summary(outcomes, out)
+    assert notes[1] == f"{out / 'rows.csv'} leaves out {name}: [Errno 13] Permission denied: 'files.json'"
     assert set(pd.read_csv(out / "rows.csv")["seed"]) == {1}
 
 
