@@ -426,8 +426,8 @@ def compare_command(runs: tuple[Path, ...], metrics: list[str], csv: Path | None
 def sweep_command(**options: object) -> None:
     """Run every model under every protocol with every seed, and summarise the results over seeds.
 
-    Runs that are done are skipped, interrupted ones continue, and one that fails does not stop the others. OPTIONS
-    behind `--` are those of `avbench run`, for every run.
+    Runs that are done are skipped, interrupted ones continue, and one that fails does not stop the others. After Ctrl-C
+    or SIGTERM the same command continues. OPTIONS behind `--` are those of `avbench run`, for every run.
     """
     from benchmark.catalogue import known_metrics
     from benchmark.report.tables import print_sweep
@@ -436,13 +436,15 @@ def sweep_command(**options: object) -> None:
     requested = Sweep(**options)  # type: ignore[arg-type]
     run.make_context("avbench run", ["--model", requested.models[0], *requested.options])  # refuses wrong OPTIONS
     outcomes = sweep(requested)
-    failed = [each for each in outcomes if each.state == "failed"]
-    if len(failed) < len(outcomes):
+    finished = [each for each in outcomes if each.is_finished]
+    if finished:
         summary = write_summary(outcomes, requested.out)
         print_sweep(summary[summary["metric"].isin(known_metrics(summary["metric"], requested.out))])
     for each in outcomes:
         click.echo(f"{each.state:8}{each.folder}{f'   {each.message}' if each.message else ''}")
-    sys.exit(1 if failed else 0)
+    if any(each.state == "stopped" for each in outcomes):
+        raise KeyboardInterrupt(f"runs done: {len(finished)} of {len(outcomes)}; the same command continues")
+    sys.exit(0 if len(finished) == len(outcomes) else 1)
 
 
 @main.command("verify")

@@ -5,9 +5,9 @@ import itertools
 import logging
 import math
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from benchmark.catalogue import find_preset, find_protocol
 from benchmark.job import Job
 from benchmark.runs import environment
 from benchmark.runs.folder import CONFIG, RESULTS, check_place, read_json, write_json
+from benchmark.runs.processes import STOPPED, call, ended_at_a_stop, is_stopped
 from benchmark.runs.seal import check_seal, is_sealed, is_whole
 from benchmark.scoring.rows import COLUMNS, read_rows
 from benchmark.setup import prepare_dataset
 from mmnist_av import families
 from mmnist_av.dataset import open_dataset
-from mmnist_av.system.engine import in_order, open_engine
+from mmnist_av.system.engine import Engine, in_order, open_engine
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import sha256, written_whole
 from mmnist_av.system.progress import track
@@ -70,16 +71,21 @@ class Outcome:
     """How a run ended."""
 
     folder: Path
-    state: str  # done, skipped (it was done before) or failed
+    state: str  # done, skipped (it was done before), failed, or stopped (by Ctrl-C, also before it started)
     message: str = ""  # the last line of a failed run's log
+
+    @property
+    def is_finished(self) -> bool:
+        """Return whether the run's folder holds its results."""
+        return self.state in ("done", "skipped")
 
 
 def sweep(requested: Sweep) -> list[Outcome]:
     """Do the runs that are not done yet, and return how each ended, in order; a failed run does not stop the others.
 
     Datasets are generated first, one after the other, so that runs of one protocol share theirs. Every run is a process
-    of its own, with a log beside its folder. Raises InputError for unknown names, and for files in the way of the
-    summary, before anything is done.
+    of its own, with a log beside its folder. Ctrl-C and SIGTERM stop the runs, and no other starts. Raises InputError
+    for unknown names, and for files in the way of the summary, before anything is done.
     """
     planned = jobs_of(requested)
     if math.isnan(requested.gpus) or (requested.gpus and requested.engine == "local"):
@@ -92,10 +98,24 @@ def sweep(requested: Sweep) -> list[Outcome]:
     with open_engine(requested.engine, requested.workers, requested.gpus) as engine:
         jobs = [replace(job, data=data) for job, data in with_data(planned)]
         waiting = [job for job in jobs if not is_done(job, requested.options)]
-        tasks = ((command(job, requested.options), job.folder) for job in waiting)
-        codes = list(track(in_order(engine, run_process, tasks), "runs", len(waiting)))
-    ended = {job.folder: code for job, code in zip(waiting, codes, strict=True)}
-    return [outcome(job.folder, ended.get(job.folder)) for job in jobs]
+        codes = codes_of(engine, waiting, requested.options)
+    rest = waiting[len(codes) :]  # of an interrupted sweep
+    ended = dict(zip((job.folder for job in waiting), codes, strict=False))
+    ended |= {job.folder: 0 for job in rest if is_done(job, requested.options)}
+    stopped = {job.folder for job in rest} - ended.keys()
+    return [
+        Outcome(job.folder, "stopped") if job.folder in stopped else outcome(job.folder, ended.get(job.folder))
+        for job in jobs
+    ]
+
+
+def codes_of(engine: Engine, jobs: Sequence[Job], options: Sequence[str]) -> list[int]:
+    """Run some jobs, and return their exit codes in order; fewer where Ctrl-C or SIGTERM stopped them."""
+    codes: list[int] = []
+    tasks = ((command(job, options), job.folder) for job in jobs)
+    with suppress(KeyboardInterrupt), ended_at_a_stop():
+        codes.extend(track(in_order(engine, run_process, tasks), "runs", len(jobs)))  # keeps those before a stop
+    return codes
 
 
 def jobs_of(requested: Sweep) -> list[Job]:
@@ -159,12 +179,17 @@ def command(job: Job, options: Sequence[str]) -> list[str]:
 
 
 def run_process(command: Sequence[str], folder: Path) -> int:
-    """Run a command, and return its exit code; the command and what it prints go into a log beside its folder."""
+    """Run a command, and return its exit code; the command and what it prints go into a log beside its folder.
+
+    STOPPED, and no log, where Ctrl-C or SIGTERM has stopped the sweep.
+    """
+    if is_stopped():
+        return STOPPED
     folder.parent.mkdir(parents=True, exist_ok=True)
     with log_of(folder).open("w", **TEXT) as log:
         log.write(f"{shlex.join(command)}\n")
         log.flush()
-        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+        code = call(command, log)
         if code == 0:
             log.write(f"{DONE}\n")
         return code
@@ -236,7 +261,7 @@ def write_summary(outcomes: Iterable[Outcome], out: Path) -> pd.DataFrame:
     The means are over the runs of this sweep. WRITTEN says which files a sweep wrote: it overwrites no others.
     """
     refuse_foreign(out)
-    summary = over_seeds(rows_of(each.folder for each in outcomes if each.state != "failed"))
+    summary = over_seeds(rows_of(each.folder for each in outcomes if each.is_finished))
     for table, name in ((finished_rows(out), ROWS), (summary, SUMMARY)):
         with written_whole(out / name) as part:
             table.to_csv(part, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")

@@ -2,10 +2,9 @@
 
 import json
 import os
-import subprocess
+import signal
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from click.testing import CliRunner
 from benchmark import sweep as sweep_module
 from benchmark.cli import main
 from benchmark.report import tables
+from benchmark.runs import processes
 from benchmark.scoring.rows import read_rows
 from benchmark.sweep import Sweep, over_seeds, rows_of, sweep, write_summary
 from mmnist_av.m3so.generate import generate
@@ -31,15 +31,19 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def in_place(monkeypatch):
+    do_in_place(monkeypatch)
+
+
+def do_in_place(monkeypatch):
     """Do a sweep's runs in this process, because the start of a process takes longer than all else."""
 
-    def call(command, stdout, **_):
+    def call(command, log):
         assert command[:3] == [sys.executable, "-m", "benchmark.cli"]
         result = CliRunner().invoke(main, command[3:])
-        stdout.write(result.output)
-        return subprocess.CompletedProcess(command, result.exit_code)
+        log.write(result.output)
+        return result.exit_code
 
-    monkeypatch.setattr(sweep_module, "subprocess", SimpleNamespace(run=call, STDOUT=subprocess.STDOUT))
+    monkeypatch.setattr(sweep_module, "call", call)
 
 
 def requested(folder, out, **changes):
@@ -197,6 +201,38 @@ def test_a_second_sweep_keeps_the_rows_of_the_first(data, tmp_path, monkeypatch,
     write_summary(outcomes, out)
     assert notes[1] == f"{out / 'rows.csv'} leaves out {name}: [Errno 13] Permission denied: 'files.json'"
     assert set(pd.read_csv(out / "rows.csv")["seed"]) == {1}
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_the_running_run_starts_no_other_and_writes_the_rows_of_those_that_are_done(
+    data, tmp_path, monkeypatch, stop
+):
+    out, call, started = tmp_path / "runs", processes.call, []
+    with monkeypatch.context() as patch:
+        do_in_place(patch)
+        sweep(requested(data, out, models=["black"], seeds=[0]))
+    run = f"import os, time; os.kill(os.getppid(), {int(stop)}); time.sleep(60)"
+
+    def begin(command, log):
+        started.append(call([sys.executable, "-c", run], log))
+        return started[-1]
+
+    monkeypatch.setattr(sweep_module, "call", begin)
+    monkeypatch.setattr(processes, "GRACE", 20 if stop == signal.SIGTERM else 0.2)  # no terminal interrupts the run
+    result = run_sweep(data, out, "--seeds", "0,1,2")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "Stopped: runs done: 1 of 3; the same command continues"
+    states = [line.split()[0] for line in result.stdout.splitlines() if "black-m3so-nb-demo-seed" in line]
+    assert states == ["skipped", "stopped", "stopped"]
+    # SIGTERM reaches the run as Ctrl-C, which lets it write a checkpoint
+    assert started == [-signal.SIGINT if stop == signal.SIGTERM else -signal.SIGTERM]
+    assert not (out / "black-m3so-nb-demo-seed2.log").exists()
+    assert set(pd.read_csv(out / "rows.csv")["seed"]) == {0}
+    assert set(pd.read_csv(out / "sweep.csv")["seeds"]) == {1}
+    with monkeypatch.context() as patch:
+        do_in_place(patch)
+        assert run_sweep(data, out, "--seeds", "0,1,2").exit_code == 0
+    assert set(pd.read_csv(out / "rows.csv")["seed"]) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
