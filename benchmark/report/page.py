@@ -19,6 +19,7 @@ MORE_FACTS = ("test_clips", "device", "precision", "code_version")
 UNKNOWN = "–"
 CONTROLS = 64  # px below a movie, for the browser's controls, which would hide its lower part
 MARK = '<meta name="generator" content="avbench report">'  # only reports have it
+RECORD = "report.json"  # beside the page: the SHA-256 of each file of the report
 
 TEMPLATE = """<!doctype html>
 <html lang="en">
@@ -85,7 +86,8 @@ style="aspect-ratio: {{ item.movie[0] }} / {{ item.movie[1] + controls }}" src="
 {% else %}<img class="{{ item.shown }}" src="{{ item.name }}.{{ item.shown }}" alt="{{ item.caption }}">
 <figcaption>{{ item.caption }} <a href="{{ item.name }}.png">PNG</a> <a href="{{ item.name }}.svg">SVG</a></figcaption>
 {% endif %}</figure>
-{% endfor %}{% endfor %}</body>
+{% endfor %}{% endfor %}<p><a href="{{ record }}">SHA-256 of these files</a></p>
+</body>
 </html>
 """
 
@@ -123,6 +125,7 @@ def render(runs: Sequence[RunFolder], sections: Sequence[Section], unsealed: Seq
         tables=tables(runs),
         note=reference_note(run.model for run in runs),
         sections=sections,
+        record=RECORD,
     )
 
 

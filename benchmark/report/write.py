@@ -1,9 +1,10 @@
 """The whole report: read the runs, draw and write everything aside, and move it into its folder when it is whole."""
 
+import filecmp
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,31 +13,33 @@ from matplotlib.figure import Figure
 from benchmark.catalogue import METRICS
 from benchmark.report import figures, movies, page, strips
 from benchmark.report.curves import POINTS
-from benchmark.report.page import Item, Section
+from benchmark.report.page import RECORD, Item, Section
 from benchmark.report.runs import RunFolder, open_runs
 from benchmark.report.tables import metric_title
-from benchmark.runs.folder import check_place, read_config
-from benchmark.runs.seal import is_sealed, note_missing, note_unsealed, seal
+from benchmark.runs.folder import check_place, read_config, read_json, write_json
+from benchmark.runs.seal import is_sealed, note_missing, note_unsealed, seal, sealed_files
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import PART, is_leftover, sole_writer
+from mmnist_av.system.files import PART, is_leftover, sha256, sole_writer
 
 PAGE = "index.html"
+MOVE = "move the folder away, or choose another --out"
 LINKED = re.compile(r'(?:src|href)="([^"/]+)"')  # the page's pictures and movies, which lie beside it
 
 
-def write_report(runs: Sequence[Path], out: Path, ended: bool = False) -> Path:
+def write_report(runs: Sequence[Path], out: Path, ended: bool = False, unchanged: bool = False) -> Path:
     """Write the figures (PNG and SVG), movies and page of some runs to the folder `out`; return the page's path.
 
     ended: whether the runs have just ended, and get their seal when their report is written; other runs without a seal
-    are marked on the page and in a note. The same runs give the same bytes. An existing report's files are replaced
-    once the new ones are whole; the user's files beside them stay. Raises InputError for damaged files, for runs that
-    cannot be compared, and where `out` holds something other than a report.
+    are marked on the page and in a note. unchanged: whether a seal shows that the report in `out` is as it was written.
+    The same runs give the same bytes. An existing report's files are replaced once the new ones are whole; the user's
+    files beside them stay. Raises InputError for damaged files, for runs that cannot be compared, and where `out` holds
+    something other than a report, or one that was changed.
     """
     opened = open_runs(runs)
     unsealed = [] if ended else [run for run in opened if not is_sealed(run.path)]
     for run in unsealed:
         note_unsealed(run.path)
-    with files_replaced(out) as folder, figures.style():
+    with files_replaced(out, unchanged or ended) as folder, figures.style():
         sections = [
             section
             for draw in (
@@ -52,6 +55,7 @@ def write_report(runs: Sequence[Path], out: Path, ended: bool = False) -> Path:
             if section.items
         ]
         (folder / PAGE).write_text(page.render(opened, sections, unsealed), encoding="utf-8")
+        write_json(folder / RECORD, {path.name: sha256(path) for path in sorted(folder.iterdir())})
     return out / PAGE
 
 
@@ -73,18 +77,19 @@ def renew_report(run: Path) -> Path:
     read_config(run)
     with sole_writer(run):
         sealed = is_sealed(run)
-        page = write_report([run], run / "report")
+        page = write_report([run], run / "report", unchanged=f"report/{PAGE}" in (sealed_files(run) or ()))
         if sealed:
             seal(run, files_of(page.parent), keep=note_missing(run))
     return page
 
 
 @contextmanager
-def files_replaced(out: Path) -> Iterator[Path]:
+def files_replaced(out: Path, unchanged: bool) -> Iterator[Path]:
     """Give an empty folder; when the block ends, its files replace those of the report in `out`, the page as the last.
 
-    Nothing changes if the block fails. Raises InputError where `out` is something other than a report, is being written
-    by another process, or has a file of another's with the name of a new one.
+    unchanged: whether a report that records no SHA-256 of its files, as those of earlier versions, is known to be as it
+    was written. Nothing changes if the block fails. Raises InputError where `out` is something other than a report or
+    has a changed one, is being written by another process, or has a file of another's with the name of a new one.
     """
     if os.path.lexists(out) and not is_report(out):
         raise InputError(f"{out} exists and holds no report: choose another --out")
@@ -96,7 +101,7 @@ def files_replaced(out: Path) -> Iterator[Path]:
             fresh.mkdir()
             try:
                 yield fresh
-                _move(fresh, out)
+                _move(fresh, out, unchanged)
             finally:
                 shutil.rmtree(fresh)
     except BaseException:
@@ -105,16 +110,36 @@ def files_replaced(out: Path) -> Iterator[Path]:
         raise
 
 
-def _move(fresh: Path, out: Path) -> None:
+def _move(fresh: Path, out: Path, unchanged: bool) -> None:
     """Move the files of a new report to `out`, and delete those that only the report before had."""
     before, files = files_of(out), sorted(fresh.iterdir(), key=lambda path: (path.name == PAGE, path.name))
     for path in files:
         if os.path.lexists(out / path.name) and path.name not in before:
             raise InputError(f"{out / path.name} is no report's, and in the way: move it, or choose another --out")
+    has_record = RECORD in before and (out / RECORD).is_file()
+    if has_record or not unchanged:
+        _refuse_changed(fresh, out, read_json(out / RECORD, remedy=MOVE) if has_record else {})
     for path in files:
         path.replace(out / path.name)
     for name in before - {path.name for path in files}:
         (out / name).unlink(missing_ok=True)
+
+
+def _refuse_changed(fresh: Path, out: Path, recorded: Mapping[str, str]) -> None:
+    """Raise InputError for a file of the report in `out` that is neither as recorded nor as the new report has it.
+
+    recorded: SHA-256 by name; none of a report of an earlier version.
+    """
+    for name in sorted(files_of(out) - {RECORD}):
+        file, new = out / name, fresh / name
+        if not file.is_file() or sha256(file) == recorded.get(name):
+            continue
+        if new.is_file() and filecmp.cmp(file, new, shallow=False):
+            continue
+        if not recorded:
+            raise InputError(f"{out} has no {RECORD}, so that nothing shows that its files are unchanged: {MOVE}")
+        remedy = MOVE if name == PAGE else "move it, or choose another --out"
+        raise InputError(f"{file} has changed since the report was written: {remedy}")
 
 
 def files_of(folder: Path) -> set[str]:

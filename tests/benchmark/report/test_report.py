@@ -200,7 +200,7 @@ def test_every_picture_can_be_read_and_every_reference_leads_to_a_file(report):
     names |= {"validation-psnr", "training", "uncertainty", "puq-block"}
     names |= {f"puq-clip-{clip:06d}-strip" for clip in (0, 5)}
     pictures = {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
-    assert there == {"index.html", "puq-clip-000000.mp4", "puq-clip-000005.mp4"} | pictures
+    assert there == {"index.html", "report.json", "puq-clip-000000.mp4", "puq-clip-000005.mp4"} | pictures
     for path in report.parent.glob("*.svg"):
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
     for path in report.parent.glob("*.png"):
@@ -550,11 +550,12 @@ def test_what_a_run_does_not_have_is_left_out(tmp_path):
     floor = make_run(tmp_path / "black", model="black", samples=1)
     names = {path.name for path in write_report([floor], floor / "report").parent.iterdir()}
     metrics = names_of("m3so-nb", ("all", "last"), of="sample")
-    assert names == {"index.html"} | {f"frames-{metric}.{kind}" for metric in metrics for kind in ("png", "svg")}
+    drawn = {f"frames-{metric}.{kind}" for metric in metrics for kind in ("png", "svg")}
+    assert names == {"index.html", "report.json"} | drawn
     for name in ("scores.npz", "results.csv", "environment.json"):
         (floor / name).unlink()
     page = write_report([floor], floor / "report")  # replaces the first
-    assert [path.name for path in page.parent.iterdir()] == ["index.html"]
+    assert sorted(path.name for path in page.parent.iterdir()) == ["index.html", "report.json"]
     assert sorted(path.name for path in floor.iterdir()) == ["config.json", "report"]
 
 
@@ -762,20 +763,63 @@ def test_a_report_that_fails_leaves_no_new_folder(run, tmp_path, monkeypatch):
 
 
 def test_the_users_files_in_and_beside_a_report_stay(tmp_path):
-    floor = make_run(tmp_path / "black", model="black", samples=1, metrics=FEW)
+    floor, other = (
+        make_run(tmp_path / model, model, samples=1, metrics=metrics)
+        for model, metrics in (("black", FEW), ("copy-last", ("psnr",)))
+    )
     out = tmp_path / "site"
     mine = [out / "notes.txt", out / "talk/slides.txt", tmp_path / ".site.old/a", tmp_path / ".site.new/a"]
-    write_report([floor], out)
+    write_report([other], out)
     drawn = {path.name for path in out.iterdir()}
+    write_report([floor], out)
+    assert drawn < {path.name for path in out.iterdir()}
     for path in mine:
         path.parent.mkdir(exist_ok=True)
         path.write_text("precious")
-    page = (out / "index.html").read_text()
-    (out / "index.html").write_text(page.replace("</body>", '<a href="gone.svg">SVG</a></body>'))
-    (out / "gone.svg").write_text("of the report before")
-    write_report([floor], out)
+    write_report([other], out)
     assert all(path.read_text() == "precious" for path in mine)
     assert {path.name for path in out.iterdir()} == drawn | {"notes.txt", "talk"}
+
+
+def test_a_figure_that_the_user_edited_is_not_replaced(tmp_path):
+    floor, other = (make_run(tmp_path / model, model, samples=1, metrics=["psnr"]) for model in ("black", "copy-last"))
+    out = tmp_path / "site"
+    write_report([floor], out)
+    figure = out / "frames-psnr.svg"
+    figure.write_text("<svg>mine</svg>")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for run in (floor, other):
+        with pytest.raises(InputError, match=r"frames-psnr\.svg has changed since the report was written: move it, or"):
+            write_report([run], out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    figure.rename(out / "mine.svg")
+    write_report([other], out)
+    assert (out / "mine.svg").read_text() == "<svg>mine</svg>"
+    with (out / "index.html").open("a") as page:
+        page.write("<!-- mine -->")
+    with pytest.raises(InputError, match=r"index\.html has changed .*: move the folder away, or"):
+        write_report([floor], out)
+
+
+def test_a_report_without_a_record_of_its_files_is_replaced_only_where_it_is_known_to_be_unchanged(tmp_path):
+    floor, other = (make_run(tmp_path / model, model, samples=1, metrics=["psnr"]) for model in ("black", "copy-last"))
+    out = tmp_path / "site"
+
+    def write_as_before(run):
+        page = write_report([run], out)
+        (out / "report.json").unlink()
+        page.write_text(page.read_text().replace('href="report.json"', ""))
+
+    write_as_before(floor)
+    for run in (floor, other):  # the page has changed
+        with pytest.raises(InputError, match=r"has no report\.json, so that nothing shows that its files are"):
+            write_report([run], out)
+    write_report([floor], out, unchanged=True)
+    assert (out / "report.json").is_file()
+    for forget in (lambda: write_as_before(floor), (out / "report.json").unlink):
+        forget()
+        write_report([floor], out, ended=True)
+        assert (out / "report.json").is_file()
 
 
 def test_a_file_that_no_report_wrote_is_not_replaced_by_one_of_its_name(tmp_path):
