@@ -94,11 +94,16 @@ def find_damage(folder: Path) -> list[str]:
 
 
 def sealed_files(folder: Path) -> dict[str, str] | None:
-    """Return the files that a run's seal lists, with their SHA-256; None where it is missing or damaged."""
+    """Return the files that a run's seal lists, with their SHA-256; None where it is missing or damaged.
+
+    Raises PermissionError where it may not be read.
+    """
     try:
         sealed = parse_json(regular(folder / SEAL).read_text())
         files: dict[str, str] = sealed["files"]
         return files if sealed["list"] == _digest(files) else None
+    except PermissionError:  # it may be whole
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -161,7 +161,7 @@ WRONG = {
     OwnGenerator: r"gives other frames when it is called again .*: all its randomness must come from noise\.normal",
     NumpyGenerator: r"gives other frames when it is called again .*: all its randomness must come from noise\.normal",
     OwnFixedGenerator: r"is stochastic, and its predict draws nothing from noise\.normal\(\.\.\.\)",
-    NoNoise: "is stochastic, .* draws nothing from noise.*; a model whose samples .* are all equal declares stochastic = False",
+    NoNoise: "draws nothing from noise.*; a model whose samples .* are all equal declares stochastic = False",
     InPlace: "predict changes the context that it is given: work on a copy",
     FieldWithoutDefault: "width",
 }

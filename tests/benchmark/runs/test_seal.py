@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,12 @@ def test_a_pipe_in_the_seals_place_is_damage(folder):
     (folder / SEAL).unlink()
     os.mkfifo(folder / SEAL)
     assert find_damage(folder) == ["files.json is damaged: delete it, if the rest can be trusted"]
+
+
+def test_a_seal_that_may_not_be_read_is_not_called_damaged(folder, monkeypatch):
+    def refuse(*given, **options):
+        raise PermissionError(13, "Permission denied", str(folder / SEAL))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(PermissionError):
+        check_seal(folder)
