@@ -1,7 +1,8 @@
 """The table of docs/numbers.md: python scripts/tabulate_runs.py docs/thousand-steps.csv --add RUN --add RUN.
 
 Adds the rows of finished runs to a CSV file of rows, then prints its tables in Markdown: a line per model and seed, at
-frames 6, 15 and 25. Of the floors that every run scores, the first run's rows are taken.
+frames 6, 15 and 25; learned models first, then floors and references. Of the floors that every run scores, the first
+run's rows are taken.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from baselines.names import FLOORS
+from baselines.names import FLOORS, REFERENCES, SAMPLED_FLOORS
 from benchmark.runs.folder import RESULTS
 from benchmark.runs.seal import check_seal, is_sealed
 from benchmark.scoring.rows import read_rows, write_rows
@@ -27,6 +28,7 @@ TABLES = (
         2,
     ),
 )
+LAST = (*FLOORS, *SAMPLED_FLOORS, *REFERENCES)  # below the learned models, in this order
 SCORED = {(metric, sampling) for _, columns, _ in TABLES for _, metric, sampling in columns}
 
 
@@ -58,10 +60,16 @@ def table(rows: pd.DataFrame, caption: str, columns: list[tuple[str, str, str]],
         f"| {caption} | seed | {' | '.join(heading for heading, _, _ in columns)} |",
         "| --- " * (len(columns) + 2) + "|",
     ]
-    for (model, seed), own in rows.groupby(["model", "seed"], sort=False):
+    by_run = dict(iter(rows.groupby(["model", "seed"], sort=False)))
+    for (model, seed), own in sorted(by_run.items(), key=lambda each: order(*each[0])):
         fields = [field(own, metric, sampling, decimals) for _, metric, sampling in columns]
         lines.append(f"| `{model}` | {'' if model in FLOORS else seed} | {' | '.join(fields)} |")
     return "\n".join(lines)
+
+
+def order(model: str, seed: str) -> tuple[int, str, int]:
+    """Return the place of a line: learned models by name, then LAST in its order; each by seed."""
+    return (LAST.index(model) + 1, "", int(seed)) if model in LAST else (0, model, int(seed))
 
 
 def field(rows: pd.DataFrame, metric: str, sampling: str, decimals: int) -> str:

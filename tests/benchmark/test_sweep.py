@@ -203,6 +203,15 @@ def test_a_second_sweep_keeps_the_rows_of_the_first(data, tmp_path, monkeypatch,
     assert set(pd.read_csv(out / "rows.csv")["seed"]) == {1}
 
 
+@pytest.fixture
+def interruptible():
+    """Take SIGINT as a terminal's programs do: a shell lets its background jobs, such as these tests, ignore it."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_ends_the_running_run_starts_no_other_and_writes_the_rows_of_those_that_are_done(
     data, tmp_path, monkeypatch, stop

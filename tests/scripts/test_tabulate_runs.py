@@ -52,3 +52,10 @@ def test_an_unfinished_run_is_not_added(runs, tmp_path):
 def test_a_metric_without_a_value_is_a_dash():
     rows = pd.DataFrame({"metric": "ink", "sampling": "single", "frame": ["6", "15", "25"], "value": [1, None, 0.5]})
     assert tabulate_runs.field(rows, "ink", "mean", 2) == "1.00, -, 0.50"
+
+
+def test_learned_models_stand_above_floors_and_references():
+    runs = [("bayes-av", "0"), ("black", "0"), ("svg-lp", "10"), ("puq", "0"), ("svg-lp", "2"), ("zigzag", "0")]
+    ordered = sorted(runs, key=lambda run: tabulate_runs.order(*run))
+    assert [model for model, _ in ordered] == ["puq", "svg-lp", "svg-lp", "black", "zigzag", "bayes-av"]
+    assert [seed for _, seed in ordered[1:3]] == ["2", "10"]
