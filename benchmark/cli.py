@@ -250,7 +250,7 @@ mnist_option = click.option(
     type=click.Choice(["best", "last"]),
     default="best",
     show_default=True,
-    help="Weights to score: the best validation's (PSNR of the best of its samples), or the last ones.",
+    help="Weights to score: the best validation's (by how far its PSNR is above the floors'), or the last ones.",
 )
 @click.option("--trained", type=FOLDER, help="Reuse the trained model of this finished run instead of training.")
 @metrics_option

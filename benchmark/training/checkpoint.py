@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from benchmark.runs.differences import difference
 from benchmark.runs.seal import RESTORE
-from benchmark.training.plan import CRITERION, Best, Position
+from benchmark.training.plan import Best, Position
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import parse_json, regular, written_whole
 
@@ -82,7 +82,7 @@ def load_weights(path: Path, model: nn.Module, which: str) -> str:
     fill(path, model, weights(tensors, LAST if best is None else BEST))
     if best is None:
         return f"last: step {saved.step}"
-    return f"best: step {best.step} (validation {' '.join(CRITERION)} {best.value:.6g})"
+    return f"best: step {best.step} (validation {best.criterion} {best.value:.6g})"
 
 
 def read(path: Path) -> tuple[Saved, dict[str, Tensor]]:

@@ -22,7 +22,7 @@ from benchmark.training import checkpoint
 from benchmark.training.batches import ANNOTATIONS, Batches, OrderedBatches, RawBatch
 from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
 from benchmark.training.logs import Logs
-from benchmark.training.plan import CRITERION, Best, TrainingPlan, is_better, metric_value, rate_factor, stage_lengths
+from benchmark.training.plan import CRITERION, Best, TrainingPlan, metric_value, rate_factor, stage_lengths
 from benchmark.training.processes import Ranks
 from benchmark.training.updates import Diverged as Diverged
 from benchmark.training.updates import adam, check_finite, differentiate, frozen, learned_buffers, set_rates
@@ -175,9 +175,9 @@ class Loop:
         Note whether the metric that can stop the stage has improved.
         """
         rows = validate(self.steps, epoch)
-        value = metric_value(rows, *CRITERION)
-        if is_better(value, None if self.best is None else self.best.value, find_metric(CRITERION[0]).better):
-            self.best = Best(self.steps, value)
+        value = float(rows[CRITERION].iloc[0])
+        if self.best is None or value >= self.best.value:  # of equal ones the later: new models are below all floors
+            self.best = Best(self.steps, value, CRITERION)
             self.best_weights = {name: each.cpu().clone() for name, each in self.model.state_dict().items()}
         if self.log is not None:
             self.log.write_validation(self.steps, rows)

@@ -29,6 +29,7 @@ from benchmark.scoring import scores as scoring
 from benchmark.scoring.rows import read_rows
 from benchmark.training import batches as training
 from benchmark.training import loop as training_loop
+from benchmark.training.validation import Validation
 from mmnist_av.dataset import open_dataset
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
@@ -129,16 +130,16 @@ def test_rows_say_where_they_come_from(finished, nb_dataset):
 def test_the_best_weights_are_scored_unless_the_last_are_wanted_and_the_rows_say_which(
     nb_dataset, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(training_loop, "is_better", lambda value, best, better: best is None)  # the first validation's
+    falling = iter([0.3, 0.2, 0.1])
+    monkeypatch.setattr(Validation, "above_floors", lambda self, scores: next(falling))
     first = job(nb_dataset, tmp_path / "best", steps=3, eval_every=1, metrics="psnr", report=False)
     best, trained = run(first)
     last, _ = run(
         replace(first, out=tmp_path / "last", trained=trained, checkpoint="last", steps=None, eval_every=None)
     )
     own = [rows[rows["model"] == "puq"] for rows in (best, last)]
-    validated = read_rows(trained / "validation.csv").query("step == '1' and sampling == 'best_sequence'")
-    (value,) = validated.query("metric == 'psnr' and frame == 'mean'")["value"]
-    assert set(own[0]["checkpoint"]) == {f"best: step 1 (validation psnr best_sequence {value:.6g})"}
+    assert set(own[0]["checkpoint"]) == {"best: step 1 (validation above_floors 0.3)"}
+    assert list(read_rows(trained / "validation.csv")["above_floors"].unique()) == ["0.3", "0.2", "0.1"]
     assert set(own[1]["checkpoint"]) == {"last: step 3"}
     assert (own[0]["value"].to_numpy() != own[1]["value"].to_numpy()).all()
     assert set(best[best["model"] == "black"]["checkpoint"]) == {""}

@@ -18,6 +18,7 @@ from benchmark.training import checkpoint
 from benchmark.training import loop as training
 from benchmark.training.batches import StoredBatches
 from benchmark.training.loop import Diverged, Training, TrainingPlan, train
+from benchmark.training.plan import CRITERION
 from benchmark.training.updates import check_finite
 from mmnist_av.clips import StoredClips
 from mmnist_av.system.errors import InputError
@@ -220,9 +221,7 @@ def test_a_model_settles_on_the_clips_of_its_last_steps_before_every_validation_
 
     def validate(steps, epoch):
         validated.append((steps, len(model.settled), model.settled[-1, 1].item() == model.one.item()))
-        return pd.DataFrame(
-            [{"metric": "psnr", "sampling": "best_sequence", "frame": "mean", "value": 1.0, "step": steps}]
-        )
+        return pd.DataFrame([{"metric": "psnr", "sampling": "mean", "value": 1.0, "step": steps, CRITERION: 1.0}])
 
     train(Training(model, batches, PROTOCOL, plan, CPU, tmp_path, run="run", validate=validate))
     assert validated == [(2, 1, True), (4, 2, True), (6, 3, True), (7, 4, True)]

@@ -14,6 +14,7 @@ from benchmark.training import checkpoint
 from benchmark.training import loop as training
 from benchmark.training.batches import OrderedBatches, StoredBatches, StreamedBatches, choose_batches
 from benchmark.training.loop import Diverged, Training, TrainingPlan, make_batch, train
+from benchmark.training.plan import CRITERION
 from benchmark.training.processes import Ranks
 from mmnist_av import families
 from mmnist_av.clips import StoredClips
@@ -242,7 +243,7 @@ class Scores:
             for metric, value in self.values.items()
             for sampling, shift in (("mean", 0.0), ("best_sequence", 100.0 * steps))
         ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows).assign(**{CRITERION: 0.0})
 
 
 def falling_scores():
@@ -316,7 +317,7 @@ def test_a_stage_is_stopped_only_by_a_metric_that_scores_samples(small_dataset, 
 
 
 class Peaks(Scores):
-    """A validation whose best samples peak after 2 steps and, in the second stage, after 7; it keeps the weights."""
+    """A validation whose score peaks after 2 steps and, in the second stage, after 6 and 7; it keeps the weights."""
 
     def __init__(self, model):
         super().__init__(psnr=dict.fromkeys(range(1, 41), 1.0))
@@ -325,8 +326,7 @@ class Peaks(Scores):
     def __call__(self, steps, epoch):
         self.seen[steps] = state_of(self.model)
         rows = super().__call__(steps, epoch)
-        best = {2: 30.0, 7: 20.0}.get(steps, 10.0 + steps / 100)
-        return rows.assign(value=rows["value"].where(rows["sampling"] == "mean", best))
+        return rows.assign(**{CRITERION: {2: "0.3", 6: "0.2", 7: "0.2"}.get(steps, f"{steps / 100}")})
 
 
 def test_the_weights_of_the_last_stages_best_validation_are_kept_beside_the_last_ones(small_dataset, tmp_path):
@@ -334,7 +334,7 @@ def test_the_weights_of_the_last_stages_best_validation_are_kept_beside_the_last
     validate = Peaks(model)
     train(prepare(small_dataset, model, plan, tmp_path, validate))
     path, other = tmp_path / "checkpoint.safetensors", build(TwoStage)
-    assert checkpoint.load_weights(path, other, "best") == "best: step 7 (validation psnr best_sequence 20)"
+    assert checkpoint.load_weights(path, other, "best") == "best: step 7 (validation above_floors 0.2)"
     assert equal(state_of(other), validate.seen[7])
     assert checkpoint.load_weights(path, other, "last") == "last: step 10"
     assert equal(state_of(other), state_of(model))

@@ -76,6 +76,25 @@ def test_a_deterministic_models_rows_are_its_errors_on_the_val_clips(dataset):
     assert set(zip(rows["split"], rows["step"], rows["epoch"], rows["clips"], strict=True)) == {("val", "10", "2", 3)}
 
 
+def test_the_criterion_counts_frames_below_a_floor_as_0_so_that_fading_gains_nothing(dataset):
+    target = dataset.split("val").frames[:, :7].astype(np.float64) / 255
+
+    def psnr(frames):
+        return 10 * np.log10(1 / np.maximum(((target[:, 3:] - frames) ** 2).mean((2, 3)), 1e-6))  # (N, T)
+
+    floors = [np.zeros_like(target[:, 3:]), target[:, 2:3], target[:, :3].mean(1, keepdims=True)]
+    floor = np.max([psnr(frames).mean(0) for frames in floors], axis=0)
+    validation = validation_of(CopyLast(SHAPE), dataset)
+    np.testing.assert_allclose(validation.highest_floor, floor, rtol=1e-5)
+    above = np.array([[3, -9, 0, 1], [2, -1, -1, -1], [-9, -9, -9, -9]])  # (K, T); the second is best as a whole
+    samples = (floor + above)[None].repeat(3, 0)
+    assert validation.above_floors({"psnr": samples}) == pytest.approx(2 / 4, rel=1e-4)
+    assert validation.above_floors({"psnr": samples[:, 2:]}) == 0
+    rows = validation(10, 2)
+    own = np.maximum(psnr(target[:, 2:3]).mean(0) - floor, 0).mean()
+    assert rows["above_floors"].astype(float).to_numpy() == pytest.approx(own, abs=1e-5)
+
+
 def test_modules_stay_in_the_mode_they_were_in(dataset):
     model = puq().train()
     model.generator.audio_encoder.eval()
