@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from baselines.audio_only import AudioOnly
 from baselines.bayes import BayesAV, BayesV
@@ -241,6 +242,9 @@ def build(
         raise InputError(f"{name} of these settings does not fit into memory: choose smaller ones") from error
     if "_modules" not in vars(model):
         raise InputError(f"{name}: {predictor.__name__}.__init__ must call super().__init__() first")
+    lazy = [parameter for parameter, value in model.named_parameters() if is_lazy(value)]
+    if lazy:
+        raise InputError(f"{name}: '{lazy[0]}' has no shape before the first clip: use layers that are not lazy")
     return model
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from torch import Tensor
 
-from baselines.names import names
+from baselines.names import FLOORS, names
 from baselines.predictor import Prediction
 from benchmark.catalogue import EXTERNAL, Protocol, choose_metrics, find_protocol
 from benchmark.compute import choose_compute
@@ -27,7 +26,7 @@ from benchmark.runs.folder import CONFIG, ENVIRONMENT, RESULTS, check_folder, cl
 from benchmark.runs.seal import SEAL
 from benchmark.scoring.evaluate import Evaluation, evaluate
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
-from benchmark.scoring.scores import Entry
+from benchmark.scoring.scores import Entry, remove_records
 from benchmark.setup import check_memory, check_splits
 from mmnist_av import families
 from mmnist_av.dataset import Dataset, open_dataset, refuse_damaged
@@ -38,7 +37,6 @@ from mmnist_av.system.plugins import NAME, NAME_IN_WORDS
 
 log = logging.getLogger(__name__)
 
-SCORING = ("scores", "scores.npz", "examples.npz")  # what scoring writes beside what every command leaves in a run
 FRAMES, FLOW, MANIFEST = "predictions.npy", "flow.npy", "predictions.json"
 
 
@@ -112,6 +110,8 @@ def open_predictions(
 
     Raises InputError for files missing or unreadable, another dataset, a name of ours, another shape or type.
     """
+    if folder.is_file():
+        raise InputError(f"{folder} is a file: name the folder that holds {FRAMES} and {MANIFEST}")
     states = {folder / name: state_of(folder / name) for name in (FRAMES, FLOW)}
     manifest = _read_manifest(folder / MANIFEST)
     if manifest.fingerprint != dataset.fingerprint:
@@ -239,11 +239,12 @@ def score_predictions(
             return evaluate(evaluation), out
         except InputError:  # a value that no frame has, for example: the mended predictions may be scored there
             if empty:
-                empty_again(out)
+                empty_again(out, predictions.model)
             raise
 
 
-def empty_again(folder: Path) -> None:
+def empty_again(folder: Path, entry: str) -> None:
     """Delete what scoring writes before its report, and no file that the user put there meanwhile."""
-    for path in (folder / name for name in (SEAL, CONFIG, ENVIRONMENT, RESULTS, *SCORING)):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    remove_records(folder / "scores", [entry, *FLOORS])
+    for name in (SEAL, CONFIG, ENVIRONMENT, RESULTS, "scores.npz", "examples.npz"):
+        (folder / name).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from baselines.names import FLOORS
 from benchmark.catalogue import find_preset, find_protocol, named_metrics
 from benchmark.options import Download, Stream, check_weights
 from benchmark.runs.folder import check_folder
@@ -79,6 +80,8 @@ def check(job: Job) -> None:
     check_weights(job.weights)
     named.check_weights(job.metrics, job.weights)
     named.check_model(job.metrics, job.model, registry.find(job.model).predictor.predicts)
+    for floor in FLOORS:  # scored beside every model, after its training
+        registry.find(floor)
     check_folder(job.folder)
 
 

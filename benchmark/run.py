@@ -27,7 +27,7 @@ from benchmark.training.launch import launch
 from benchmark.training.loop import Training, train
 from benchmark.training.processes import ALONE, Ranks
 from benchmark.training.validation import CLIPS, Validation
-from benchmark.trial import Trial, try_out
+from benchmark.trial import Trial, try_checkpoint, try_out
 from mmnist_av import families
 from mmnist_av.clips import StoredClips
 from mmnist_av.system.errors import InputError
@@ -81,11 +81,15 @@ def run_on(job: Job, ranks: Ranks = ALONE) -> pd.DataFrame:
 
 
 def try_model(setup: Setup) -> Trial:
-    """Try the model's code, on a model of its own, before hours of training depend on it."""
+    """Try the model's code, on models of its own, before hours of training depend on it."""
     settings = registry.configure(setup.job.model, setup.job.settings)
-    model = build(setup.job, setup.protocol, setup.dataset, settings).to(setup.compute.device)
+    model, again = (
+        build(setup.job, setup.protocol, setup.dataset, settings).to(setup.compute.device) for _ in range(2)
+    )
     test = target_clips(setup, "test", len(setup.dataset.split("test")))
-    return try_out(model, batches_of(setup)(0)[1], test, setup.protocol, setup.compute)
+    trial = try_out(model, batches_of(setup)(0)[1], test, setup.protocol, setup.compute)
+    try_checkpoint(model, again)
+    return trial
 
 
 def opening_line(setup: Setup) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from benchmark.compute import Compute
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.samples import draw_from
 from benchmark.scoring.scores import joined
+from benchmark.training import checkpoint
 from benchmark.training.batches import RawBatch
 from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
 from benchmark.training.loop import make_batch, turns_of
@@ -26,6 +28,7 @@ from mmnist_av.system.errors import InputError, in_words
 
 log = logging.getLogger(__name__)
 
+TRIAL = "a trial"  # what its checkpoint says of which run it is
 CLIPS, SAMPLES = 2, 2  # two clips, because batch norms may need more than one
 TOLERANCE = 1e-3  # between two draws of the same samples on a GPU, whose sums have no fixed order
 
@@ -70,6 +73,27 @@ def try_training(model: Predictor, clips: RawBatch, protocol: Protocol, compute:
                     check_gradients(model, losses, differentiate(losses, players, optimizers))
                 values |= {name: loss.total.item() for name, loss in losses.items()}
     return values
+
+
+def try_checkpoint(model: Predictor, again: Predictor) -> None:
+    """Write a checkpoint of a model after `try_out` and an update, and load it into another model of the same settings.
+
+    Raises InputError, in one line, where this fails: hours later the training would be lost.
+    """
+    optimizers, others = ({name: adam(player) for name, player in each.players().items()} for each in (model, again))
+    with in_one_line(model, "an update of its weights"):
+        for optimizer in optimizers.values():
+            optimizer.step()  # by the gradients of the trial
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.safetensors"
+        try:
+            checkpoint.save(path, checkpoint.Saved(TRIAL, 1), model, optimizers)
+            checkpoint.load(path, TRIAL, again, others)
+        except Exception as error:
+            raise InputError(
+                f"{name_of(model)}: its state_dict must have the same tensors before and after a step, all of the "
+                f"model's and no two in the same memory, or no checkpoint can be loaded: {in_words(error)}"
+            ) from error
 
 
 def try_prediction(model: Predictor, contexts: Sequence[Context], compute: Compute) -> Prediction:
@@ -119,6 +143,8 @@ def draw(model: Predictor, context: Context, compute: Compute, clip: int = 0, se
     model.reset()
     with in_one_line(model, "predict"):
         prediction = joined(draw_from(noise, model, context, samples, compute))
+    if noise.drawn and not model.stochastic:
+        raise InputError(f"{name_of(model)}.predict draws from the noise: its samples differ, so stochastic = True")
     if model.stochastic and not noise.drawn:
         raise InputError(
             f"{name_of(model)} is stochastic, and its predict draws nothing from noise.normal(...): all its randomness "

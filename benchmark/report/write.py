@@ -132,6 +132,8 @@ def _refuse_changed(fresh: Path, out: Path, recorded: Mapping[str, str]) -> None
     """
     for name in sorted(files_of(out) - {RECORD}):
         file, new = out / name, fresh / name
+        if file.exists() and not file.is_file():
+            raise InputError(f"{file} has the name of a figure and is none: move it, or choose another --out")
         if not file.is_file() or sha256(file) == recorded.get(name):
             continue
         if new.is_file() and filecmp.cmp(file, new, shallow=False):

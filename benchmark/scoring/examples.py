@@ -18,6 +18,9 @@ from mmnist_av.system.files import written_whole
 CLIPS, RANDOM = 6, 3  # the first clips, and samples of each, that are kept beside the best and the mean
 
 
+PARTS = tuple(f"example-{number}.npz" for number in range(CLIPS))  # files of the clips, until they are put together
+
+
 class ExampleWriter:
     """Writes what a report shows of the first clips, while their samples are scored.
 
@@ -71,7 +74,7 @@ class ExampleWriter:
         _save(self._path, whole | {name: np.stack([each[name] for each in examples]) for name in examples[0]})
 
     def _part(self, number: int) -> Path:
-        return self._parts / f"example-{number}.npz"
+        return self._parts / PARTS[number]
 
     def _example(self, clip: TargetClip, prediction: Prediction) -> Mapping[str, NDArray[Any]]:
         samples = prediction.frames[0]

@@ -1,11 +1,10 @@
 """Scores per (clip, sample, frame): one pass over the clips serves every entry, metric and sampling rule."""
 
 import logging
-import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,12 @@ from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.resources import Measure, Resources, TrainingSamples, Unavailable
 from benchmark.metrics.uncertainty import mean_variance
 from benchmark.runs.differences import difference
-from benchmark.scoring.examples import ExampleWriter
+from benchmark.scoring.examples import PARTS, ExampleWriter
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.records import CHECKSUM, Recorder
 from benchmark.scoring.statistics import by_sampling
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import is_leftover, regular, written_whole
+from mmnist_av.system.files import is_leftover, regular, remove_leftovers, written_whole
 from mmnist_av.system.progress import track
 
 log = logging.getLogger(__name__)
@@ -88,7 +87,7 @@ def score_all(
             write_scores(scores, path, run)
     if examples is not None:
         examples.write()
-    shutil.rmtree(parts, ignore_errors=True)
+    remove_records(parts, [entry.name for entry in entries])
     return scores
 
 
@@ -103,6 +102,15 @@ def take_records(folder: Path, run: str) -> None:
         folder.mkdir(exist_ok=True)
         with written_whole(whose) as part:
             part.write_text(run)
+
+
+def remove_records(folder: Path, entries: Iterable[str]) -> None:
+    """Delete the records of these entries, and the folder where nothing else is in it: a file of the user's stays."""
+    for name in (*entries, TARGET_FEATURES, RECORDS_OF, *PARTS):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        remove_leftovers(folder)
+        folder.rmdir()
 
 
 def load_measures(

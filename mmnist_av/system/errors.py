@@ -37,8 +37,9 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
 
 
 def in_words(error: BaseException) -> str:
-    """Return an error's type and message: "ValueError: three channels are needed", or the type alone."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """Return an error's type and message in one line, "ValueError: three channels are needed", or the type alone."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def one_line(message: str) -> str:

@@ -150,6 +150,12 @@ def test_a_file_that_comes_while_predictions_are_scored_stays_when_they_are_refu
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["training.csv"]
 
 
+def test_a_file_of_predictions_instead_of_their_folder_is_named(dataset, tmp_path):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    with pytest.raises(InputError, match=r"predictions\.npy is a file: name the folder that holds predictions"):
+        score_predictions(theirs / "predictions.npy", "m3so-nb", dataset.path, tmp_path / "out", "cpu")
+
+
 @pytest.mark.parametrize("change", [lambda file: file.write(b"\0" * 9), lambda file: file.truncate(0)])
 def test_predictions_that_change_while_they_are_scored_are_refused(dataset, tmp_path, monkeypatch, change):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))

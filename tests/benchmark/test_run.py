@@ -303,6 +303,12 @@ def test_a_dataset_that_changes_while_it_is_used_is_refused(tmp_path, monkeypatc
     assert not (tmp_path / "run/results.csv").exists()
 
 
+def test_a_package_that_takes_a_floors_name_is_named_before_the_training(nb_dataset, tmp_path, install):
+    install("their-package", "avbench.models", {"black": "baselines.floors:Black"})
+    refused("the model 'black' of their-package .* has the name of one of ours", nb_dataset, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_rows_of_another_world_say_so(tmp_path):
     spec = Spec(bounce="specular", frames=40)
     dataset = generate(tmp_path / "data", spec, {"train": 1, "test": 1}, seed=0)

@@ -119,8 +119,15 @@ class OneSampleForAll(Fades):
         return super().noise(noise, context)[:, :1].expand(-1, 2, -1, -1)
 
 
+class DrawsAlthoughDeterministic(Fades):
+    stochastic = False
+
+
 class KeepsTheFirst(Fades):
     kept, stochastic = None, False
+
+    def noise(self, noise, context):
+        return torch.zeros(len(context.frames), 1, 1, 1)
 
     def predict(self, context, samples, noise):
         if self.kept is None:
@@ -132,6 +139,35 @@ class InPlace(Fades):
     def predict(self, context, samples, noise):
         context.frames.mul_(0.5)
         return super().predict(context, samples, noise)
+
+
+class TiedWeights(Fades):
+    def __init__(self, shape):
+        super().__init__(shape)
+        self.one, self.other = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.other.weight = self.one.weight
+
+
+class StateLeftOut(Fades):
+    def state_dict(self, *given, **named):
+        return {name: value for name, value in super().state_dict(*given, **named).items() if name != "unused"}
+
+
+class ExtraState(Fades):
+    def get_extra_state(self):
+        return {"version": 1}
+
+
+class BufferThatGrows(Fades):
+    def losses(self, batch, progress):
+        self.register_buffer("seen_steps", torch.zeros(3))
+        return super().losses(batch, progress)
+
+
+class LazyLayer(Fades):
+    def __init__(self, shape):
+        super().__init__(shape)
+        self.lazy = nn.LazyLinear(3)
 
 
 @dataclass(frozen=True)
@@ -163,6 +199,12 @@ WRONG = {
     OwnFixedGenerator: r"is stochastic, and its predict draws nothing from noise\.normal\(\.\.\.\)",
     NoNoise: "draws nothing from noise.*; a model whose samples .* are all equal declares stochastic = False",
     InPlace: "predict changes the context that it is given: work on a copy",
+    DrawsAlthoughDeterministic: "predict draws from the noise: its samples differ, so stochastic = True",
+    TiedWeights: "TiedWeights: its state_dict must have the same tensors .* no two in the same memory, .*other.weight",
+    StateLeftOut: 'StateLeftOut: its state_dict must have .*"unused"',
+    ExtraState: "ExtraState: its state_dict must have the same tensors before and after a step",
+    BufferThatGrows: "BufferThatGrows: its state_dict must have the same tensors .* seen_steps",
+    LazyLayer: r"'lazy\.weight' has no shape before the first clip: use layers that are not lazy",
     FieldWithoutDefault: "width",
 }
 

@@ -793,6 +793,13 @@ def test_a_figure_that_the_user_edited_is_not_replaced(tmp_path):
             write_report([run], out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     figure.rename(out / "mine.svg")
+    figure.mkdir()
+    with pytest.raises(InputError, match=r"frames-psnr\.svg has the name of a figure and is none: move it, or"):
+        write_report([other], out)
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == {
+        ("mine.svg" if name == figure.name else name): content for name, content in before.items()
+    }
+    figure.rmdir()
     write_report([other], out)
     assert (out / "mine.svg").read_text() == "<svg>mine</svg>"
     with (out / "index.html").open("a") as page:

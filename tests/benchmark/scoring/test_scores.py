@@ -95,17 +95,26 @@ def test_a_killed_scoring_continues_and_ends_with_the_same_file(clips, tmp_path)
     assert [path.name for path in broken.iterdir()] == ["scores.npz"]
 
 
-def test_records_of_another_run_or_of_nobody_knows_whom_are_not_continued(clips, tmp_path):
-    def dying(index):
-        raise KeyboardInterrupt
+def interrupt(index):
+    raise KeyboardInterrupt
 
+
+def test_records_of_another_run_or_of_nobody_knows_whom_are_not_continued(clips, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        score_all([entry(predict=dying)], metrics("psnr"), clips, RESOURCES, tmp_path, run='{"seed": 1}')
+        score_all([entry(predict=interrupt)], metrics("psnr"), clips, RESOURCES, tmp_path, run='{"seed": 1}')
     with pytest.raises(InputError, match=r"holds the scores of another run \(seed: 1 found, 0 requested\): move it"):
         score_all([entry()], metrics("psnr"), clips, RESOURCES, tmp_path, run='{"seed": 0}')
     (tmp_path / "scores" / RECORDS_OF).unlink()
     with pytest.raises(InputError, match="scores does not say which run it is of"):
         score_all([entry()], metrics("psnr"), clips, RESOURCES, tmp_path, run='{"seed": 1}')
+
+
+def test_a_file_of_the_users_among_the_records_stays(clips, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        score_all([entry(predict=interrupt)], metrics("psnr"), clips, RESOURCES, tmp_path)
+    (tmp_path / "scores/my_analysis.csv").write_text("mine")
+    score_all([entry()], metrics("psnr"), clips, RESOURCES, tmp_path)
+    assert [path.name for path in (tmp_path / "scores").iterdir()] == ["my_analysis.csv"]
 
 
 def test_pairs_have_one_score_a_clip_and_none_for_one_sample(clips, tmp_path):
