@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baselines import registry
-from baselines.names import FLOORS
 from baselines.predictor import Prediction, Predictor
 from benchmark.catalogue import METRICS, Metric
 from benchmark.compute import Compute
@@ -22,10 +20,11 @@ from benchmark.runs.differences import identity
 from benchmark.runs.folder import CONFIG, ENVIRONMENT, RESULTS, read_json
 from benchmark.runs.seal import seal
 from benchmark.scoring.examples import ExampleWriter
+from benchmark.scoring.floors import build_floors
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.judges import cannot_tell
 from benchmark.scoring.rows import Result, make_rows, write_rows
-from benchmark.scoring.samples import clip_shape, draw_samples
+from benchmark.scoring.samples import draw_samples
 from benchmark.scoring.scores import Entry, Scores, samplings, score_all
 from mmnist_av.system.errors import InputError
 
@@ -112,12 +111,10 @@ def _draw(
 
 def floors(clips: TargetClips, compute: Compute, besides: str) -> list[Entry]:
     """Return the floors that the protocol allows, without the one called `besides`."""
-    shape = clip_shape(clips.stored, clips.protocol)
-    models = {name: registry.build(name, shape, None) for name in FLOORS if name != besides}
     return [
-        entry_of(name, model, clips, samples=1, seed=0, compute=compute)
-        for name, model in models.items()
-        if clips.protocol.seen or "seen" not in model.needs
+        entry_of(name, floor, clips, samples=1, seed=0, compute=compute)
+        for name, floor in build_floors(clips).items()
+        if name != besides
     ]
 
 

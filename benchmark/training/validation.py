@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from baselines import registry
-from baselines.names import FLOORS
 from baselines.predictor import Predictor
 from benchmark.catalogue import Metric, Protocol, choose_metrics, find_metric
 from benchmark.compute import Compute
 from benchmark.metrics import load
 from benchmark.metrics.resources import Resources
+from benchmark.scoring.floors import build_floors
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.rows import Result, make_rows
-from benchmark.scoring.samples import clip_shape, draw_samples
+from benchmark.scoring.samples import draw_samples
 from benchmark.scoring.scores import Scores, check_ranges, samplings, score_clip
 from benchmark.scoring.statistics import best_sequence
 from benchmark.training.checkpoint import set_buffer
@@ -103,10 +102,7 @@ class Validation:
     @cached_property
     def highest_floor(self) -> NDArray[np.floating]:
         """The PSNR of the best floor at every predicted frame, a mean over clips: (T,)."""
-        shape = clip_shape(self.clips.stored, self.protocol)
-        floors = [registry.build(name, shape) for name in FLOORS]
-        usable = [floor for floor in floors if self.protocol.seen or "seen" not in floor.needs]
-        scores = [self.score(floor, 1, [find_metric("psnr")])["psnr"] for floor in usable]
+        scores = [self.score(floor, 1, [find_metric("psnr")])["psnr"] for floor in build_floors(self.clips).values()]
         return np.max([each.mean((0, 1), dtype=np.float64) for each in scores], axis=0)
 
     def score(self, model: Predictor, samples: int, metrics: Iterable[Metric]) -> Scores:
