@@ -16,10 +16,10 @@ import pandas as pd
 
 from baselines import registry
 from benchmark.catalogue import find_preset, find_protocol
+from benchmark.child_processes import STOPPED, call, ended_at_a_stop, is_stopped
 from benchmark.job import Job
 from benchmark.runs import environment
 from benchmark.runs.folder import CONFIG, RESULTS, check_place, read_json, write_json
-from benchmark.runs.processes import STOPPED, call, ended_at_a_stop, is_stopped
 from benchmark.runs.seal import check_seal, is_sealed, is_whole
 from benchmark.scoring.rows import COLUMNS, read_rows
 from benchmark.setup import prepare_dataset

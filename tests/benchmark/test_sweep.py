@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from benchmark import child_processes
 from benchmark import sweep as sweep_module
 from benchmark.cli import main
 from benchmark.report import tables
-from benchmark.runs import processes
 from benchmark.scoring.rows import read_rows
 from benchmark.sweep import Sweep, over_seeds, rows_of, sweep, write_summary
 from mmnist_av.m3so.generate import generate
@@ -216,7 +216,7 @@ def interruptible():
 def test_a_stop_ends_the_running_run_starts_no_other_and_writes_the_rows_of_those_that_are_done(
     data, tmp_path, monkeypatch, stop
 ):
-    out, call, started = tmp_path / "runs", processes.call, []
+    out, call, started = tmp_path / "runs", child_processes.call, []
     with monkeypatch.context() as patch:
         do_in_place(patch)
         sweep(requested(data, out, models=["black"], seeds=[0]))
@@ -227,7 +227,9 @@ def test_a_stop_ends_the_running_run_starts_no_other_and_writes_the_rows_of_thos
         return started[-1]
 
     monkeypatch.setattr(sweep_module, "call", begin)
-    monkeypatch.setattr(processes, "GRACE", 20 if stop == signal.SIGTERM else 0.2)  # no terminal interrupts the run
+    monkeypatch.setattr(
+        child_processes, "GRACE", 20 if stop == signal.SIGTERM else 0.2
+    )  # no terminal interrupts the run
     result = run_sweep(data, out, "--seeds", "0,1,2")
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1] == "Stopped: runs done: 1 of 3; the same command continues"
