@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from mmnist_av.system import plugins
 from mmnist_av.system.errors import unknown_name
 
-ENTRY_POINTS = "avbench.models"
 FLOORS = ("black", "copy-last", "mean-seen")  # deterministic; scored beside every run
 SAMPLED_FLOORS = ("scatter", "zigzag")  # run by name, because they need as many samples as the models beside them
 REFERENCES = ("bayes-v", "bayes-av")  # they know the rules of the world
@@ -42,7 +41,7 @@ def reference_note(models: Iterable[str]) -> str:
 
 def names() -> set[str]:
     """Return the names of all models, third parties' included, loaded or not."""
-    return {*OURS, *plugins.installed(ENTRY_POINTS)}
+    return {*OURS, *plugins.installed(plugins.MODELS)}
 
 
 def check_name(name: str) -> None:

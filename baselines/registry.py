@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 from baselines.audio_only import AudioOnly
 from baselines.bayes import BayesAV, BayesV
 from baselines.floors import Black, CopyLast, MeanSeen, Scatter
-from baselines.names import ENTRY_POINTS, names
+from baselines.names import names
 from baselines.predictor import ClipShape, Predictor
 from baselines.puq import PUQ
 from baselines.settings import parse
@@ -28,6 +28,8 @@ from mmnist_av.system import plugins
 from mmnist_av.system.errors import InputError, in_words, unknown_name
 
 log = logging.getLogger(__name__)
+
+MODALITIES = ("AV", "V", "A")  # what a model is given: frames (V), audio (A), or both
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ MODELS: dict[str, Model] = {  # their names are in names.py, too
 def models() -> dict[str, Model]:
     """Return every model by name, third parties' included; a note names those that cannot be used."""
     others = {}
-    for name in plugins.installed(ENTRY_POINTS):
+    for name in plugins.installed(plugins.MODELS):
         try:
             others[name] = load(name)
         except InputError as error:
@@ -112,7 +114,7 @@ def models() -> dict[str, Model]:
 
 def find(name: str) -> Model:
     """Return the model called `name`; InputError with the nearest names if no model has that name."""
-    if name in plugins.installed(ENTRY_POINTS):
+    if name in plugins.installed(plugins.MODELS):
         return load(name)
     if name not in MODELS:
         raise unknown_name("model", name, names())
@@ -121,16 +123,18 @@ def find(name: str) -> Model:
 
 def load(name: str) -> Model:
     """Return a third party's model; InputError if it cannot be loaded, or has the name of one of ours."""
-    package = plugins.described(plugins.installed(ENTRY_POINTS)[name][0])
+    package = plugins.described(plugins.installed(plugins.MODELS)[name][0])
     if name in MODELS:
         raise InputError(
             f"the model '{name}' of {package} has the name of one of ours: uninstall it, or rename its entry point"
         )
-    loaded = plugins.load(ENTRY_POINTS, "model", name)
+    loaded = plugins.load(plugins.MODELS, "model", name)
     predictor = loaded.predictor if isinstance(loaded, Model) else loaded
     fault = fault_of(predictor)
-    if isinstance(loaded, Model) and not all(isinstance(text, str) for text in (loaded.about, loaded.modality)):
-        fault = fault or "must have about and modality as text"
+    if isinstance(loaded, Model) and not isinstance(loaded.about, str):
+        fault = fault or "must have about as text"
+    if isinstance(loaded, Model) and loaded.modality not in MODALITIES:
+        fault = fault or f"must have one of {', '.join(MODALITIES)} as modality, not {loaded.modality!r}"
     if fault:
         raise InputError(f"the model '{name}' of {package} {fault}: see Predictor")
     return loaded if isinstance(loaded, Model) else Model(predictor)
@@ -147,8 +151,9 @@ def fault_of(predictor: Any) -> str:
         missing.append("losses")
     if missing:
         return f"does not define {', '.join(missing)}"
+    if predictor.modality not in MODALITIES:
+        return f"must define modality as one of {', '.join(MODALITIES)}, not {predictor.modality!r}"
     for name, kind, expected in (
-        ("modality", str, "text"),
         ("paper", str, "text"),
         ("stochastic", bool, "True or False"),
     ):

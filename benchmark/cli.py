@@ -336,7 +336,10 @@ def score_command(
     from benchmark.external import score_predictions
     from benchmark.report.summary import summary
 
-    rows, folder = score_predictions(predictions, protocol, data, out, device, metrics, weights, report)
+    try:
+        rows, folder = score_predictions(predictions, protocol, data, out, device, metrics, weights, report)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"the same command continues from what {out} holds") from stop
     click.echo(summary(rows, find_protocol(protocol), folder))
 
 

@@ -204,6 +204,8 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     be written.
     """
     check_place(path, "--csv")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}: make it first")
     chance = chance_of_agreement(comparison.one, comparison.other)

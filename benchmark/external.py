@@ -115,6 +115,11 @@ def open_predictions(
     states = {folder / name: state_of(folder / name) for name in (FRAMES, FLOW)}
     manifest = _read_manifest(folder / MANIFEST)
     if manifest.fingerprint != dataset.fingerprint:
+        if dataset.fingerprint.startswith(manifest.fingerprint):
+            raise InputError(
+                f"{folder / MANIFEST}: the fingerprint '{manifest.fingerprint}' is cut, {dataset.path} has "
+                f"{dataset.fingerprint}: write it whole"
+            )
         raise InputError(
             f"{folder / MANIFEST}: they are of the dataset {manifest.fingerprint}, {dataset.path} is "
             f"{dataset.fingerprint}: predict the test clips of this one"
@@ -131,8 +136,7 @@ def open_predictions(
         raise InputError(f"{path} has {frames.shape[0]} clips, the test split has {clips}: {expected} is expected")
     if frames.dtype != np.uint8 and not np.issubdtype(frames.dtype, np.floating):
         raise InputError(f"{path} holds {frames.dtype}: uint8, or floats within 0 and 1, are expected")
-    if frames.dtype == np.uint8 and frames[0].max() == 1:
-        log.warning("%s: the levels of clip 0 are 0 and 1, and white is 255: floats may have been meant", path)
+    note_if_dark(path, frames)
     flow = _open_flow(folder / FLOW, frames)
     return ExternalPredictions(manifest.model, manifest.seed, frames, flow, states, folder, torch.device(device))
 
@@ -149,6 +153,19 @@ def _read_manifest(path: Path) -> Manifest:
                 raise InputError(f"{path}: {NAME_IN_WORDS}, not {first['input']!r}") from None
             found = f"{': '.join([*map(str, first['loc']), first['msg']])}"
         raise InputError(f"{path} must hold {expected} ({found})") from error
+
+
+def note_if_dark(path: Path, frames: NDArray[Any]) -> None:
+    """Log a note where clip 0 may have been scaled wrongly: levels of 0 to 2 of 255, floats divided by 255 twice."""
+    brightest = float(np.nanmax(frames[0].astype(np.float32)))
+    if frames.dtype == np.uint8 and 0 < brightest <= 2:
+        log.warning("%s: no level of clip 0 is above %g, and white is 255: floats may have been meant", path, brightest)
+    elif 0 < brightest <= 1.5 / 255:
+        log.warning(
+            "%s: no value of clip 0 is above %.2g, and white is 1: it may have been divided by 255 twice",
+            path,
+            brightest,
+        )
 
 
 def _open_flow(path: Path, frames: NDArray[Any]) -> NDArray[Any] | None:

@@ -1,5 +1,6 @@
 """Many runs: every model under every protocol with every seed, one process each, and their summary."""
 
+import hashlib
 import io
 import itertools
 import logging
@@ -27,7 +28,7 @@ from mmnist_av import families
 from mmnist_av.dataset import open_dataset
 from mmnist_av.system.engine import Engine, in_order, open_engine
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import sha256, written_whole
+from mmnist_av.system.files import named_when_full, sha256, written_whole
 from mmnist_av.system.progress import track
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ GIVEN = {  # options of a run that the sweep sets, and the sweep's own that deci
 }
 ROWS, SUMMARY = "rows.csv", "sweep.csv"
 MOVE = "move it, or choose another --out"  # what to do with a file that no sweep wrote
-WRITTEN = "sweep.json"  # the SHA-256 of ROWS and SUMMARY as a sweep wrote them
+WRITTEN = "sweep.json"  # the SHA-256 of ROWS and SUMMARY as sweeps wrote them
 RUN = ("-m", "benchmark.cli", "run")  # of the command in the first line of a run's log, behind the interpreter
 TEXT: Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # of logs: paths may be no UTF-8, as Python has them
 DONE = "done"  # the last line of the log of a run that ended well
@@ -159,8 +160,7 @@ def with_data(jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:
 
 def is_done(job: Job, options: Sequence[str]) -> bool:
     """Return whether the run's folder holds this very run, finished and whole: same command, same data, same code."""
-    log = log_of(job.folder)
-    lines = log.read_text(**TEXT).splitlines() if log.exists() else []
+    lines = last_log(job.folder)
     if not lines or (lines[0], lines[-1]) != (shlex.join(command(job, options)), DONE) or not is_whole(job.folder):
         return False
     config = read_json(job.folder / CONFIG)
@@ -179,14 +179,16 @@ def command(job: Job, options: Sequence[str]) -> list[str]:
 
 
 def run_process(command: Sequence[str], folder: Path) -> int:
-    """Run a command, and return its exit code; the command and what it prints go into a log beside its folder.
+    """Run a command, and return its exit code; a log beside its folder gets the command and what it prints.
 
-    STOPPED, and no log, where Ctrl-C or SIGTERM has stopped the sweep.
+    The log keeps what earlier calls printed. STOPPED, and no log, where Ctrl-C or SIGTERM has stopped the sweep.
     """
     if is_stopped():
         return STOPPED
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with log_of(folder).open("w", **TEXT) as log:
+    with named_when_full(log_of(folder)), log_of(folder).open("a", **TEXT) as log:
+        if log.tell():
+            log.write("\n")  # what a killed run printed last may be no whole line
         log.write(f"{shlex.join(command)}\n")
         log.flush()
         code = call(command, log)
@@ -198,6 +200,14 @@ def run_process(command: Sequence[str], folder: Path) -> int:
 def log_of(folder: Path) -> Path:
     """Return the log file of the run in `folder`."""
     return folder.with_name(f"{folder.name}.log")
+
+
+def last_log(folder: Path) -> list[str]:
+    """Return the lines of a run's log from the last command on; [] where there is none."""
+    log = log_of(folder)
+    lines = log.read_text(**TEXT).splitlines() if log.exists() else []
+    begins = [number for number, line in enumerate(lines) if f" {shlex.join(RUN)} " in line]
+    return lines[begins[-1] :] if begins else []
 
 
 def refuse_foreign_log(log: Path) -> None:
@@ -216,8 +226,8 @@ def outcome(folder: Path, code: int | None) -> Outcome:
         return Outcome(folder, "skipped")
     if code == 0 and is_sealed(folder):
         return Outcome(folder, "done")
-    lines = log_of(folder).read_text(**TEXT).strip().splitlines()[1:]  # the first line is the command
-    return Outcome(folder, "failed", "   ".join([*lines[-1:], f"(exit code {code})"]))
+    said = [line for line in last_log(folder)[1:] if line]  # the first line is the command
+    return Outcome(folder, "failed", "   ".join([*said[-1:], f"(exit code {code})"]))
 
 
 def rows_of(folders: Iterable[Path]) -> pd.DataFrame:
@@ -260,25 +270,39 @@ def write_summary(outcomes: Iterable[Outcome], out: Path) -> pd.DataFrame:
 
     The means are over the runs of this sweep. WRITTEN says which files a sweep wrote: it overwrites no others.
     """
-    refuse_foreign(out)
+    known = refuse_foreign(out)
     summary = over_seeds(rows_of(each.folder for each in outcomes if each.is_finished))
-    for table, name in ((finished_rows(out), ROWS), (summary, SUMMARY)):
+    texts = {ROWS: as_csv(finished_rows(out)), SUMMARY: as_csv(summary)}
+    written = {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
+    write_json(out / WRITTEN, {name: f"{known[name]} {written[name]}".strip() for name in written})
+    for name, text in texts.items():  # a kill on the way leaves files of before and of now: WRITTEN knows both
         with written_whole(out / name) as part:
-            table.to_csv(part, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
-    write_json(out / WRITTEN, {name: sha256(out / name) for name in (ROWS, SUMMARY)})
+            part.write_bytes(text)
+    write_json(out / WRITTEN, written)
     return summary
 
 
-def refuse_foreign(out: Path) -> None:
-    """Raise InputError where a file is in the way that no sweep wrote, or that changed since."""
+def as_csv(table: pd.DataFrame) -> bytes:
+    """Return a table as the contents of a CSV file."""
+    text: str = table.to_csv(index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
+    return text.encode()
+
+
+def refuse_foreign(out: Path) -> dict[str, str]:
+    """Return the SHA-256 of the summary's files that sweeps wrote, by name: "" for none, several with spaces between.
+
+    Raises InputError where a file is in the way that no sweep wrote, or that changed since.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: choose another --out")
     check_place(out / ROWS)
-    written = dict.fromkeys((ROWS, SUMMARY))
+    written = dict.fromkeys((ROWS, SUMMARY), "")
     if (out / WRITTEN).exists():
         written = read_json(out / WRITTEN, remedy=MOVE)
-    if written.keys() != {ROWS, SUMMARY}:
+    if written.keys() != {ROWS, SUMMARY} or not all(isinstance(known, str) for known in written.values()):
         raise InputError(f"{out / WRITTEN} is not as a sweep wrote it: {MOVE}")
-    for name in (ROWS, SUMMARY):
-        if (out / name).exists() and written.get(name) != sha256(out / name):
-            raise InputError(f"{out / name} is not as a sweep wrote it: {MOVE}")
+    for name, known in written.items():
+        path = out / name
+        if path.exists() and not (path.is_file() and sha256(path) in known.split()):
+            raise InputError(f"{path} is not as a sweep wrote it: {MOVE}")
+    return written

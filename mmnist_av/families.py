@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mmnist_av.clips import ClipStream
     from mmnist_av.dataset import Dataset
 
-GROUP = "mmnist_av.families"
 PLAIN = "plain"
 
 
@@ -134,11 +133,11 @@ def find(name: str) -> Family:
     """Return the family called `name`; "" and "plain" need no code. Raises InputError for an unknown name."""
     if name in ("", PLAIN):
         return Family()
-    if name not in plugins.installed(GROUP):
-        nearest = unknown_name("family of datasets", name, [*plugins.installed(GROUP), PLAIN])
+    if name not in plugins.installed(plugins.FAMILIES):
+        nearest = unknown_name("family of datasets", name, [*plugins.installed(plugins.FAMILIES), PLAIN])
         raise InputError(f"{nearest}; a family of another package is known once that package is installed")
-    family = plugins.load(GROUP, "family of datasets", name)
-    what = f"the family of datasets '{name}' of {plugins.described(plugins.installed(GROUP)[name][0])}"
+    family = plugins.load(plugins.FAMILIES, "family of datasets", name)
+    what = f"the family of datasets '{name}' of {plugins.described(plugins.installed(plugins.FAMILIES)[name][0])}"
     if not (isinstance(family, type) and issubclass(family, Family)):
         raise InputError(f"{what} is not a class that derives from Family")
     try:

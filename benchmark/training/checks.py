@@ -3,7 +3,7 @@
 Each raises InputError, which names the model's class and method, and what they should return.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ from mmnist_av.system.errors import InputError, unknown_name
 def check_players(model: Predictor) -> None:
     """Raise InputError where the model's players are not Players by name with parameters of the model.
 
-    Only the model's own parameters are written into checkpoints: others would be trained, and lost.
+    Only the model's own parameters are written into checkpoints: others would be trained, and lost. Layers in a list,
+    a tuple or a dictionary of Python's are not among them, and are refused unless all their parameters are frozen.
     """
     method, players = f"{type(model).__name__}.players", model.players()
     own = {id(parameter) for parameter in model.parameters()}
@@ -34,6 +35,34 @@ def check_players(model: Predictor) -> None:
                 f"{method}: a parameter of player '{name}' is not among the model's parameters: put its layers into an "
                 "nn.ModuleList, single parameters into an nn.ParameterList"
             )
+    lost = lost_layers(model)
+    if lost:
+        raise InputError(
+            f"{lost} holds layers that are not among the model's, so that they are neither trained nor saved: put them "
+            "into an nn.ModuleList or nn.ModuleDict, single parameters into an nn.ParameterList"
+        )
+
+
+def lost_layers(model: nn.Module) -> str:
+    """Return the first list, tuple or dictionary with parameters that the model lacks, "Model.blocks"; "" for none."""
+    own = {id(parameter) for parameter in model.parameters()}
+    for module in model.modules():
+        for name, value in vars(module).items():
+            to_train = {id(parameter) for parameter in parameters_in(value) if parameter.requires_grad}
+            if not to_train <= own:
+                return f"{type(module).__name__}.{name}"
+    return ""
+
+
+def parameters_in(value: object) -> Iterator[nn.Parameter]:
+    """Yield the parameters of the layers in a list, a tuple or a dictionary, and those that lie in it themselves."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    for each in value if isinstance(value, list | tuple) else ():
+        if isinstance(each, nn.Module):
+            yield from each.parameters()
+        elif isinstance(each, nn.Parameter):
+            yield each
 
 
 def check_stages(model: Predictor) -> None:

@@ -80,6 +80,14 @@ class OneLineErrors(click.Group):
             done = str(abort.__cause__ or "")  # what a KeyboardInterrupt says of the work that it ended
             click.echo(f"Stopped: {done}" if done else "Stopped.", err=True)
             sys.exit(130)
+        except Exception as error:
+            from mmnist_av.system.plugins import fault_of_another_package  # here, because it imports this module
+
+            fault = fault_of_another_package(error)
+            if not fault:
+                raise
+            click.echo(f"Error: {one_line(fault)}", err=True)
+            sys.exit(2)
         sys.exit(code if isinstance(code, int) else 0)
 
     @override

@@ -92,7 +92,7 @@ def test_third_parties_register_by_entry_point(install):
         (
             "their_module:Model",
             theirs(FACTS, "predict = modality = None"),
-            "must define modality as text, not None",
+            "must define modality as one of AV, V, A, not None",
         ),
         (
             "their_module:Model",
@@ -102,7 +102,13 @@ def test_third_parties_register_by_entry_point(install):
         (
             "their_module:model",
             theirs(FACTS, "predict = None") + "\nfrom baselines.registry import Model as M\nmodel = M(Model, about=7)",
-            "must have about and modality as text",
+            "must have about as text",
+        ),
+        (
+            "their_module:model",
+            theirs(FACTS, "predict = None")
+            + "\nfrom baselines.registry import Model as M\nmodel = M(Model, modality='audio')",
+            "must have one of AV, V, A as modality, not 'audio'",
         ),
     ],
 )

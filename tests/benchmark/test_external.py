@@ -50,12 +50,39 @@ def figures(rows, model):
     )
 
 
-def test_levels_of_0_and_1_are_noted(dataset, tmp_path, caplog):
-    for name, frames, notes in (("levels", copied(dataset), 0), ("bits", copied(dataset) // 255, 1)):
-        caplog.clear()
-        theirs = folder(dataset, tmp_path / name, np.asarray(frames))
-        open_predictions(theirs, dataset, PROTOCOL, "cpu")
-        assert caplog.text.count("the levels of clip 0 are 0 and 1, and white is 255") == notes
+@pytest.mark.parametrize(
+    ("scaled", "note"),
+    [
+        (lambda levels: levels, ""),
+        (lambda levels: levels // 255, "no level of clip 0 is above 1, and white is 255: floats may have been meant"),
+        (lambda levels: levels // 128 * 2, "no level of clip 0 is above 2, and white is 255"),
+        (lambda levels: levels * 0, ""),
+        (lambda levels: levels / np.float32(255), ""),
+        (
+            lambda levels: levels / np.float32(255) / 255,
+            "no value of clip 0 is above 0.0039, and white is 1: it may have been divided by 255 twice",
+        ),
+        (lambda levels: levels * np.float32(0), ""),
+    ],
+)
+def test_predictions_that_may_be_scaled_wrongly_are_noted(dataset, tmp_path, caplog, scaled, note):
+    theirs = folder(dataset, tmp_path / "theirs", scaled(copied(dataset)))
+    open_predictions(theirs, dataset, PROTOCOL, "cpu")
+    assert note in caplog.text
+    assert len(caplog.records) == bool(note)
+
+
+def test_ctrl_c_says_how_to_go_on(dataset, tmp_path, monkeypatch):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+
+    def evaluate_until_ctrl_c(evaluation):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(external, "evaluate", evaluate_until_ctrl_c)
+    command = ["score", "--predictions", theirs, "--data", dataset.path, "--out", tmp_path / "out"]
+    result = CliRunner().invoke(main, list(map(str, command)))
+    assert result.exit_code == 130
+    assert result.stderr.lstrip() == f"Stopped: the same command continues from what {tmp_path / 'out'} holds\n"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
@@ -122,6 +149,10 @@ def spoiled(dataset, index, value):
             r"within 0 and 1, 1\.000000000001 is not",
         ),
         (lambda d: {"fingerprint": "0" * 64}, "they are of the dataset 0000"),
+        (
+            lambda d: {"fingerprint": d.fingerprint[:16]},
+            r"the fingerprint '.{16}' is cut, .* has .{64}: write it whole",
+        ),
         (lambda d: {"model": "puq"}, "'puq' is a model of this package: choose another name"),
         (lambda d: {"model": 3}, r"must hold .* \(model: Input should be a valid string\)"),
         (lambda d: {"model": "a/b"}, "a name has letters, digits, .* begins with a letter or a digit, not 'a/b'"),

@@ -1,5 +1,6 @@
 """A sweep does every run once, survives those that fail, and summarises over seeds."""
 
+import errno
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from benchmark.scoring.rows import read_rows
 from benchmark.sweep import Sweep, over_seeds, rows_of, sweep, write_summary
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.system import files
 from mmnist_av.system.errors import InputError
 
 QUICK = ["--no-report", "--metrics", "psnr"]
@@ -265,6 +267,61 @@ def test_a_file_that_no_sweep_wrote_is_left_alone(data, tmp_path, name, text, wh
     assert result.stderr.endswith(" move it, or choose another --out\n")
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == text
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "sweep.csv"])
+def test_a_folder_in_a_tables_place_is_refused(data, tmp_path, name):
+    (tmp_path / name).mkdir()
+    result = run_sweep(data, tmp_path)
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: {tmp_path / name} is not as a sweep wrote it: move it, or choose another --out\n"
+
+
+@pytest.mark.parametrize("written", [0, 1, 2, 3])
+def test_a_sweep_that_was_killed_while_it_wrote_its_tables_continues(data, tmp_path, in_place, monkeypatch, written):
+    out = tmp_path / "runs"
+    assert run_sweep(data, out, "--seeds", "0").exit_code == 0
+    renames, publish = [], files.publish
+
+    def publish_some(part, path):
+        if path.parent == out:
+            if len(renames) == written:
+                raise SystemExit(137)
+            renames.append(path.name)
+        publish(part, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "publish", publish_some)
+        assert run_sweep(data, out, "--seeds", "0,1").exit_code == 137
+    assert renames == ["sweep.json", "rows.csv", "sweep.csv"][:written]
+    assert run_sweep(data, out, "--seeds", "0,1").exit_code == 0
+    assert set(pd.read_csv(out / "rows.csv")["seed"]) == {0, 1}
+    (out / "rows.csv").write_text("mine")
+    assert run_sweep(data, out, "--seeds", "0,1").exit_code == 2
+    assert (out / "rows.csv").read_text() == "mine"
+
+
+def test_a_runs_log_keeps_what_earlier_calls_printed(data, tmp_path, in_place):
+    one = requested(data, tmp_path / "runs", models=["black"], seeds=[0])
+    log = tmp_path / "runs" / "black-m3so-nb-demo-seed0.log"
+    assert [each.state for each in sweep(one)] == ["done"]
+    command, *rest = log.read_text().splitlines()
+    killed = "\n".join([command, *rest[:-1], "a line that was cut"])
+    log.write_text(killed)
+    assert [each.state for each in sweep(one)] == ["done"]
+    assert log.read_text().startswith(f"{killed}\n{command}\n")
+    assert log.read_text().endswith("\ndone\n")
+    assert [each.state for each in sweep(one)] == ["skipped"]
+
+
+def test_a_full_disk_is_said_with_the_name_of_the_runs_log(data, tmp_path, monkeypatch):
+    def call(command, log):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sweep_module, "call", call)
+    result = run_sweep(data, tmp_path / "runs")
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'runs' / 'black-m3so-nb-demo-seed0.log'}: No space left on device" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "black-m3so-nb-demo-seed0.log"])

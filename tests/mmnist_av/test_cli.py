@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from mmnist_av.cli import main
 from mmnist_av.dataset import ClipFormat, open_dataset, open_dataset_or_shard
+from mmnist_av.families import Family
 from mmnist_av.m3so.family import spec_of
 from mmnist_av.m3so.spec import Spec
 from mmnist_av.preview.pictures import sheet
@@ -111,6 +112,32 @@ def test_mistakes_in_another_familys_world_are_one_line(drums, tmp_path, options
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert message in result.stderr
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("return world['bpm']", "KeyError: 'bpm' (their_family.py, line 4)"),
+        ("import numpy; numpy.zeros(2) @ numpy.zeros(3)", "ValueError: matmul: "),
+        ("raise RuntimeError", "RuntimeError (their_family.py, line 4)"),
+    ],
+)
+def test_an_error_in_a_familys_code_is_one_line_that_names_its_package(line, message, install, tmp_path):
+    source = (
+        f"from mmnist_av.families import Family\nclass Drums(Family):\n  def make(self, out, world, *rest):\n    {line}"
+    )
+    install("their-package", "mmnist_av.families", {"broken-drums": "their_family:Drums"}, their_family=source)
+    result = run("generate", "--family", "broken-drums", "--out", tmp_path / "data")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith(f"Error: their-package failed with {message}")
+
+
+def test_an_error_in_our_own_code_keeps_its_traceback(install, tmp_path, monkeypatch):
+    source = "from mmnist_av.families import Family\nclass Drums(Family): pass"
+    install("their-package", "mmnist_av.families", {"broken-drums": "their_family:Drums"}, their_family=source)
+    monkeypatch.setattr(Family, "make", lambda family, *rest: {}["ours"])
+    result = run("generate", "--family", "broken-drums", "--out", tmp_path / "data")
+    assert isinstance(result.exception, KeyError)
 
 
 def test_info_shows_the_family_and_the_entries_of_any_dataset(tmp_path):

@@ -91,6 +91,32 @@ def test_wrong_players_are_refused(players, message, small_dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "held",
+    [
+        [nn.Linear(1, 1)],
+        ("a name", nn.Linear(1, 1)),
+        {"block": nn.Linear(1, 1)},
+        [nn.Parameter(torch.ones(()))],
+    ],
+)
+def test_layers_that_are_neither_trained_nor_saved_are_refused(held, small_dataset, tmp_path):
+    def players(model):
+        model.blocks = held
+        return {"only": Player([model.layer.weight], 0.1)}
+
+    with pytest.raises(InputError, match=r"Theirs\.blocks holds layers .* neither trained nor saved: .*nn\.ModuleList"):
+        train_with(small_dataset, tmp_path, players=players)
+
+
+def test_frozen_layers_and_layers_of_the_model_may_be_in_a_list(small_dataset, tmp_path):
+    def players(model):
+        model.blocks = [model.layer, nn.Linear(1, 1).requires_grad_(False), 3]
+        return {"only": Player([model.layer.weight], 0.1)}
+
+    assert train_with(small_dataset, tmp_path, players=players) == 1
+
+
+@pytest.mark.parametrize(
     ("stages", "message"),
     [
         (Stage("a", ("only",)), "must return a tuple of Stages, not Stage"),
