@@ -35,6 +35,11 @@ def check_players(model: Predictor) -> None:
                 f"{method}: a parameter of player '{name}' is not among the model's parameters: put its layers into an "
                 "nn.ModuleList, single parameters into an nn.ParameterList"
             )
+        with_own_rate = [id(each) for own_rate in player.own_rates for each in own_rate.parameters]
+        if len(set(with_own_rate)) < len(with_own_rate) or not set(with_own_rate) <= set(map(id, parameters)):
+            raise InputError(
+                f"{method}: the parameters with an OwnRate must be among those of their player '{name}', each once"
+            )
     lost = lost_layers(model)
     if lost:
         raise InputError(

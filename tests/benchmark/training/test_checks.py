@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.predictor import Loss, Player, Predictor, Stage, Turn
+from baselines.predictor import Loss, OwnRate, Player, Predictor, Stage, Turn
 from benchmark.catalogue import PROTOCOLS
 from benchmark.compute import Compute
 from benchmark.training.batches import StoredBatches
@@ -82,6 +82,16 @@ def test_wrong_losses_are_refused(losses, message, small_dataset, tmp_path):
         (
             lambda model: {"only": Player([model.other, *nn.Linear(1, 1).parameters()], 0.1)},
             "a parameter of player 'only' is not among the model's parameters: put its layers into an nn.ModuleList",
+        ),
+        (
+            lambda model: {
+                "only": Player([model.layer.weight], 0.1, own_rates=[OwnRate([model.other], lambda p: 1.0)])
+            },
+            "the parameters with an OwnRate must be among those of their player 'only', each once",
+        ),
+        (
+            lambda model: {"only": Player([model.other], 0.1, own_rates=[OwnRate([model.other] * 2, lambda p: 1.0)])},
+            "the parameters with an OwnRate must be among those of their player 'only', each once",
         ),
     ],
 )
