@@ -110,6 +110,8 @@ def _message(error: Exception) -> str:
     if isinstance(error, FileExistsError) and Path(str(error.filename)).is_symlink():
         link = Path(error.filename)
         return f"{link} is a link to {link.readlink()}, which is no folder: make that folder, or remove the link"
+    if isinstance(error, FileExistsError) and error.filename:  # a folder was to be made
+        return f"{error.filename} is a file: name a folder"
     if isinstance(error, OSError) and error.errno in REMEDIES:
         file = error.filename or "a file could not be read or written"
         return f"{file}: {error.strerror}; {REMEDIES[error.errno]}"

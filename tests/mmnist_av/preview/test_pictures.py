@@ -170,6 +170,13 @@ def test_a_sound_that_cannot_be_written_is_one_line(small_dataset, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_file_in_the_folders_place_is_said_to_be_one(small_dataset, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    result = CliRunner().invoke(main, ["preview", str(small_dataset.path), "--out", str(tmp_path / "mine")])
+    assert (result.exit_code, result.stderr) == (2, f"Error: {tmp_path / 'mine'} is a file: name a folder\n")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_a_colour_clip_without_an_explanation_is_shown_in_its_colours(tmp_path):
     dataset = make_plain(tmp_path / "data", {"test": 2})
     paths = preview(dataset, "test", [1], tmp_path / "out")
