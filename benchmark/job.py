@@ -92,9 +92,11 @@ def note_unused(job: Job) -> None:
     names = ("steps", "eval_every", "tensorboard", "devices", "nodes", "checkpoint")
     usual = Job(job.model)
     used = [name for name in names if getattr(job, name) != getattr(usual, name)]
-    if used and not registry.is_trained(job.model):
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in used)
-        log.warning("%s is not trained: %s changes nothing", job.model, options)
+    options = [f"--{name.replace('_', '-')}" for name in used]
+    if isinstance(job.data, Stream):
+        options.append("--data stream")
+    if options and not registry.is_trained(job.model):
+        log.warning("%s is not trained, so that nothing is changed by %s", job.model, ", ".join(options))
 
 
 def check_trained(job: Job, trained: Path) -> None:
