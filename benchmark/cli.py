@@ -286,7 +286,14 @@ def done(job: "Job") -> "pd.DataFrame":
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(str(stop) or f"the same command continues from what {job.folder} holds") from stop
+        raise KeyboardInterrupt(str(stop) or how_to_go_on(job.folder)) from stop
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Return what to do after Ctrl-C, with what was done so far in a run's folder."""
+    if not folder.exists():
+        return "nothing was written yet"
+    return f"the same command continues from what {folder} holds"
 
 
 @main.command("check")
@@ -339,7 +346,7 @@ def score_command(
     try:
         rows, folder = score_predictions(predictions, protocol, data, out, device, metrics, weights, report)
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"the same command continues from what {out} holds") from stop
+        raise KeyboardInterrupt(how_to_go_on(out)) from stop
     click.echo(summary(rows, find_protocol(protocol), folder))
 
 

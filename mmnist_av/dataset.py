@@ -15,7 +15,7 @@ from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import ArrayType
 from mmnist_av.manifest import array_types, clips_of, format_of, read_manifest, shard_in_words
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import FileState, changed_files, refuse_changed, regular, state_of
+from mmnist_av.system.files import MISSING, FileState, changed_files, refuse_changed, regular, state_of
 from mmnist_av.system.npy import map_npy, read_npy
 from mmnist_av.system.progress import progress_bar
 
@@ -65,6 +65,8 @@ class Split:
             path = self.path / f"{name}.npz"
             try:
                 self._records[name] = _read_npz(regular(path))
+            except PermissionError:
+                raise
             except (OSError, EOFError, ValueError, RuntimeError, MemoryError, BadZipFile, zlib.error) as error:
                 raise InputError(f"{path} cannot be read: {error}; {REMEDY}") from error
         return self._records[name]
@@ -75,6 +77,8 @@ class Split:
             raise InputError(f"{self.path.parent} was generated without clips in its split '{self.name}'")
         try:
             array = map_npy(regular(path))
+        except PermissionError:  # the file may be whole
+            raise
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read: {error}; {REMEDY}") from error
         if len(array) != self.clips:
@@ -149,7 +153,8 @@ def open_dataset_or_shard(path: Path | str) -> Dataset:
     for name, facts in manifest["files"].items():
         file = path / name
         if not file.is_file():
-            raise InputError(f"{path} is damaged: {name} is missing; {REMEDY}")
+            what = "is no regular file" if os.path.lexists(file) else MISSING
+            raise InputError(f"{path} is damaged: {name} {what}; {REMEDY}")
         if file.stat().st_size != facts["bytes"]:
             raise InputError(
                 f"{path} is damaged: {name} has {file.stat().st_size} bytes, not {facts['bytes']}; {REMEDY}"

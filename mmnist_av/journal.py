@@ -46,6 +46,10 @@ class Journal:
         """
         _append(self._descriptor, {"split": split, "clips": clips, "sha256": digests})
 
+    def sync(self) -> None:
+        """Write the lines to the disk."""
+        os.fsync(self._descriptor)
+
 
 @contextmanager
 def open_journal(out: Path, requested: Mapping[str, Any], provenance: str) -> Iterator[Journal]:

@@ -11,7 +11,7 @@ from mmnist_av import __version__, families
 from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import PLAIN, ArrayType
 from mmnist_av.manifest_entries import ManifestEntries
-from mmnist_av.system.errors import InputError, unknown_name
+from mmnist_av.system.errors import InputError, in_words, unknown_name
 from mmnist_av.system.files import parse_json, regular, sha256, written_whole
 from mmnist_av.system.settings import refuse_misfit
 
@@ -180,7 +180,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{file} is damaged, or of another version: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} is damaged: {error!r}") from error
+        raise InputError(f"{file} is damaged: {in_words(error)}") from error
     if not whole:
         raise InputError(f"{file} is damaged: it is not as it was written")
     if family is None:

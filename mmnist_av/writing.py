@@ -148,10 +148,11 @@ def _write_split(
     folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
         writers = stack.enter_context(ThreadPoolExecutor(len(types)))
-        arrays = {
-            name: stack.enter_context(closing(GrowingArray(folder / f"{name}.npy", (clips, *kind.shape), kind.dtype)))
-            for name, kind in types.items()
-        }
+        whole = dict(zip(types, dict(journal.written(split)).get(clips, []), strict=False))
+        arrays: dict[str, GrowingArray] = {}
+        for name, kind in types.items():
+            array = GrowingArray(folder / f"{name}.npy", (clips, *kind.shape), kind.dtype, whole.get(name, ""))
+            arrays[name] = stack.enter_context(closing(array))
         written = _kept(journal, split, clips, list(arrays.values()))
         advance(written)
         with closing(source.clips(split, written)) as parts:
@@ -164,6 +165,7 @@ def _write_split(
                 advance(len(part))
         if written != clips:
             raise InputError(f"the source has {written} clips of {split}, not {clips}")
+        journal.sync()  # it is the proof that the finished files are ours
         hashes = {f"{split}/{name}.npy": array.finish() for name, array in arrays.items()}
     record = find(requested["family"]).record(requested)
     if record is not None:

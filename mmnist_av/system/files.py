@@ -194,7 +194,7 @@ def changed_files(
     for name, facts in files.items():
         file, size = folder / name, facts.get("bytes")
         if not file.is_file():
-            found[name] = MISSING
+            found[name] = "is no regular file" if os.path.lexists(file) else MISSING
             advance(size or 0)
         elif size is not None and file.stat().st_size != size:
             found[name] = f"has {file.stat().st_size} bytes, not {size}"
@@ -212,11 +212,15 @@ class GrowingArray:
     Raises OSError, and InputError if the path is that of something else.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike, finished: str) -> None:
+        """Open the array; `finished` is the SHA-256 of the file that an earlier writer has finished, or "".
+
+        Only such a file is taken for its own, to be written again from any item on.
+        """
         self._path, self._part = path, path.with_name(f"{path.name}{PART}")
         self._header = _npy_header(shape, dtype)
         if path.exists():  # this file was finished, but its process was killed before the others were
-            if not path.is_file() or not _starts_with(path, self._header):
+            if not path.is_file() or sha256(path) != finished:
                 raise InputError(f"{path} exists and is something else: move it away, or choose another --out")
             path.replace(self._part)
         self._item_bytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
@@ -269,11 +273,6 @@ class GrowingArray:
         while rest:
             written = os.pwrite(self._descriptor, rest, at)
             rest, at = rest[written:], at + written
-
-
-def _starts_with(path: Path, start: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(start)) == start
 
 
 def _npy_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:

@@ -75,7 +75,7 @@ def test_predictions_that_may_be_scaled_wrongly_are_noted(dataset, tmp_path, cap
 def test_ctrl_c_says_how_to_go_on(dataset, tmp_path, monkeypatch):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
 
-    def evaluate_until_ctrl_c(evaluation):
+    def evaluate_until_ctrl_c(*inputs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(external, "evaluate", evaluate_until_ctrl_c)
@@ -83,6 +83,9 @@ def test_ctrl_c_says_how_to_go_on(dataset, tmp_path, monkeypatch):
     result = CliRunner().invoke(main, list(map(str, command)))
     assert result.exit_code == 130
     assert result.stderr.lstrip() == f"Stopped: the same command continues from what {tmp_path / 'out'} holds\n"
+    monkeypatch.setattr(external, "open_predictions", evaluate_until_ctrl_c)
+    result = CliRunner().invoke(main, list(map(str, [*command[:-1], tmp_path / "not made"])))
+    assert result.stderr.lstrip() == "Stopped: nothing was written yet\n"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])

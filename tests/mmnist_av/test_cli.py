@@ -1,5 +1,7 @@
 """The command line mmnist-av: its output, its error messages and its exit codes."""
 
+import errno
+import os
 import shlex
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from mmnist_av import dataset
 from mmnist_av.cli import main
 from mmnist_av.dataset import ClipFormat, open_dataset, open_dataset_or_shard
 from mmnist_av.families import Family
@@ -138,6 +141,31 @@ def test_an_error_in_our_own_code_keeps_its_traceback(install, tmp_path, monkeyp
     monkeypatch.setattr(Family, "make", lambda family, *rest: {}["ours"])
     result = run("generate", "--family", "broken-drums", "--out", tmp_path / "data")
     assert isinstance(result.exception, KeyError)
+
+
+def test_a_pipe_in_an_arrays_place_and_a_cut_manifest_are_called_what_they_are(tmp_path):
+    out = tmp_path / "data"
+    run("generate", *SMALL, "--out", out)
+    (out / "test" / "frames.npy").unlink()
+    os.mkfifo(out / "test" / "frames.npy")
+    for command in ("verify", "info"):
+        assert "test/frames.npy is no regular file" in run(command, out).stderr
+    (out / "dataset.json").write_text("{")
+    damaged = f"Error: {out / 'dataset.json'} is damaged: JSONDecodeError: Expecting property name"
+    assert run("verify", out).stderr.startswith(damaged)
+
+
+def test_an_array_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    out = tmp_path / "data"
+    run("generate", *SMALL, "--out", out)
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(dataset, "map_npy", refuse)
+    result = run("preview", out, "--out", tmp_path / "preview")
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: [Errno 13] Permission denied: '{out / 'test' / 'frames.npy'}'\n"
 
 
 def test_info_shows_the_family_and_the_entries_of_any_dataset(tmp_path):

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +167,19 @@ def test_changed_bytes_of_an_interrupted_run_are_written_again(tmp_path, unbroke
     with (out / "train" / name).open("rb+") as file:
         file.seek(at)
         file.write(b"\x55\xaa")
+    assert contents(generate(out, SPEC, SIZES, seed=5).path) == unbroken
+
+
+def test_an_array_that_the_journal_does_not_know_is_the_users_and_stays(tmp_path, unbroken, monkeypatch):
+    out, other = tmp_path / "new", generate(tmp_path / "other", SPEC, SIZES, seed=6).path
+    interrupted(out, monkeypatch)
+    (out / "test").mkdir(exist_ok=True)
+    theirs = Path(shutil.copy(other / "test" / "frames.npy", out / "test" / "frames.npy"))
+    content = theirs.read_bytes()
+    with pytest.raises(InputError, match=r"test/frames\.npy exists and is something else: move it away"):
+        generate(out, SPEC, SIZES, seed=5)
+    assert theirs.read_bytes() == content
+    theirs.unlink()
     assert contents(generate(out, SPEC, SIZES, seed=5).path) == unbroken
 
 
