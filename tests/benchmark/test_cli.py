@@ -72,16 +72,26 @@ def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, tmp_path, m
     assert not any(Path().iterdir())
 
 
-@pytest.mark.parametrize("said", ["", "the training stopped after step 7 of 120"])
-def test_ctrl_c_says_what_is_kept_and_how_to_continue(said, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("said", "begun", "line"),
+    [
+        ("", False, "nothing was written yet"),
+        ("", True, "the same command continues from what {folder} holds"),
+        ("the training stopped after step 7 of 120", True, "the training stopped after step 7 of 120"),
+    ],
+)
+def test_ctrl_c_says_what_is_kept_and_how_to_continue(said, begun, line, tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+
     def press(job):
+        if begun:
+            folder.mkdir()
         raise KeyboardInterrupt(said)
 
     monkeypatch.setattr("benchmark.run.run", press)
-    result = avbench("run", "--model", "puq", "--out", tmp_path / "mine")
+    result = avbench("run", "--model", "puq", "--out", folder)
     assert result.exit_code == 130
-    expected = said or f"the same command continues from what {tmp_path / 'mine'} holds"
-    assert result.stderr.strip() == f"Stopped: {expected}"
+    assert result.stderr.strip() == f"Stopped: {line.format(folder=folder)}"
 
 
 @pytest.mark.parametrize("model", ["bayes-v", "bayes-av"])
