@@ -15,7 +15,7 @@ from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import ArrayType
 from mmnist_av.manifest import array_types, clips_of, format_of, read_manifest, shard_in_words
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import MISSING, FileState, changed_files, refuse_changed, regular, state_of
+from mmnist_av.system.files import FileState, changed_files, refuse_changed, regular, state_of, why_no_file
 from mmnist_av.system.npy import map_npy, read_npy
 from mmnist_av.system.progress import progress_bar
 
@@ -153,8 +153,7 @@ def open_dataset_or_shard(path: Path | str) -> Dataset:
     for name, facts in manifest["files"].items():
         file = path / name
         if not file.is_file():
-            what = "is no regular file" if os.path.lexists(file) else MISSING
-            raise InputError(f"{path} is damaged: {name} {what}; {REMEDY}")
+            raise InputError(f"{path} is damaged: {name} {why_no_file(file)}; {REMEDY}")
         if file.stat().st_size != facts["bytes"]:
             raise InputError(
                 f"{path} is damaged: {name} has {file.stat().st_size} bytes, not {facts['bytes']}; {REMEDY}"

@@ -148,10 +148,11 @@ def _write_split(
     folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
         writers = stack.enter_context(ThreadPoolExecutor(len(types)))
-        whole = dict(zip(types, dict(journal.written(split)).get(clips, []), strict=False))
+        of_whole_split = dict(journal.written(split)).get(clips, [])
+        finished = dict(zip(types, of_whole_split, strict=False))
         arrays: dict[str, GrowingArray] = {}
         for name, kind in types.items():
-            array = GrowingArray(folder / f"{name}.npy", (clips, *kind.shape), kind.dtype, whole.get(name, ""))
+            array = GrowingArray(folder / f"{name}.npy", (clips, *kind.shape), kind.dtype, finished.get(name, ""))
             arrays[name] = stack.enter_context(closing(array))
         written = _kept(journal, split, clips, list(arrays.values()))
         advance(written)

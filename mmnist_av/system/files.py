@@ -182,6 +182,11 @@ def refuse_changed(states: Mapping[Path, FileState | None]) -> None:
 MISSING, CHANGED = "is missing", "has changed"  # as `changed_files` says it
 
 
+def why_no_file(path: Path) -> str:
+    """Return why `path` is no file: because it is MISSING, or because something else has its name."""
+    return "is no regular file" if os.path.lexists(path) else MISSING
+
+
 def changed_files(
     folder: Path, files: Mapping[str, Mapping[str, Any]], advance: Callable[[int], None] = lambda size: None
 ) -> dict[str, str]:
@@ -194,7 +199,7 @@ def changed_files(
     for name, facts in files.items():
         file, size = folder / name, facts.get("bytes")
         if not file.is_file():
-            found[name] = "is no regular file" if os.path.lexists(file) else MISSING
+            found[name] = why_no_file(file)
             advance(size or 0)
         elif size is not None and file.stat().st_size != size:
             found[name] = f"has {file.stat().st_size} bytes, not {size}"
