@@ -28,6 +28,9 @@ class PUQConfig(Sound2SightConfig):
     """Sound2Sight's values, and those of the nested network (the paper leaves all its sizes and weights open)."""
 
     z_train: Literal["prior", "posterior"] = "posterior"  # eq. 1: the expectation is over q_phi
+    # a tenth of Sound2Sight's: at the full rate the audio transformer's tanh saturates within 200 steps, and no audio
+    # reaches the prediction (ours: see docs/numbers.md)
+    transformer_rate: NonNegative = 0.1
     beta: NonNegative = 1e-3  # eta_1: weight of KL(q_phi || p_psi), eq. 4 (ours)
     gamma: NonNegative = 1e-3  # ten times Sound2Sight's: m_t / 2 scales the error to some ten times its size (ours)
     nested_width: Count = 64  # of the networks zeta and delta (ours)
