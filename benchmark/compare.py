@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.catalogue import METRICS, Metric, Protocol, find_metric, merit
+from benchmark.csv_tables import as_csv
 from benchmark.runs.folder import check_place
 from benchmark.scoring.rows import Floats, reported_scores
 from benchmark.scoring.statistics import mean_over_clips, paired_interval
@@ -216,4 +217,4 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         about[f"{name}_training_seeds"] = side.training_seeds
     table = comparison.rows.assign(**about)
     with written_once(path, remedy="name another file, or remove that one") as part:
-        table.to_csv(part, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n", encoding="utf-8")
+        part.write_bytes(as_csv(table))

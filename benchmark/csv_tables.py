@@ -1,4 +1,4 @@
-"""CSV files in: read whole, checked against a schema; every error names file, line, column, expected and found."""
+"""CSV files: written alike, read whole, checked by a schema; errors name file, line, column, expected and found."""
 
 import csv
 from collections.abc import Sequence
@@ -11,6 +11,15 @@ from mmnist_av.system.errors import InputError
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
+
+
+def as_csv(table: pd.DataFrame, header: bool = True) -> bytes:
+    """Return a table as the contents of a CSV file, floats with nine significant digits; equal tables, equal bytes.
+
+    Not written by pandas, which takes a path that begins with ~ for one in the user's home.
+    """
+    text: str = table.to_csv(header=header, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
+    return text.encode()
 
 
 def read_text(path: Path) -> pd.DataFrame:

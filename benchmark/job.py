@@ -14,6 +14,7 @@ from benchmark.catalogue import find_preset, find_protocol, named_metrics
 from benchmark.options import Download, Stream, check_weights
 from benchmark.runs.folder import check_folder
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import real_path
 from mmnist_av.system.settings import checked
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def check_trained(job: Job, trained: Path) -> None:
         raise InputError(
             "--trained takes a training as it was: leave out --steps, --eval-every, --devices and the like"
         )
-    if trained.resolve() == job.folder.resolve():
+    if real_path(trained) == real_path(job.folder):
         raise InputError(f"--trained {trained} is the folder of this run: choose another --out")
     requested = {"model": job.model, "protocol": job.protocol, "preset": job.preset, "seed": job.seed}
     settings = registry.configure(job.model, job.settings)

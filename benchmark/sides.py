@@ -18,6 +18,7 @@ from benchmark.runs.seal import check_seal, note_unsealed
 from benchmark.scoring.rows import Floats
 from benchmark.scoring.scores import Scores, read_scores, samplings
 from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import real_path
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def open_all(folders: Sequence[Path]) -> list[ScoredRun]:
     """Return some runs as they are compared; InputError for fewer than two, one twice, and runs of other clips."""
     if len(folders) < 2:
         raise InputError("a comparison needs two runs or more")
-    if len({folder.resolve() for folder in folders}) < len(folders):
+    if len({real_path(folder) for folder in folders}) < len(folders):
         raise InputError(f"a run is given twice: {', '.join(map(str, folders))}")
     configs = [read_config(folder) for folder in folders]
     for folder, config in zip(folders[1:], configs[1:], strict=True):

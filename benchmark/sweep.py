@@ -18,6 +18,7 @@ import pandas as pd
 from baselines import registry
 from benchmark.catalogue import find_preset, find_protocol
 from benchmark.child_processes import STOPPED, call, ended_at_a_stop, is_stopped
+from benchmark.csv_tables import as_csv
 from benchmark.job import Job
 from benchmark.runs import environment
 from benchmark.runs.folder import CONFIG, RESULTS, check_place, read_json, write_json
@@ -28,7 +29,7 @@ from mmnist_av import families
 from mmnist_av.dataset import open_dataset
 from mmnist_av.system.engine import Engine, in_order, open_engine
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import named_when_full, sha256, written_whole
+from mmnist_av.system.files import named_in_errors, sha256, written_whole
 from mmnist_av.system.progress import track
 
 log = logging.getLogger(__name__)
@@ -186,7 +187,7 @@ def run_process(command: Sequence[str], folder: Path) -> int:
     if is_stopped():
         return STOPPED
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with named_when_full(log_of(folder)), log_of(folder).open("a", **TEXT) as log:
+    with named_in_errors(log_of(folder)), log_of(folder).open("a", **TEXT) as log:
         if log.tell():
             log.write("\n")  # what a killed run printed last may be no whole line
         log.write(f"{shlex.join(command)}\n")
@@ -280,12 +281,6 @@ def write_summary(outcomes: Iterable[Outcome], out: Path) -> pd.DataFrame:
             part.write_bytes(text)
     write_json(out / WRITTEN, written)
     return summary
-
-
-def as_csv(table: pd.DataFrame) -> bytes:
-    """Return a table as the contents of a CSV file."""
-    text: str = table.to_csv(index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
-    return text.encode()
 
 
 def refuse_foreign(out: Path) -> dict[str, str]:

@@ -21,6 +21,7 @@ from benchmark.scoring.rows import read_rows
 from benchmark.scoring.scores import Scores, is_impossible, other_run, read_run, read_scores
 from benchmark.scoring.statistics import mean_over_clips
 from mmnist_av.system.errors import InputError, one_line
+from mmnist_av.system.files import real_path
 
 # The largest relative difference of a floor's means over clips between two runs that scored the same clips alike
 FLOOR_TOLERANCE = 1e-3
@@ -71,7 +72,7 @@ def open_runs(paths: Sequence[Path]) -> list[RunFolder]:
     """
     if not paths:
         raise InputError("a report needs at least one run's folder")
-    if len({path.resolve() for path in paths}) < len(paths):
+    if len({real_path(path) for path in paths}) < len(paths):
         raise InputError(f"a run is given twice: {', '.join(map(str, paths))}")
     runs = [open_run(path) for path in paths]
     for other in runs[1:]:
@@ -133,7 +134,7 @@ def _labels(runs: Sequence[RunFolder]) -> list[str]:
     labels, parts = models, 0
     while len(set(labels)) < len(labels):
         parts += 1
-        ends = [one_line("/".join(run.path.resolve().parts[-parts:])) for run in runs]
+        ends = [one_line("/".join(real_path(run.path).parts[-parts:])) for run in runs]
         labels = [
             model if models.count(model) == 1 else f"{model} ({end})" for model, end in zip(models, ends, strict=True)
         ]

@@ -10,7 +10,7 @@ from benchmark.runs.differences import differences_in_words
 from benchmark.runs.seal import SEAL, WRITTEN, check_seal, find_damage, remove_seal
 from mmnist_av.dataset import is_dataset
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import is_leftover, parse_json, regular, remove_leftovers, written_whole
+from mmnist_av.system.files import is_leftover, parse_json, real_path, regular, remove_leftovers, written_whole
 
 CONFIG, ENVIRONMENT, RESULTS, CHECKPOINT = "config.json", "environment.json", "results.csv", "checkpoint.safetensors"
 JOB = "job.json"  # what the user requested there last
@@ -29,12 +29,16 @@ def check_folder(folder: Path) -> None:
         for line in find_damage(folder):
             if line.startswith(CONFIG):
                 raise InputError(f"{folder} has changed since its run ended: {line}")
+        if (folder / CHECKPOINT).is_file():
+            fault = "damaged" if (folder / CONFIG).is_file() else "missing"
+            again = "take that of the same command with another --out, by the same code"
+            raise InputError(f"{folder} holds a {CHECKPOINT}, but its {CONFIG} is {fault}: restore it, or {again}")
         raise InputError(f"{folder} is not empty and holds no run: choose another --out")
 
 
 def check_place(folder: Path, option: str = "--out") -> None:
     """Raise InputError, which advises another value of an option, for a path that lies inside a run or a dataset."""
-    for outer in folder.resolve().parents:
+    for outer in real_path(folder).parents:
         kind = "run" if is_run(outer) else "dataset" if is_dataset(outer) else ""
         if kind:
             raise InputError(f"{folder} lies in the {kind} {outer}: choose another {option}")

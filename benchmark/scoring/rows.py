@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.catalogue import METRICS, ROUNDING, SAMPLINGS, Protocol, find_metric
-from benchmark.csv_tables import check_columns, check_fields, is_number, read_text
+from benchmark.csv_tables import as_csv, check_columns, check_fields, is_number, read_text
 from benchmark.scoring.statistics import bootstrap_interval, mean_over_clips
 from mmnist_av.system.errors import InputError, unknown_name
 from mmnist_av.system.files import written_whole
@@ -110,7 +110,7 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
     if clash is not None:
         raise ValueError(f"two different results share one name: {rows.iloc[clash[1]].to_dict()}")
     with written_whole(path) as part:
-        rows.to_csv(part, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n", encoding="utf-8")
+        part.write_bytes(as_csv(rows))
 
 
 def _name_clash(rows: pd.DataFrame) -> tuple[int, int] | None:

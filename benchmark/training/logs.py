@@ -1,7 +1,7 @@
 """The logs of a training: training.csv, validation.csv, and the same numbers for TensorBoard."""
 
 import csv
-import io
+import logging
 import os
 import time
 from collections import Counter
@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from baselines.predictor import Loss
-from benchmark.runs.seal import RESTORE
+from benchmark.csv_tables import as_csv
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import written_whole
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+log = logging.getLogger(__name__)
+
+RESTORE = "restore it, or move it away to continue without its rows"
 TAG = ("metric", "sampling", "frame")  # the columns that name a validation's number for TensorBoard
 
 
@@ -26,20 +29,26 @@ class TrainingLog:
     """training.csv: one row per step, a column per player and term of its loss, empty where a step has no such value.
 
     Opened after `first` steps, it keeps the rows of these steps and drops the rest. Columns that are added later, for
-    the players of a later stage, are empty in the rows before. Raises InputError where rows of these steps are missing.
+    the players of a later stage, are empty in the rows before. Of a lost file the rows stay missing, which a note says.
+    Raises InputError where the last of these rows are missing.
     """
 
     def __init__(self, path: Path, first: int) -> None:
-        kept = path.read_text().splitlines(keepends=True)[: first + 1] if first else []
-        if first and (len(kept) <= first or not kept[-1].startswith(f"{first - 1},")):
-            raise InputError(f"{path} lacks steps before {first}: {RESTORE}")
-        self._path = path
-        self._columns = kept[0].strip().split(",") if kept else []
+        header, *rows = (read_lines(path) if first else []) or [""]
         try:
-            self._started = time.monotonic() - (float(kept[-1].split(",")[2]) if kept else 0.0)
-        except ValueError:
-            raise InputError(f"{path} is damaged at step {first - 1}: {RESTORE}") from None
-        self._rewrite("".join(kept))
+            start = int(rows[0].split(",")[0]) if rows else first
+            kept = rows[: max(first - start, 0)]
+            seconds = float(kept[-1].split(",")[2]) if kept else 0.0
+        except (ValueError, IndexError):
+            raise InputError(f"{path} is damaged: {RESTORE}") from None
+        if start < first and (len(kept) < first - start or not kept[-1].startswith(f"{first - 1},")):
+            raise InputError(f"{path} lacks steps before {first}: {RESTORE}")
+        if first and start:
+            log.warning("%s has no rows of the steps before %d: they stay missing", path, min(start, first))
+        self._path = path
+        self._columns = header.split(",") if header else []
+        self._started = time.monotonic() - seconds
+        self._rewrite([header, *kept] if header else [])
 
     def write(self, step: int, epoch: int, losses: Mapping[str, Loss]) -> dict[str, float]:
         """Add a row with every player's loss and its terms; return them by column."""
@@ -56,12 +65,11 @@ class TrainingLog:
         """Add columns, which are empty in the rows written so far."""
         self._file.close()
         self._columns += columns
-        rows = [f"{row}{',' * len(columns)}" for row in self._path.read_text().splitlines()[1:]]
-        self._rewrite("".join(f"{line}\n" for line in (",".join(self._columns), *rows)))
+        rows = [f"{row}{',' * len(columns)}" for row in read_lines(self._path)[1:]]
+        self._rewrite([",".join(self._columns), *rows])
 
-    def _rewrite(self, text: str) -> None:
-        with written_whole(self._path) as part:
-            part.write_text(text)
+    def _rewrite(self, lines: Sequence[str]) -> None:
+        write_lines(self._path, lines)
         self._file = self._path.open("a", newline="")
 
     def sync(self) -> None:
@@ -71,6 +79,22 @@ class TrainingLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a log, none of a missing one. Raises InputError where it is no text."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is damaged ({error}): {RESTORE}") from None
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """Write the lines of a log, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def scalars(losses: Mapping[str, Loss]) -> dict[str, float]:
@@ -86,11 +110,12 @@ class ValidationLog:
     """validation.csv: the rows of every validation; their column `step` is the number of steps taken before it.
 
     Opened after `first` steps, it keeps the validations up to there and drops the rest. due(steps) says whether there
-    is a validation after so many steps. Raises InputError where one that must be kept is missing or not whole.
+    is a validation after so many steps. Of a lost file the rows stay missing, which a note says. Raises InputError
+    where one that must be kept is missing or not whole.
     """
 
     def __init__(self, path: Path, first: int, due: Callable[[int], bool]) -> None:
-        lines = path.read_text().splitlines() if first and path.exists() else []
+        lines = read_lines(path) if first else []
         header = lines[0].split(",") if lines else []
         rows = [(line, fields) for line in lines[1:] if len(fields := next(csv.reader([line]))) == len(header)]
         try:
@@ -99,18 +124,19 @@ class ValidationLog:
             raise InputError(f"{path} is damaged: {RESTORE}") from None
         kept = [(line, step) for line, step in kept if step <= first]
         rows_of = Counter(step for _, step in kept)
-        if rows_of.keys() != {step for step in range(1, first + 1) if due(step)} or len(set(rows_of.values())) > 1:
+        past = [step for step in range(1, first + 1) if due(step)]
+        expected = [step for step in past if step >= min(rows_of, default=first + 1)]
+        if sorted(rows_of) != expected or len(set(rows_of.values())) > 1:
             raise InputError(f"{path} lacks validations before step {first}: {RESTORE}")
-        with written_whole(path) as part:
-            part.write_text("".join(f"{line}\n" for line in (*lines[:1], *(line for line, _ in kept))) if kept else "")
-        self._file = path.open("a", newline="")
+        if len(expected) < len(past):
+            lost = f"the first {len(past) - len(expected)} of {len(past)} validations"
+            log.warning("%s has no rows of %s: they stay missing", path, lost)
+        write_lines(path, [*lines[:1], *(line for line, _ in kept)] if kept else [])
+        self._file = path.open("ab")
 
     def write(self, rows: pd.DataFrame) -> None:
         """Add the rows of a validation, and write them to the disk."""
-        text = io.StringIO()
-        empty = self._file.tell() == 0
-        rows.to_csv(text, header=empty, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
-        self._file.write(text.getvalue())
+        self._file.write(as_csv(rows, header=self._file.tell() == 0))
         self._file.flush()
         os.fsync(self._file.fileno())
 

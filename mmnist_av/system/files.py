@@ -40,13 +40,22 @@ def publish(part: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
+def real_path(path: Path) -> Path:
+    """Return the absolute path that a path leads to, over all links; of a circular link, a path of that link."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError for a circular link
+
+
 @contextmanager
-def named_when_full(path: Path) -> Iterator[None]:
-    """Name `path` in errors of a full disk while the block runs: the system does not say which file had no room."""
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Name `path` in the system's errors while the block runs, in place of its temporary file.
+
+    Of a full disk, too, of which the system does not say which file had no room.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in NO_ROOM and error.filename is None:
+        of_part = error.filename is not None and is_leftover(Path(os.fsdecode(error.filename)))
+        if of_part or (error.errno in NO_ROOM and error.filename is None):
             error.filename = str(path)
         raise
 
@@ -66,7 +75,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         if not _locked(descriptor, lock):
             raise InputError(f"{folder} is being written by another process: wait for it, or choose another --out")
         try:
-            with named_when_full(folder):
+            with named_in_errors(folder):
                 yield
         finally:
             lock.unlink(missing_ok=True)
@@ -89,16 +98,16 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     Of a link, the file that it leads to is written. Raises InputError where `path` is a folder, a pipe or a device.
     """
-    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # unlike Path.resolve, it takes circular links
+    path = real_path(path) if path.is_symlink() else path
     if not path.name or (os.path.lexists(path) and not path.is_file()):
         raise InputError(f"'{path}' is no file that can be written: name another one")
     part = _temporary(path)
-    try:
-        with named_when_full(path):
+    with named_in_errors(path):
+        try:
             yield part
             publish(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -108,15 +117,15 @@ def written_once(path: Path, remedy: str = "move it away, or choose another --ou
     Raises InputError, which advises the remedy, if `path` exists with other bytes.
     """
     part = _temporary(path)
-    try:
-        with named_when_full(path):
+    with named_in_errors(path):
+        try:
             yield part
-        if not os.path.lexists(path):
-            publish(part, path)
-        elif not path.is_file() or not filecmp.cmp(part, path, shallow=False):
-            raise InputError(f"{path} exists and is something else: {remedy}")
-    finally:
-        part.unlink(missing_ok=True)
+            if not os.path.lexists(path):
+                publish(part, path)
+            elif not path.is_file() or not filecmp.cmp(part, path, shallow=False):
+                raise InputError(f"{path} exists and is something else: {remedy}")
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:

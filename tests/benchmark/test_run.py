@@ -344,6 +344,32 @@ def test_a_folder_with_another_run_or_with_something_else_is_refused(finished, n
     assert (tmp_path / "thesis/draft.txt").read_text() == "precious"
 
 
+@pytest.mark.parametrize("config", [None, b'{"model": "pu'])
+def test_a_training_whose_config_is_lost_says_how_to_get_it_back(finished, nb_dataset, tmp_path, config):
+    _, folder = finished
+    copy = shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("files.json", "config.json"))
+    if config is not None:
+        (copy / "config.json").write_bytes(config)
+    fault = "missing" if config is None else "damaged"
+    refused(f"holds a checkpoint.safetensors, but its config.json is {fault}: restore it, or take", nb_dataset, copy)
+    run(job(nb_dataset, tmp_path / "short", steps=1))
+    (copy / "config.json").write_bytes((tmp_path / "short/config.json").read_bytes())
+    refused("checkpoint.safetensors belongs to another run", nb_dataset, copy, steps=1)
+    (copy / "config.json").write_bytes((folder / "config.json").read_bytes())
+    run(job(nb_dataset, copy))
+    for name in ("results.csv", "checkpoint.safetensors"):
+        assert (copy / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_folder_named_after_the_home_is_a_folder_like_any_other(nb_dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    run(job(nb_dataset, Path("~/floor"), model="black", settings={}))
+    assert Path("~/floor/results.csv").is_file()
+    assert not any((tmp_path / "home").iterdir())
+
+
 def test_numbers_that_make_no_sense_are_refused_before_anything_is_written(nb_dataset, tmp_path):
     out = tmp_path / "none"
     refused("samples must be at least 1, not 0", nb_dataset, out, samples=0)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from baselines.predictor import Loss
+from benchmark.report.training_logs import read_training
 from benchmark.training.logs import Logs
 from mmnist_av.system.errors import InputError
 
@@ -39,6 +40,19 @@ def test_losses_terms_and_validations_are_logged_and_a_resumed_run_replaces_its_
     assert [(each.step, each.value) for each in board.Scalars("validation/psnr/mean/mean")] == [(2, 2.0), (4, 4.0)]
     assert list(pd.read_csv(tmp_path / "training.csv")["generator"]) == [0.0, 1.0, 20.0, 30.0]
     assert list(pd.read_csv(tmp_path / "validation.csv")["step"]) == [2, 4]
+
+
+@pytest.mark.parametrize("lost", ["training.csv", "validation.csv"])
+def test_a_training_whose_log_is_lost_continues_without_its_rows(tmp_path, caplog, lost):
+    write(tmp_path, 0, 4, 1.0)
+    (tmp_path / lost).unlink()
+    write(tmp_path, 4, 6, 1.0)
+    assert f"{lost} has no rows of the " in caplog.text
+    write(tmp_path, 6, 8, 1.0)  # interrupted again
+    steps = {"training.csv": list(range(8)), "validation.csv": [2, 4, 6, 8]}
+    steps[lost] = {"training.csv": [4, 5, 6, 7], "validation.csv": [6, 8]}[lost]
+    assert list(read_training(tmp_path / "training.csv")["step"]) == steps["training.csv"]
+    assert list(pd.read_csv(tmp_path / "validation.csv")["step"]) == steps["validation.csv"]
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

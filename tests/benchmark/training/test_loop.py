@@ -320,7 +320,12 @@ def test_a_log_that_lacks_steps_is_refused(clips, tmp_path):
     train_on(clips, TwoWeights(), plan, tmp_path)
     log = tmp_path / "training.csv"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))
-    with pytest.raises(InputError, match=r"training\.csv lacks steps before 2"):
+    with pytest.raises(
+        InputError, match=r"training\.csv lacks steps before 2: restore it, or move it away to continue "
+    ):
+        train_on(clips, TwoWeights(), plan, tmp_path)
+    log.write_bytes(log.read_bytes() + b"\xff\xfe")
+    with pytest.raises(InputError, match=r"training\.csv is damaged"):
         train_on(clips, TwoWeights(), plan, tmp_path)
 
 

@@ -145,16 +145,23 @@ def test_a_killed_and_resumed_training_has_the_rows_of_one_in_a_single_go(whole,
     assert (tmp_path / "broken/validation.csv").read_bytes() == (whole / "validation.csv").read_bytes()
 
 
-@pytest.mark.parametrize("lost", ["all", "a validation", "a row"])
-def test_missing_rows_are_refused(whole, dataset, tmp_path, lost):
+@pytest.mark.parametrize(
+    ("lost", "line"),
+    [
+        ("a validation", "lacks validations before step 5: restore it, or move it away to continue without its rows"),
+        ("a row", "lacks validations before step 5"),
+        ("text", "is damaged"),
+    ],
+)
+def test_missing_rows_are_refused(whole, dataset, tmp_path, lost, line):
     for name in ("checkpoint.safetensors", "training.csv"):
         (tmp_path / name).write_bytes((whole / name).read_bytes())
-    lines = (whole / "validation.csv").read_text().splitlines(keepends=True)
-    if lost != "all":
-        kept = lines[:37] + lines[73:] if lost == "a validation" else lines[:-1]
-        (tmp_path / "validation.csv").write_text("".join(kept))
-    with pytest.raises(InputError, match=r"validation\.csv lacks validations before step 5"):
+    lines = (whole / "validation.csv").read_bytes().splitlines(keepends=True)
+    kept = {"a validation": lines[:37] + lines[73:], "a row": lines[:-1], "text": [*lines, b"\xff\xfe"]}[lost]
+    (tmp_path / "validation.csv").write_bytes(b"".join(kept))
+    with pytest.raises(InputError, match=rf"validation\.csv {line}"):
         train_on(dataset, tmp_path)
+    assert (tmp_path / "validation.csv").read_bytes() == b"".join(kept)
 
 
 class Stopping(TwoStage):
