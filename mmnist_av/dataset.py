@@ -1,6 +1,5 @@
 """The dataset on disk: its splits and their arrays, and how it is opened and verified."""
 
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,16 @@ from mmnist_av.clip_format import ClipFormat
 from mmnist_av.families import ArrayType
 from mmnist_av.manifest import array_types, clips_of, format_of, read_manifest, shard_in_words
 from mmnist_av.system.errors import InputError, unknown_name
-from mmnist_av.system.files import FileState, changed_files, refuse_changed, regular, state_of, why_no_file
+from mmnist_av.system.files import (
+    FileState,
+    changed_files,
+    real_path,
+    refuse_changed,
+    regular,
+    sha256,
+    state_of,
+    why_no_file,
+)
 from mmnist_av.system.npy import map_npy, read_npy
 from mmnist_av.system.progress import progress_bar
 
@@ -34,6 +42,7 @@ class Split:
     clips: int
     format: ClipFormat
     types: Mapping[str, ArrayType]  # of one clip's part of each array, by name
+    facts: Mapping[str, Mapping[str, Any]] = field(repr=False)  # SHA-256 and bytes of the dataset's files, by name
     _maps: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
     _records: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -59,12 +68,14 @@ class Split:
     def record(self, name: str) -> dict[str, NDArray[Any]]:
         """Return the arrays of the family's record `name`, one row per clip; they are read-only.
 
-        Raises InputError if the file is unreadable.
+        Raises InputError if the file is unreadable or has changed: the arrays are few, so that all of it is compared.
         """
         if name not in self._records:
             path = self.path / f"{name}.npz"
             try:
-                self._records[name] = _read_npz(regular(path))
+                if sha256(regular(path)) != self.facts[f"{self.name}/{path.name}"]["sha256"]:
+                    raise ValueError("it has changed since it was written")
+                self._records[name] = _read_npz(path)
             except PermissionError:
                 raise
             except (OSError, EOFError, ValueError, RuntimeError, MemoryError, BadZipFile, zlib.error) as error:
@@ -129,7 +140,8 @@ class Dataset:
         if name not in clips:
             raise unknown_name("split", name, clips)
         types = array_types(self.manifest)
-        return self._splits.setdefault(name, Split(name, self.path / name, len(clips[name]), self.format, types))
+        split = Split(name, self.path / name, len(clips[name]), self.format, types, self.manifest["files"])
+        return self._splits.setdefault(name, split)
 
 
 def open_dataset(path: Path | str) -> Dataset:
@@ -187,7 +199,7 @@ def _refuse_without_arrays(path: Path, manifest: Mapping[str, Any]) -> None:
 
 def refuse_inside_dataset(path: Path) -> None:
     """Raise InputError if `path`, a file or folder to write, lies in a finished dataset or in an export of one."""
-    for outer in Path(os.path.realpath(path)).parents:  # unlike Path.resolve, it takes circular links
+    for outer in real_path(path).parents:
         if is_dataset(outer):
             raise InputError(f"{path} lies in the dataset {outer}: choose another --out")
 
@@ -206,7 +218,13 @@ def verify(path: Path) -> list[str]:
 
 
 def refuse_damaged(path: Path, remedy: str = REMEDY) -> None:
-    """Raise InputError, with every damaged file and the `remedy`, if the dataset in `path` is not as it was written."""
+    """Raise InputError, with every damaged file and the `remedy`, if the dataset in `path` is not as it was written.
+
+    Where only README.md and the like differ, the remedy is to restore these.
+    """
     wrong = verify(path)
     if wrong:
+        beside = read_manifest(path)["beside"]
+        if all(line.split()[0] in beside for line in wrong):
+            remedy = "its clips are whole: restore that file"
         raise InputError(f"{path} is damaged: {'; '.join(wrong)}; {remedy}")

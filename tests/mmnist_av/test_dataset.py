@@ -69,6 +69,15 @@ def test_a_file_that_is_no_array_is_named_in_our_own_words(copy, name, content):
     assert "allow_pickle" not in str(error.value)
 
 
+def test_a_record_with_a_changed_byte_is_refused(copy):
+    path = copy / "test" / "truth.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 99
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"test/truth\.npz cannot be read: it has changed since it was written"):
+        open_dataset(copy).split("test").record("truth")
+
+
 def test_a_compressed_record_is_refused_before_it_is_read(copy):
     np.savez_compressed(copy / "test" / "truth.npz", label=np.zeros(10_000_000))
     forge(copy, lambda entries: entries["files"].update({"test/truth.npz": facts(copy / "test" / "truth.npz")}))
