@@ -84,8 +84,9 @@ class Protocol:
 
     def check(self, dataset: "Dataset") -> None:
         """Raise InputError, which says in one line what does not fit, where the dataset cannot serve this protocol."""
-        if (dataset.family, dataset.name) != (self.family, self.dataset):
-            fitting = sorted(row.name for row in PROTOCOLS.values() if row.dataset == dataset.name)
+        found = dataset.family, dataset.name
+        if found != (self.family, self.dataset):
+            fitting = sorted(row.name for row in PROTOCOLS.values() if (row.family, row.dataset) == found)
             hint = f"name another --data, or a --protocol for it ({', '.join(fitting) or 'there is none yet'})"
             raise InputError(
                 f"protocol {self.name} needs the dataset {self.dataset} of the family {self.family}, {dataset.path} is "

@@ -40,11 +40,11 @@ log = logging.getLogger(__name__)
 FRAMES, FLOW, MANIFEST = "predictions.npy", "flow.npy", "predictions.json"
 
 
-class Manifest(BaseModel, extra="ignore"):
+class Manifest(BaseModel, extra="allow"):
     """predictions.json."""
 
     model: Annotated[str, StringConstraints(pattern=NAME)]  # a name that none of our models has
-    fingerprint: str  # of the dataset whose test clips were predicted
+    fingerprint: Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True)]  # of the dataset predicted
     seed: Annotated[int, Field(ge=0)] | None = None  # of the model's training; None: unknown
 
 
@@ -144,7 +144,7 @@ def open_predictions(
 def _read_manifest(path: Path) -> Manifest:
     expected = '{"model": "a-name-of-yours", "fingerprint": "the dataset\'s"}'
     try:
-        return Manifest.model_validate(parse_json(regular(path).read_text()), strict=True)
+        manifest = Manifest.model_validate(parse_json(regular(path).read_text()), strict=True)
     except (OSError, ValidationError, ValueError) as error:
         found = str(error).splitlines()[0]
         if isinstance(error, ValidationError):
@@ -153,6 +153,10 @@ def _read_manifest(path: Path) -> Manifest:
                 raise InputError(f"{path}: {NAME_IN_WORDS}, not {first['input']!r}") from None
             found = f"{': '.join([*map(str, first['loc']), first['msg']])}"
         raise InputError(f"{path} must hold {expected} ({found})") from error
+    if manifest.model_extra:
+        unknown, known = ", ".join(manifest.model_extra), ", ".join(Manifest.model_fields)
+        log.warning("%s: nothing is made of %s: known are %s", path, unknown, known)
+    return manifest
 
 
 def note_if_dark(path: Path, frames: NDArray[Any]) -> None:

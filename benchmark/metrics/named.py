@@ -1,5 +1,6 @@
 """Metrics that --metrics names: what is named is computed, or refused before anything is trained or scored."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from benchmark.metrics.frechet import LEAST
 from benchmark.networks import weights as published
 from benchmark.options import Download
 from mmnist_av.system.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def check_model(text: str, model: str, predicts: Iterable[str]) -> None:
@@ -19,8 +22,14 @@ def check_model(text: str, model: str, predicts: Iterable[str]) -> None:
 
 
 def check_weights(text: str, source: Path | Download | None) -> None:
-    """Raise InputError where `text` names a metric whose published weights are not in `source`; download them there."""
-    for metric in _named(text):
+    """Raise InputError where `text` names a metric whose published weights are not in `source`; download them there.
+
+    A note says where none of the named metrics needs any.
+    """
+    metrics = _named(text)
+    if source is not None and metrics and not any(_needs(metric, "weights:") for metric in metrics):
+        log.warning("--weights is of no use: none of --metrics %s needs published weights", text)
+    for metric in metrics:
         for name in _needs(metric, "weights:"):
             if source is None:
                 remedy = "give their folder with --weights DIR, or --weights download"

@@ -26,7 +26,7 @@ def _pairs(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> Iterato
         found, value = existing.get(name), requested.get(name)
         if isinstance(found, Mapping) and isinstance(value, Mapping):
             yield from ((f"{name}.{inner}", *values) for inner, *values in _pairs(found, value))
-        elif found != value:
+        elif (type(found), found) != (type(value), value):  # True equals 1, and its text does not
             yield name, found, value
 
 

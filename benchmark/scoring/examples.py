@@ -1,8 +1,10 @@
 """A few clips of a run with some of their samples, so that reports need neither the model nor the dataset."""
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,8 @@ from benchmark.metrics.image import psnr
 from benchmark.networks.inference import levels
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from mmnist_av import families
-from mmnist_av.system.files import written_whole
+from mmnist_av.system.errors import InputError
+from mmnist_av.system.files import regular, written_whole
 
 CLIPS, RANDOM = 6, 3  # the first clips, and samples of each, that are kept beside the best and the mean
 
@@ -30,7 +33,7 @@ class ExampleWriter:
 
     def __init__(self, clips: TargetClips, path: Path, parts: Path) -> None:
         self._clips, self._path, self._parts = clips, path, parts
-        self.count = 0 if path.exists() else min(CLIPS, clips.count)
+        self.count = 0 if is_kept(path) else min(CLIPS, clips.count)
         self._has_block = "block" in families.find(clips.dataset.family).annotations(clips.dataset)
 
     @property
@@ -87,6 +90,20 @@ class ExampleWriter:
             arrays["block"] = clip.annotation("block")[0].cpu().numpy()
             arrays["windows"] = brightest_window(samples[:, -1], BLOCK).cpu().numpy()
         return arrays
+
+
+def is_kept(path: Path) -> bool:
+    """Return whether examples.npz is there. Raises InputError where it is damaged, which no seal has noticed yet."""
+    if not path.exists():
+        return False
+    try:
+        with ZipFile(regular(path)) as archive:
+            whole = archive.testzip() is None
+    except (OSError, BadZipFile, zlib.error, RuntimeError, EOFError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path} is damaged: move it away to have it made again")
+    return True
 
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:

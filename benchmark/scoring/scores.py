@@ -94,6 +94,8 @@ def score_all(
 def take_records(folder: Path, run: str) -> None:
     """Make the folder of records this run's, or raise InputError where it is another's."""
     whose = folder / RECORDS_OF
+    if folder.is_file():
+        raise InputError(f"{folder} is a file, and the scores of the clips go into a folder of that name: move it away")
     if folder.is_dir() and any(not is_leftover(path) for path in folder.iterdir()):
         found = whose.read_text(errors="replace") if whose.is_file() else None
         if found != run:
@@ -349,7 +351,9 @@ def other_run(found: str | None, expected: str) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        with np.load(regular(path)) as arrays:
+        if not zipfile.is_zipfile(regular(path)):  # numpy would advise to unpickle it
+            raise ValueError("an .npz file is expected")
+        with np.load(path) as arrays:
             yield arrays
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete it to score again") from error
+        raise InputError(f"{path} is damaged ({error}): move it away to score again") from error

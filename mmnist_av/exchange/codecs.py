@@ -17,6 +17,11 @@ from mmnist_av.families import Record
 UNREADABLE = OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, SyntaxError, MemoryError
 
 
+def reason(error: Exception) -> str:
+    """Return in words why a file of a damaged export cannot be read."""
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
+
+
 def to_wav(audio: NDArray[np.int16], rate: int) -> bytes:
     """Return the bytes of a .wav file of the sound (samples,), 16 bit."""
     content = io.BytesIO()
@@ -57,6 +62,11 @@ def from_png(content: bytes, format: ClipFormat) -> NDArray[np.uint8]:
         if picture.size != (format.width, format.height):
             found = "{}x{}".format(*picture.size)
             raise ValueError(f"a picture has {found} px, not {format.width}x{format.height}")
+        mode = {1: "L", 3: "RGB"}[format.channels]
+        if picture.mode != mode:
+            raise ValueError(
+                f"a picture has the mode {picture.mode}, not {mode}: 8 bits a channel, no alpha, no palette"
+            )
     return imageio.imread(content, extension=".png", index=0)
 
 

@@ -33,7 +33,7 @@ def export(dataset: Dataset, form: str, out: Path) -> None:
     """
     if form not in FORMS:
         raise unknown_name("form", form, FORMS)
-    if os.path.lexists(out):
+    if os.path.lexists(out) or out.name == "..":
         raise InputError(f"{out} exists: choose another --out")
     refuse_inside_dataset(out)
     refuse_damaged(dataset.path)

@@ -14,6 +14,7 @@ from mmnist_av.exchange.codecs import (
     UNREADABLE,
     from_png,
     from_wav,
+    reason,
     record_from_json,
     record_to_json,
     to_npy,
@@ -76,7 +77,7 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
                     for row in file.read_row_group(group).to_pylist():
                         yield _clip_of_row(row, layout)
         except (pa.ArrowException, *UNREADABLE) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+            raise InputError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def _refuse_large(group: pq.RowGroupMetaData, layout: Layout, split: str, count: int) -> None:

@@ -11,6 +11,7 @@ from mmnist_av.exchange.codecs import (
     UNREADABLE,
     from_png,
     from_wav,
+    reason,
     record_from_json,
     record_to_json,
     to_npy,
@@ -56,7 +57,7 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
         try:
             clip = _read_clip(folder / split / f"{index:06d}", layout, index)
         except UNREADABLE as error:
-            raise InputError(f"clip {index} of {split} in {folder} cannot be read: {error}") from error
+            raise InputError(f"clip {index} of {split} in {folder} cannot be read: {reason(error)}") from error
         yield clip
 
 

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mmnist_av.exchange.codecs import UNREADABLE, from_wav, record_from_json, record_to_json, to_npy, to_wav
+from mmnist_av.exchange.codecs import UNREADABLE, from_wav, reason, record_from_json, record_to_json, to_npy, to_wav
 from mmnist_av.exchange.layout import Clip, Form, Layout, batched
 from mmnist_av.system.errors import InputError
 from mmnist_av.system.files import parse_json, regular
@@ -38,7 +38,9 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
         try:
             with tarfile.open(regular(path), "r:") as tar:  # not compressed: a few bytes would become gigabytes
                 for member in tar:
-                    key, kind = member.name.split(".", 1)
+                    key, _, kind = member.name.removeprefix("./").partition(".")
+                    if not (key.isdecimal() and kind):
+                        raise ValueError(f"000000.frames.npy and the like are expected, not a member {member.name}")
                     layout.refuse_large(member.name, member.size)
                     content = tar.extractfile(member) if member.isfile() else None  # a link leads to another member
                     found[kind] = b"" if content is None else content.read()
@@ -48,7 +50,7 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
         except tarfile.ReadError as error:
             raise InputError(f"{path} cannot be read: {error}; if it is compressed, decompress it first") from error
         except (tarfile.TarError, *UNREADABLE) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+            raise InputError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def _clip_of_members(index: int, members: Mapping[str, bytes], layout: Layout) -> Clip:

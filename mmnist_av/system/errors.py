@@ -19,6 +19,8 @@ NO_ROOM = {
     errno.EFBIG: "the shell (ulimit -f) or the file system does not allow files that large",
 }
 REMEDIES = NO_ROOM | {
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EROFS: "nothing can be written there: name another place",
     errno.EMFILE: "the shell (ulimit -n) does not allow so many open files",
     errno.EIO: "the disk, or the network to it, has a fault: see to it and start the same command again",
 }
@@ -30,9 +32,9 @@ class InputError(ValueError):
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     """Return an InputError for an unknown `name` that lists the nearest `valid` names, or all if none is near."""
-    names = sorted(valid)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(names)}"
+    names = {each.lower(): each for each in sorted(valid)}
+    near = [names[each] for each in difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(names.values())}"
     return InputError(f"unknown {kind} '{name}': {hint}")
 
 

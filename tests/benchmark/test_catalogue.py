@@ -64,6 +64,8 @@ def test_unknown_names_get_the_nearest():
         find_preset("smal")
     with pytest.raises(InputError, match="unknown metric 'sim': did you mean ssim"):
         find_metric("sim")
+    with pytest.raises(InputError, match=r"unknown metric 'PSNR': did you mean psnr"):
+        find_metric("PSNR")
 
 
 def test_a_dataset_that_does_not_fit_is_refused(tmp_path):
@@ -73,6 +75,9 @@ def test_a_dataset_that_does_not_fit_is_refused(tmp_path):
         InputError, match=r"needs the dataset m3so of .* is m3so-nb of .* a --protocol for it .m3so-nb, "
     ):
         PROTOCOLS["m3so"].check(nb)
+    plain = replace(nb, family="plain")
+    with pytest.raises(InputError, match=r"of the family plain: .* a --protocol for it \(there is none yet\)"):
+        PROTOCOLS["m3so-nb"].check(plain)
     with pytest.raises(InputError, match=r"needs clips of 105 frames, those of .* have 100"):
         replace(PROTOCOLS["m3so-nb"], test_predicted=100).check(nb)
     PROTOCOLS["m3so-nb"].check(nb)

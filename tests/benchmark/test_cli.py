@@ -73,6 +73,26 @@ def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, tmp_path, m
 
 
 @pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("run --model black --out loop", "loop is a link to loop, which is no folder"),
+        ("run --model puq --trained loop", "--trained loop: no finished training there"),
+        ("sweep --models black --out loop", "which is no folder: make that folder, or remove the link"),
+        ("report loop", "loop holds no run"),
+        ("compare loop loop/../loop", "a run is given twice"),
+    ],
+)
+def test_a_circular_link_is_no_folder(command, line, tmp_path, monkeypatch, small_dataset):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    words = command.split()
+    result = avbench(*words, *(["--data", small_dataset.path, "--protocol", "m3so"] if words[0] == "run" else []))
+    assert result.exit_code == 2
+    assert result.stderr.count("Error: ") == 1
+    assert line in result.stderr
+
+
+@pytest.mark.parametrize(
     ("said", "begun", "line"),
     [
         ("", False, "nothing was written yet"),

@@ -72,6 +72,20 @@ def test_predictions_that_may_be_scaled_wrongly_are_noted(dataset, tmp_path, cap
     assert len(caplog.records) == bool(note)
 
 
+def test_keys_without_meaning_are_noted_and_a_fingerprint_may_have_capitals_and_white_space(dataset, tmp_path, caplog):
+    fingerprint = f" {dataset.fingerprint.upper()}\n"
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset), Seed=3, fingerprint=fingerprint)
+    assert open_predictions(theirs, dataset, PROTOCOL, "cpu").seed is None
+    assert "predictions.json: nothing is made of Seed: known are model, fingerprint, seed" in caplog.text
+
+
+def test_weights_that_no_named_metric_needs_are_noted(dataset, tmp_path, caplog):
+    theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
+    options = {"weights": tmp_path, "report": False, "device": "cpu"}
+    score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", metrics="psnr", **options)
+    assert "--weights is of no use: none of --metrics psnr needs published weights" in caplog.text
+
+
 def test_ctrl_c_says_how_to_go_on(dataset, tmp_path, monkeypatch):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
 

@@ -12,6 +12,7 @@ def test_every_differing_value_is_named_with_both_values_in_the_order_of_the_req
         "old: 1 found, nothing requested",
     ]
     assert differing_facts(existing, existing) == []
+    assert differing_facts({"seed": True}, {"seed": 1}) == ["seed: True found, 1 requested"]
 
 
 def test_differences_inside_nested_facts_are_named_by_their_path():

@@ -13,6 +13,7 @@ from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.scores import Entry, score_all
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
 
 SAMPLES = 5
 
@@ -21,6 +22,20 @@ def predicted(index, predicted):
     generator = torch.Generator().manual_seed(index)
     drawn = torch.rand(1, SAMPLES, predicted, 1, 48, 48, generator=generator)
     return Prediction(drawn, variance=torch.rand(1, SAMPLES, predicted, generator=generator))
+
+
+@pytest.mark.parametrize("damage", ["byte", "cut", "text"])
+def test_damaged_examples_of_an_unfinished_run_are_refused(tmp_path, small_dataset, damage):
+    path = tmp_path / "examples.npz"
+    np.savez(path, target=np.zeros(1000))
+    targets = TargetClips(small_dataset, "test", PROTOCOLS["m3so"], 1, torch.device("cpu"))
+    assert ExampleWriter(targets, path, tmp_path / "scores").count == 0
+    content = path.read_bytes()
+    half = len(content) // 2
+    changed = {"byte": content[:half] + b"\x01" + content[half + 1 :], "cut": content[:half], "text": b"mine"}
+    path.write_bytes(changed[damage])
+    with pytest.raises(InputError, match=r"examples\.npz is damaged: move it away to have it made again"):
+        ExampleWriter(targets, path, tmp_path / "scores")
 
 
 @pytest.mark.parametrize(("name", "clips"), [("m3so-nb", 3), ("m3so", 8)])

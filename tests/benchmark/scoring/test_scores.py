@@ -117,6 +117,15 @@ def test_a_file_of_the_users_among_the_records_stays(clips, tmp_path):
     assert [path.name for path in (tmp_path / "scores").iterdir()] == ["my_analysis.csv"]
 
 
+def test_files_of_the_users_with_the_names_of_scores_are_refused_without_advice_to_delete_them(clips, tmp_path):
+    (tmp_path / "scores").write_text("mine")
+    with pytest.raises(InputError, match=r"scores is a file, and .*: move it away"):
+        score_all([entry()], metrics("psnr"), clips, RESOURCES, tmp_path)
+    (tmp_path / "scores.npz").write_text("mine")
+    with pytest.raises(InputError, match=r"damaged \(an \.npz file is expected\): move it away to score"):
+        score_all([entry()], metrics("psnr"), clips, RESOURCES, tmp_path)
+
+
 def test_pairs_have_one_score_a_clip_and_none_for_one_sample(clips, tmp_path):
     found = score_all([entry()], metrics("self_similarity"), clips, RESOURCES, tmp_path)["theirs"]
     assert found["self_similarity"].shape == (CLIPS, 1, 20)

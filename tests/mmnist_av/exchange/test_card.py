@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from mmnist_av.cli import main
-from mmnist_av.dataset import open_dataset_or_shard, verify
+from mmnist_av.dataset import open_dataset_or_shard, refuse_damaged, verify
 from mmnist_av.exchange.card import CARD, CROISSANT
 from mmnist_av.m3so.generate import generate
 from mmnist_av.m3so.spec import Spec
+from mmnist_av.system.errors import InputError
 
 
 def test_the_reference_validator_takes_the_croissant(small_dataset):
@@ -53,6 +54,8 @@ def test_verify_reads_card_and_metadata_too(tmp_path, name):
     assert verify(out) == []
     (out / name).write_text((out / name).read_text().replace("1", "2", 1))
     assert verify(out) == [f"{name} has changed"]
+    with pytest.raises(InputError, match=f"{name} has changed; its clips are whole: restore that file"):
+        refuse_damaged(out)
     (out / name).unlink()
     assert verify(out) == [f"{name} is missing"]
 

@@ -8,6 +8,7 @@ import tarfile
 import zlib
 from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -164,6 +165,29 @@ def test_a_changed_file_is_refused_and_a_repaired_one_accepted(dataset, tmp_path
     for path, content in kept.items():
         path.write_bytes(content)
     assert import_(out, again).fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "message"),
+    [
+        ("clips", "test/000001.json", "clip 1 of test in .* cannot be read: it has no 'label'"),
+        ("clips-png", "test/000001/0003.png", "a picture has the mode RGBA, not L"),
+        ("webdataset", "test-000000.tar", r"000000\.frames\.npy and the like are expected, not a member \./test\.txt"),
+    ],
+)
+def test_what_is_wrong_with_an_export_is_said_in_words(dataset, tmp_path, form, name, message):
+    export(dataset, form, tmp_path / "out")
+    path = tmp_path / "out" / name
+    if form == "clips":
+        path.write_text("{}")
+    elif form == "clips-png":
+        imageio.imwrite(path, np.zeros((51, 51, 4), np.uint8))
+    else:
+        (tmp_path / "test.txt").write_text("mine")
+        with tarfile.open(path, "w") as tar:
+            tar.add(tmp_path / "test.txt", "./test.txt")
+    with pytest.raises(InputError, match=message):
+        import_(tmp_path / "out", tmp_path / "again")
 
 
 @pytest.mark.parametrize(
@@ -422,7 +446,7 @@ def test_mistakes_are_reported(dataset, tmp_path):
         export(dataset, "webdatset", tmp_path / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "dangling").symlink_to("nowhere")
-    for name in ("out", "dangling"):
+    for name in ("out", "dangling", "new/.."):
         with pytest.raises(InputError, match="exists: choose another"):
             export(dataset, "clips", tmp_path / name)
     with pytest.raises(InputError, match="is not a dataset"):

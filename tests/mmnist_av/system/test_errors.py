@@ -43,6 +43,7 @@ def test_a_message_keeps_its_start_and_its_end():
         ((errno.ENOSPC,), "a file could not be read or written: No space left on device; make room and start the same"),
         ((errno.ENOSPC, "runs/a.csv"), "runs/a.csv: No space left on device; make room and start the same command"),
         ((errno.EMFILE, "a.csv"), "a.csv: Too many open files; the shell (ulimit -n) does not allow so many"),
+        ((errno.ENAMETOOLONG, "a.csv"), "a.csv: File name too long; choose a shorter name"),
         ((errno.EACCES, "a.csv"), "[Errno 13] Permission denied: 'a.csv'"),
     ],
 )

@@ -36,6 +36,13 @@ def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_that_is_too_long_is_said_of_the_file_not_of_its_part(tmp_path):
+    path = tmp_path / ("a" * 250)
+    with pytest.raises(OSError, match="File name too long") as error, written_whole(path) as part:
+        part.write_text("")
+    assert error.value.filename == str(path)
+
+
 @pytest.mark.parametrize("block", [written_whole, written_once, sole_writer])
 def test_a_full_disk_is_named_by_what_is_written(tmp_path, block):
     def fill(number, *file):
