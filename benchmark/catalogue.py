@@ -566,6 +566,8 @@ def named_metrics(text: str) -> frozenset[str]:
     if text in ("all", "standard"):
         return frozenset()
     names = [name.strip() for name in text.split(",")]
+    if "" in names:
+        raise InputError(f"--metrics '{text}': between two commas, or beside one, a name is missing")
     if {"all", "standard"} & {*names}:
         raise InputError(f"--metrics {text}: `standard` and `all` stand alone")
     return frozenset(find_metric(name).name for name in names)

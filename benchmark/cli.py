@@ -470,10 +470,11 @@ def verify_command(runs: tuple[Path, ...]) -> None:
     for folder in runs:
         try:
             check_complete(folder)
-            click.echo(f"{folder}: every file is as it was written")
         except (InputError, OSError) as error:
             click.echo(f"Error: {one_line(str(error))}", err=True)
             failed = True
+        else:
+            click.echo(f"{folder}: every file is as it was written")
     sys.exit(2 if failed else 0)
 
 

@@ -153,7 +153,10 @@ def show(folder: Path, console: "Console | None" = None) -> None:
     check_seal(folder)
     note_unsealed(folder)
     rows = read_rows(path)
-    print_all(rows[rows["metric"].isin(known_metrics(rows["metric"], folder))], console)
+    known = known_metrics(rows["metric"], folder)
+    if not known:
+        raise InputError(f"{path} has no metric of this version: install the version or the package that wrote it")
+    print_all(rows[rows["metric"].isin(known)], console)
     print_note(reference_note(rows["model"]), console)
 
 

@@ -92,7 +92,7 @@ def files_replaced(out: Path, unchanged: bool) -> Iterator[Path]:
     has a changed one, is being written by another process, or has a file of another's with the name of a new one.
     """
     if os.path.lexists(out) and not is_report(out):
-        raise InputError(f"{out} exists and holds no report: choose another --out")
+        raise InputError(f"{out} exists and holds no report: move it away, or choose another --out")
     is_new, fresh = not out.exists(), out / f".report{PART}"
     try:
         with sole_writer(out):

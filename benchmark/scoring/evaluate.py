@@ -1,5 +1,6 @@
 """From an entry to a finished run: scores, rows, examples, the report and the seal."""
 
+import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from benchmark.scoring.examples import ExampleWriter
 from benchmark.scoring.floors import build_floors
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.judges import cannot_tell
-from benchmark.scoring.rows import Result, make_rows, write_rows
+from benchmark.scoring.rows import COLUMNS, Result, make_rows, write_rows
 from benchmark.scoring.samples import draw_samples
 from benchmark.scoring.scores import Entry, Scores, samplings, score_all
 from mmnist_av.system.errors import InputError
@@ -54,6 +55,7 @@ def evaluate(evaluation: Evaluation) -> pd.DataFrame:
     Raises InputError where none of the metrics can be computed for the entry.
     """
     entry, clips, folder = evaluation.entry, evaluation.clips, evaluation.folder
+    refuse_foreign(folder / RESULTS)
     config = read_json(folder / CONFIG)
     entries = [entry, *floors(clips, evaluation.compute, besides=entry.name)]
     resources = Resources(
@@ -73,6 +75,15 @@ def evaluate(evaluation: Evaluation) -> pd.DataFrame:
         write_report([folder], folder / "report", ended=True)
     seal(folder, drawn=files_of(folder / "report") if evaluation.report else ())
     return rows
+
+
+def refuse_foreign(results: Path) -> None:
+    """Raise InputError where a file has the name of a run's results and is something else."""
+    if not results.exists():
+        return
+    with results.open(encoding="utf-8", errors="replace") if results.is_file() else io.StringIO() as file:
+        if not file.readline().startswith(",".join(COLUMNS)):
+            raise InputError(f"{results} holds no results of a run: move it away, and give the same command again")
 
 
 def note_undefined(model: str, scores: Scores) -> None:

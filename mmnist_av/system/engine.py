@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from mmnist_av.system.errors import InputError, unknown_name
 
+log = logging.getLogger(__name__)
+
 ENGINES = ("local", "ray")
 
 
@@ -101,6 +103,8 @@ def _ray(workers: int | None, gpus: float) -> Iterator[Engine]:
     if started:
         local: dict[str, Any] = {"address": "local", "num_cpus": workers, "include_dashboard": False}
         cluster: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else local
+        if not cluster:
+            log.warning("connecting to the Ray cluster at %s (RAY_ADDRESS)", os.environ["RAY_ADDRESS"])
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **cluster)
         except (ValueError, OSError) as error:

@@ -138,6 +138,12 @@ def test_metrics_are_offered_where_the_dataset_has_what_they_need():
     assert not {"aepe", "position_error", "bounce_f1", "digit_accuracy", "block_iou"} & set(video)
 
 
+@pytest.mark.parametrize("text", ["psnr,,ssim", "psnr,", ","])
+def test_a_missing_name_between_commas_is_refused(text):
+    with pytest.raises(InputError, match="a name is missing"):
+        choose_metrics(text, M3SO_ANNOTATIONS, seen=5)
+
+
 def test_standard_metrics_leave_out_the_costly_ones_and_named_ones_come_in_the_tables_order():
     costly = {"self_similarity_flow", "fooling_rate", "fooling_rate_true"}
     assert set(names("all", ())) - set(names("standard", ())) == costly

@@ -86,6 +86,25 @@ def test_weights_that_no_named_metric_needs_are_noted(dataset, tmp_path, caplog)
     assert "--weights is of no use: none of --metrics psnr needs published weights" in caplog.text
 
 
+def test_a_file_with_the_name_of_results_is_refused_and_stays(dataset, tmp_path, monkeypatch):
+    theirs, out = folder(dataset, tmp_path / "theirs", copied(dataset)), tmp_path / "out"
+    arguments = (theirs, "m3so-nb", dataset.path, out, "cpu", "psnr")
+
+    def stop(*inputs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmark.scoring.evaluate.write_rows", stop)
+        with pytest.raises(KeyboardInterrupt):
+            score_predictions(*arguments, report=False)
+    (out / "results.csv").write_text("mine,yours\n")
+    with pytest.raises(InputError, match=r"results\.csv holds no results of a run: move it away, and give the same"):
+        score_predictions(*arguments, report=False)
+    (out / "results.csv").rename(tmp_path / "mine.csv")
+    score_predictions(*arguments, report=False)
+    assert (tmp_path / "mine.csv").read_text() == "mine,yours\n"
+
+
 def test_ctrl_c_says_how_to_go_on(dataset, tmp_path, monkeypatch):
     theirs = folder(dataset, tmp_path / "theirs", copied(dataset))
 

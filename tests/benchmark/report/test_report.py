@@ -681,6 +681,13 @@ def test_metrics_of_another_version_are_left_out_with_one_note(tmp_path, caplog,
     assert "ssim" not in shown
     assert caplog.messages[1:] == [note.replace("sim, sim_uniform, pnsr", "pnsr, sim, sim_uniform")]
     caplog.clear()
+    header, *rows = (older / "results.csv").read_text().splitlines()
+    (older / "foreign").mkdir()
+    only = [row for row in rows if ",pnsr," in row]
+    (older / "foreign/results.csv").write_text("\n".join([header, *only, ""]))
+    with pytest.raises(InputError, match="has no metric of this version: install the version or the package"):
+        tables.show(older / "foreign")
+    caplog.clear()
     compared = set(compare(run, older).rows["metric"])
     assert "psnr" in compared
     assert compared.isdisjoint({"sim", "ssim"})
@@ -732,7 +739,7 @@ def test_a_folder_with_something_else_is_not_touched(run, tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site/index.html").write_text("<h1>precious</h1>")
     for out in (tmp_path / "site", run, run / "config.json"):
-        with pytest.raises(InputError, match="holds no report: choose another --out"):
+        with pytest.raises(InputError, match="holds no report: move it away, or choose another --out"):
             write_report([run], out)
     assert (tmp_path / "site/index.html").read_text() == "<h1>precious</h1>"
 
