@@ -439,12 +439,15 @@ def sweep_command(**options: object) -> None:
     Runs that are done are skipped, interrupted ones continue, and one that fails does not stop the others. After Ctrl-C
     or SIGTERM the same command continues. OPTIONS behind `--` are those of `avbench run`, for every run.
     """
+    from baselines import registry
     from benchmark.catalogue import known_metrics
     from benchmark.report.tables import print_sweep
     from benchmark.sweep import Sweep, sweep, write_summary
 
     requested = Sweep(**options)  # type: ignore[arg-type]
-    run.make_context("avbench run", ["--model", requested.models[0], *requested.options])  # refuses wrong OPTIONS
+    for model in requested.models:  # wrong OPTIONS are refused before any run begins
+        given = run.make_context("avbench run", ["--model", model, *requested.options])
+        registry.configure(model, given.params["settings"])
     outcomes = sweep(requested)
     finished = [each for each in outcomes if each.is_finished]
     if finished:

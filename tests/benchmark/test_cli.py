@@ -55,6 +55,8 @@ def avbench(*arguments):
         (["compare", "a", "b", "--metric", ","], "--metric: a name is expected"),
         (["sweep", "--models", "black", "--", "--nope", "3"], "unknown option '--nope'"),
         (["sweep", "--models", "black", "--", "garbage"], "unexpected extra argument (garbage)"),
+        (["sweep", "--models", "black,puq", "--", "--set", "bta=1"], "model 'black' has no settings"),
+        (["sweep", "--models", "puq", "--", "--set", "bta=1"], "did you mean beta"),
         (["sweep", "--models", "black", "--gpus", "1"], "--gpus 1: a number for --engine ray"),
         (["sweep", "--models", "black", "--gpus", "nan"], "--gpus nan: a number for --engine ray"),
         (["sweep", "--models", "black", "--data", "m3so-nb=a", "--data", "m3so-nb=b"], "m3so-nb=... is given twice"),
