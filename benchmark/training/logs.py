@@ -14,7 +14,7 @@ import pandas as pd
 from baselines.predictor import Loss
 from benchmark.csv_tables import as_csv
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import written_whole
+from mmnist_av.system.files import regular, written_whole
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -39,6 +39,8 @@ class TrainingLog:
             start = int(rows[0].split(",")[0]) if rows else first
             kept = rows[: max(first - start, 0)]
             seconds = float(kept[-1].split(",")[2]) if kept else 0.0
+            if header and not header.startswith("step,epoch,seconds"):
+                raise ValueError("another file")
         except (ValueError, IndexError):
             raise InputError(f"{path} is damaged: {RESTORE}") from None
         if start < first and (len(kept) < first - start or not kept[-1].startswith(f"{first - 1},")):
@@ -46,9 +48,9 @@ class TrainingLog:
         if first and start:
             log.warning("%s has no rows of the steps before %d: they stay missing", path, min(start, first))
         self._path = path
-        self._columns = header.split(",") if header else []
+        self._columns = header.split(",") if kept else []
         self._started = time.monotonic() - seconds
-        self._rewrite([header, *kept] if header else [])
+        self._rewrite([header, *kept] if kept else [])
 
     def write(self, step: int, epoch: int, losses: Mapping[str, Loss]) -> dict[str, float]:
         """Add a row with every player's loss and its terms; return them by column."""
@@ -84,7 +86,7 @@ class TrainingLog:
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a log, none of a missing one. Raises InputError where it is no text."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return regular(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
     except UnicodeDecodeError as error:
@@ -120,6 +122,8 @@ class ValidationLog:
         rows = [(line, fields) for line in lines[1:] if len(fields := next(csv.reader([line]))) == len(header)]
         try:
             kept = [(line, int(fields[header.index("step")])) for line, fields in rows]
+            if lines and "step" not in header:
+                raise ValueError("another file")
         except ValueError:
             raise InputError(f"{path} is damaged: {RESTORE}") from None
         kept = [(line, step) for line, step in kept if step <= first]

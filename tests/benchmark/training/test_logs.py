@@ -55,6 +55,16 @@ def test_a_training_whose_log_is_lost_continues_without_its_rows(tmp_path, caplo
     assert list(pd.read_csv(tmp_path / "validation.csv")["step"]) == steps["validation.csv"]
 
 
+@pytest.mark.parametrize("lost", ["training.csv", "validation.csv"])
+@pytest.mark.parametrize("text", ["mine", "mine\n", "a,b\n1,2\n", "ste"])
+def test_another_file_in_the_place_of_a_log_is_refused_and_stays(tmp_path, lost, text):
+    write(tmp_path, 0, 4, 1.0)
+    (tmp_path / lost).write_text(text)
+    with pytest.raises(InputError, match=f"{lost} is damaged: restore it, or move it away"):
+        write(tmp_path, 4, 6, 1.0)
+    assert (tmp_path / lost).read_text() == text
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="pip install tensorboard"):
