@@ -17,8 +17,9 @@ from benchmark.report.training_logs import Columns, read_training, read_validati
 from benchmark.runs.differences import identity
 from benchmark.runs.folder import check_comparable, read_config, read_json
 from benchmark.runs.seal import check_seal
+from benchmark.scoring.archives import other_run, read_run
 from benchmark.scoring.rows import read_rows
-from benchmark.scoring.scores import Scores, is_impossible, other_run, read_run, read_scores
+from benchmark.scoring.scores import Scores, is_impossible, read_scores
 from benchmark.scoring.statistics import mean_over_clips
 from mmnist_av.system.errors import InputError, one_line
 from mmnist_av.system.files import real_path

@@ -61,7 +61,7 @@ def evaluate(evaluation: Evaluation) -> pd.DataFrame:
     resources = Resources(
         device=evaluation.compute.device, clips=clips.count, weights=evaluation.weights, seed=config["seed"] or 0
     )
-    examples = ExampleWriter(clips, folder / "examples.npz", folder / "scores")
+    examples = ExampleWriter(clips, folder / "examples.npz", folder / "scores", identity(config))
     scores = score_all(entries, evaluation.metrics, clips, resources, folder, examples, identity(config))
     note_undefined(entry.name, scores[entry.name])
     rows = tabulate(scores, evaluation, config)

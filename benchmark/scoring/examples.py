@@ -1,10 +1,8 @@
 """A few clips of a run with some of their samples, so that reports need neither the model nor the dataset."""
 
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +11,9 @@ from baselines.predictor import Prediction
 from benchmark.metrics.block import BLOCK, brightest_window
 from benchmark.metrics.image import psnr
 from benchmark.networks.inference import levels
+from benchmark.scoring.archives import RUN, check_run, check_whole, opened, write_archive
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from mmnist_av import families
-from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import regular, written_whole
 
 CLIPS, RANDOM = 6, 3  # the first clips, and samples of each, that are kept beside the best and the mean
 
@@ -31,9 +28,16 @@ class ExampleWriter:
     keeps the clips that it had.
     """
 
-    def __init__(self, clips: TargetClips, path: Path, parts: Path) -> None:
-        self._clips, self._path, self._parts = clips, path, parts
-        self.count = 0 if is_kept(path) else min(CLIPS, clips.count)
+    def __init__(self, clips: TargetClips, path: Path, parts: Path, run: str = "") -> None:
+        """Begin with the first clip that is not kept yet; `run` identifies the run.
+
+        Raises InputError where `path` is damaged or another run's: no seal has noticed it yet.
+        """
+        self._clips, self._path, self._parts, self._run = clips, path, parts, run
+        self.count = 0 if path.exists() else min(CLIPS, clips.count)
+        if path.exists():
+            check_run(path, run)
+            check_whole(path)
         self._has_block = "block" in families.find(clips.dataset.family).annotations(clips.dataset)
 
     @property
@@ -44,7 +48,7 @@ class ExampleWriter:
     def keep(self, clip: TargetClip, prediction: Prediction) -> None:
         """Keep the clip, its samples' mean, the best of them, and the first RANDOM."""
         self._parts.mkdir(exist_ok=True)
-        _save(self._part(clip.index), self._example(clip, prediction))
+        write_archive(self._part(clip.index), self._example(clip, prediction), self._run)
 
     def write(self) -> None:
         """Write examples.npz, with E clips of T frames, P of them predicted, where it is not there yet.
@@ -60,8 +64,8 @@ class ExampleWriter:
             return
         examples = []
         for number in range(self.count):
-            with np.load(self._part(number)) as arrays:
-                examples.append(dict(arrays))
+            with opened(self._part(number)) as arrays:
+                examples.append({name: arrays[name] for name in arrays.files if name != RUN})
         clips, form = self._clips, self._clips.dataset.format
         split, shown = clips.dataset.split(clips.split), range(self.count)
         given = [(clip + clips.protocol.mismatched) % len(split) for clip in shown]
@@ -74,7 +78,8 @@ class ExampleWriter:
         }
         if self._has_block:
             whole["block_side"] = BLOCK
-        _save(self._path, whole | {name: np.stack([each[name] for each in examples]) for name in examples[0]})
+        stacked = {name: np.stack([each[name] for each in examples]) for name in examples[0]}
+        write_archive(self._path, whole | stacked, self._run)
 
     def _part(self, number: int) -> Path:
         return self._parts / PARTS[number]
@@ -90,22 +95,3 @@ class ExampleWriter:
             arrays["block"] = clip.annotation("block")[0].cpu().numpy()
             arrays["windows"] = brightest_window(samples[:, -1], BLOCK).cpu().numpy()
         return arrays
-
-
-def is_kept(path: Path) -> bool:
-    """Return whether examples.npz is there. Raises InputError where it is damaged, which no seal has noticed yet."""
-    if not path.exists():
-        return False
-    try:
-        with ZipFile(regular(path)) as archive:
-            whole = archive.testzip() is None
-    except (OSError, BadZipFile, zlib.error, RuntimeError, EOFError):
-        whole = False
-    if not whole:
-        raise InputError(f"{path} is damaged: move it away to have it made again")
-    return True
-
-
-def _save(path: Path, arrays: Mapping[str, Any]) -> None:
-    with written_whole(path) as part, part.open("wb") as file:
-        np.savez(file, **arrays)

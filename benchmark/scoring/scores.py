@@ -1,10 +1,8 @@
 """Scores per (clip, sample, frame): one pass over the clips serves every entry, metric and sampling rule."""
 
 import logging
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,20 +19,19 @@ from benchmark.metrics.checks import described
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.resources import Measure, Resources, TrainingSamples, Unavailable
 from benchmark.metrics.uncertainty import mean_variance
-from benchmark.runs.differences import difference
+from benchmark.scoring.archives import RUN, check_run, opened, other_run, write_archive
 from benchmark.scoring.examples import PARTS, ExampleWriter
 from benchmark.scoring.ground_truth import TargetClip, TargetClips
 from benchmark.scoring.records import CHECKSUM, Recorder
 from benchmark.scoring.statistics import by_sampling
 from mmnist_av.system.errors import InputError
-from mmnist_av.system.files import is_leftover, regular, remove_leftovers, written_whole
+from mmnist_av.system.files import is_leftover, remove_leftovers, written_whole
 from mmnist_av.system.progress import track
 
 log = logging.getLogger(__name__)
 
 # metric -> (clips, samples, frames); "metric/mean_frame" -> (clips, frames); a distance of sets -> ()
 Scores = dict[str, NDArray[np.floating]]
-RUN = "run"  # the name in scores.npz of what identifies the run
 TARGET_FEATURES = "target features"  # the name under which the features of true clips are recorded
 RECORDS_OF = "run of the records"  # the file beside records with what identifies their run; no model has this name
 
@@ -68,8 +65,8 @@ def score_all(
     """
     path, parts = folder / "scores.npz", folder / "scores"
     scores = read_scores(path) if path.exists() else {}
-    if scores and (found := read_run(path)) != run:
-        raise InputError(f"{path} {other_run(found, run)}: move it away to score again")
+    if scores:
+        check_run(path, run)
     reported: set[str] = set()
     with ExitStack() as stack:
         scorers = []
@@ -320,40 +317,15 @@ def as_set(features: NDArray[np.floating]) -> NDArray[np.floating]:
 def write_scores(scores: Mapping[str, Scores], path: Path, run: str) -> None:
     """Write every entry's scores into one .npz, with keys "entry/metric", and under RUN what identifies their run."""
     arrays = {f"{entry}/{name}": values for entry, own in scores.items() for name, values in own.items()}
-    with written_whole(path) as part, part.open("wb") as file:
-        np.savez(file, **{RUN: np.array(run)}, **arrays)  # type: ignore[arg-type]
+    write_archive(path, arrays, run)
 
 
 def read_scores(path: Path) -> dict[str, Scores]:
     """Return what `write_scores` wrote; InputError for a damaged file."""
     scores: dict[str, Scores] = {}
-    with _opened(path) as arrays:
+    with opened(path) as arrays:
         for key in arrays.files:
             if key != RUN:
                 entry, name = key.split("/", 1)
                 scores.setdefault(entry, {})[name] = arrays[key]
     return scores
-
-
-def read_run(path: Path) -> str | None:
-    """Return what identifies the run that scores are of; None for those of older versions. InputError if damaged."""
-    with _opened(path) as arrays:
-        return str(arrays[RUN]) if RUN in arrays.files else None
-
-
-def other_run(found: str | None, expected: str) -> str:
-    """Return in words that scores are another run's, or do not say whose they are (None)."""
-    if found is None:
-        return "does not say which run it is of, as an older version wrote it"
-    return f"holds the scores of another run ({difference(found, expected)})"
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        if not zipfile.is_zipfile(regular(path)):  # numpy would advise to unpickle it
-            raise ValueError("an .npz file is expected")
-        with np.load(path) as arrays:
-            yield arrays
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): move it away to score again") from error

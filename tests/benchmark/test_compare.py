@@ -17,7 +17,7 @@ from benchmark.compare import VERDICTS, compare, judge, measure
 from benchmark.job import Job
 from benchmark.run import run
 from benchmark.runs.seal import remove_seal
-from benchmark.scoring.scores import RUN
+from benchmark.scoring.archives import RUN
 from benchmark.scoring.statistics import paired_interval
 from benchmark.significance import holm, sign_flip_test
 from mmnist_av.m3so.generate import generate

@@ -545,7 +545,7 @@ def test_scores_of_another_run_or_of_nobody_knows_whom_are_not_taken(finished, n
     for name in ("files.json", "results.csv"):
         (copy / name).unlink()
     shutil.copy(other / "scores.npz", copy)
-    another = r"holds the scores of another run \(seed: 1 found, 0 requested\)"
+    another = r"is of another run \(seed: 1 found, 0 requested\)"
     refused(f"{another}: move it away to score again", nb_dataset, copy)
     for read in (open_runs, lambda runs: compare(*runs, other)):
         with pytest.raises(InputError, match=f"{another}: restore the run's own"):

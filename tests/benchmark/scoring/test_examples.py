@@ -8,6 +8,7 @@ from baselines.predictor import Prediction
 from benchmark.catalogue import METRICS, PROTOCOLS
 from benchmark.metrics.resources import Resources
 from benchmark.report.examples import read_examples
+from benchmark.scoring.archives import write_archive
 from benchmark.scoring.examples import ExampleWriter
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.scores import Entry, score_all
@@ -24,18 +25,34 @@ def predicted(index, predicted):
     return Prediction(drawn, variance=torch.rand(1, SAMPLES, predicted, generator=generator))
 
 
-@pytest.mark.parametrize("damage", ["byte", "cut", "text"])
-def test_damaged_examples_of_an_unfinished_run_are_refused(tmp_path, small_dataset, damage):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("byte", "is damaged"),
+        ("cut", "is damaged"),
+        ("text", r"is damaged \(an \.npz file is expected\)"),
+        ("another run", r"is of another run \(seed: 1 found, 0 requested\)"),
+        ("nobody knows whose", "does not say which run it is of"),
+    ],
+)
+def test_examples_of_an_unfinished_run_that_are_damaged_or_not_its_own_are_refused(
+    tmp_path, small_dataset, damage, message
+):
     path = tmp_path / "examples.npz"
-    np.savez(path, target=np.zeros(1000))
     targets = TargetClips(small_dataset, "test", PROTOCOLS["m3so"], 1, torch.device("cpu"))
-    assert ExampleWriter(targets, path, tmp_path / "scores").count == 0
+    write_archive(path, {"target": np.zeros(1000)}, '{"seed": 0}')
+    assert ExampleWriter(targets, path, tmp_path / "scores", '{"seed": 0}').count == 0
     content = path.read_bytes()
     half = len(content) // 2
-    changed = {"byte": content[:half] + b"\x01" + content[half + 1 :], "cut": content[:half], "text": b"mine"}
-    path.write_bytes(changed[damage])
-    with pytest.raises(InputError, match=r"examples\.npz is damaged: move it away to have it made again"):
-        ExampleWriter(targets, path, tmp_path / "scores")
+    if damage == "another run":
+        write_archive(path, {"target": np.zeros(1000)}, '{"seed": 1}')
+    elif damage == "nobody knows whose":
+        np.savez(path, target=np.zeros(1000))
+    else:
+        changed = {"byte": content[:half] + b"\x01" + content[half + 1 :], "cut": content[:half], "text": b"mine"}
+        path.write_bytes(changed[damage])
+    with pytest.raises(InputError, match=f"examples.npz {message}.*: move it away to score again"):
+        ExampleWriter(targets, path, tmp_path / "scores", '{"seed": 0}')
 
 
 @pytest.mark.parametrize(("name", "clips"), [("m3so-nb", 3), ("m3so", 8)])

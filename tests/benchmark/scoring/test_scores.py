@@ -102,7 +102,7 @@ def interrupt(index):
 def test_records_of_another_run_or_of_nobody_knows_whom_are_not_continued(clips, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         score_all([entry(predict=interrupt)], metrics("psnr"), clips, RESOURCES, tmp_path, run='{"seed": 1}')
-    with pytest.raises(InputError, match=r"holds the scores of another run \(seed: 1 found, 0 requested\): move it"):
+    with pytest.raises(InputError, match=r"is of another run \(seed: 1 found, 0 requested\): move it"):
         score_all([entry()], metrics("psnr"), clips, RESOURCES, tmp_path, run='{"seed": 0}')
     (tmp_path / "scores" / RECORDS_OF).unlink()
     with pytest.raises(InputError, match="scores does not say which run it is of"):
