@@ -5,6 +5,7 @@ model's name, its object is a Predictor class or a Model.
 """
 
 import dataclasses
+import json
 import logging
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
@@ -193,7 +194,18 @@ def make_config(name: str, config_type: Any, settings: Mapping[str, Any]) -> Any
         raise InputError(f"Config of {name} cannot be made ({error}): each of its fields needs a default") from error
     if not dataclasses.is_dataclass(config):
         raise InputError(f"Config of {name} must be a dataclass, not {config_type!r}")
+    if as_text(name, config) != as_text(name, config_type(**settings)):
+        raise InputError(f"Config of {name}: its defaults must be the same each time that it is made")
     return config
+
+
+def as_text(name: str, config: Any) -> str:
+    """Return the values of a config as config.json holds them; InputError for a value that it cannot hold."""
+    try:
+        return json.dumps(dataclasses.asdict(config), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        expected = "finite numbers, texts, truth values or lists of them, for config.json"
+        raise InputError(f"Config of {name}: its values must be {expected} ({error})") from error
 
 
 def type_of_setting(name: str, default: Any, key: str, text: str) -> type:

@@ -1,6 +1,7 @@
 """Two models on the same clips: by how much one is better than the other, and whether that is more than chance."""
 
 import itertools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ VERDICTS = {
     "seeds differ": "p < 0.05 for means over seeds, but not all pairs of seeds agree",
     "not shown": "p is not below 0.05: a difference is neither shown nor excluded",
 }
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ def compare(*folders: Path, metrics: Sequence[str] = ()) -> Comparison:
     lines = [f"{', '.join(dict.fromkeys(names))}: {why}" for why, names in left_out.items()]
     if not found:
         raise InputError(f"{' and '.join(map(str, folders))} have nothing in common to compare: {'; '.join(lines)}")
+    if not any(np.nan_to_num(each.gains).any() for each in found):
+        log.warning("all scores of the two are equal, clip by clip: one may be a copy of the other")
     tested = judge(found, one.is_replicated and other.is_replicated)
     return Comparison(one, other, pd.DataFrame([asdict(row) for row in tested]), lines)
 

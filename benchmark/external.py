@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def note_if_dark(path: Path, frames: NDArray[Any]) -> None:
 
 def _open_flow(path: Path, frames: NDArray[Any]) -> NDArray[Any] | None:
     """Return the predicted flow of the same samples; None where the folder has none."""
-    if not path.exists():
+    if not os.path.lexists(path):  # a link that leads nowhere is an error, not a model without flow
         return None
     flow, expected = _mapped(path), (*frames.shape[:3], 2, *frames.shape[4:])
     if flow.shape != expected or not np.issubdtype(flow.dtype, np.floating):

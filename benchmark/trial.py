@@ -23,7 +23,7 @@ from benchmark.training import checkpoint
 from benchmark.training.batches import RawBatch
 from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
 from benchmark.training.loop import make_batch, turns_of
-from benchmark.training.updates import adam, differentiate, frozen
+from benchmark.training.updates import adam, differentiate, frozen, set_rates
 from mmnist_av.system.errors import InputError, in_words
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,9 @@ def try_training(model: Predictor, clips: RawBatch, protocol: Protocol, compute:
                     losses = check_losses(model, model.losses(batch, progress), turn)
                 with in_one_line(model, "the gradient of its losses"):
                     check_gradients(model, losses, differentiate(losses, players, optimizers))
+                with in_one_line(model, "its learning rate"):
+                    for name in losses:
+                        set_rates(optimizers[name], players[name], progress)
                 values |= {name: loss.total.item() for name, loss in losses.items()}
     return values
 

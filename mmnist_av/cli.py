@@ -193,10 +193,12 @@ def info(folder: Path) -> None:
 @click.option("--out", type=UserPath(), default=Path("preview"), help="Folder to write to.")
 def preview_command(folder: Path, clips: tuple[int, ...], split: str, out: Path) -> None:
     """Write movies with sound, GIFs and figures of clips of the dataset in FOLDER, and a contact sheet."""
-    from mmnist_av.dataset import open_dataset_or_shard
+    from mmnist_av.dataset import open_dataset_or_shard, refuse_damaged
     from mmnist_av.preview.pictures import preview
 
-    for path in preview(open_dataset_or_shard(folder), split, clips or (0,), out):
+    dataset = open_dataset_or_shard(folder)
+    refuse_damaged(folder)
+    for path in preview(dataset, split, clips or (0,), out):
         click.echo(path)
 
 

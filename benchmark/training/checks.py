@@ -3,6 +3,8 @@
 Each raises InputError, which names the model's class and method, and what they should return.
 """
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -12,6 +14,10 @@ from baselines.predictor import Loss, Player, Predictor, Stage, Turn
 from benchmark.catalogue import find_metric
 from benchmark.metrics.checks import described
 from mmnist_av.system.errors import InputError, unknown_name
+
+LOGGED = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # a name that can be a column of training.csv
+IN_WORDS = "letters, digits, - and _, and begin with a letter"
+COLUMNS = ("step", "epoch", "seconds")  # which it has beside the players' losses and terms
 
 
 def check_players(model: Predictor) -> None:
@@ -25,6 +31,11 @@ def check_players(model: Predictor) -> None:
     if not isinstance(players, Mapping) or not all(isinstance(each, Player) for each in players.values()):
         raise InputError(f"{method} must return a dictionary, name -> Player, not {described(players)}")
     for name, player in players.items():
+        if not is_logged(name) or name in COLUMNS:
+            raise InputError(
+                f"{method}: a player's name must have {IN_WORDS}, and not be step, epoch or seconds: {name!r}"
+            )
+        check_player(f"{method}: player '{name}'", player)
         parameters = player.parameters
         if not isinstance(parameters, Sequence) or not all(isinstance(each, nn.Parameter) for each in parameters):
             raise InputError(f"{method}: player '{name}' must have a list of parameters, not {described(parameters)}")
@@ -46,6 +57,26 @@ def check_players(model: Predictor) -> None:
             f"{lost} holds layers that are not among the model's, so that they are neither trained nor saved: put them "
             "into an nn.ModuleList or nn.ModuleDict, single parameters into an nn.ParameterList"
         )
+
+
+def is_logged(name: object) -> bool:
+    """Return whether a player or a term of its loss can have this name, which is part of a column of training.csv."""
+    return isinstance(name, str) and LOGGED.fullmatch(name) is not None
+
+
+def check_player(where: str, player: Player) -> None:
+    """Raise InputError where a player has a value that no optimizer can use."""
+    if not is_number(player.learning_rate) or player.learning_rate < 0:
+        raise InputError(f"{where}: learning_rate must be a number from 0, not {player.learning_rate!r}")
+    if player.clip_norm is not None and not (is_number(player.clip_norm) and player.clip_norm > 0):
+        raise InputError(f"{where}: clip_norm must be a number above 0 or None, not {player.clip_norm!r}")
+    if player.on_nonfinite not in ("stop", "zero"):
+        raise InputError(f"{where}: on_nonfinite must be 'stop' or 'zero', not {player.on_nonfinite!r}")
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def lost_layers(model: nn.Module) -> str:
@@ -75,6 +106,8 @@ def check_stages(model: Predictor) -> None:
     method, stages = f"{type(model).__name__}.stages", model.stages()
     if not isinstance(stages, Sequence) or not all(isinstance(each, Stage) for each in stages):
         raise InputError(f"{method} must return a tuple of Stages, not {described(stages)}")
+    for stage in stages:
+        check_stage(f"{method}, stage '{stage.name}'", stage)
     total = sum(stage.share for stage in stages)
     if not np.isclose(total, 1):
         raise InputError(f"{method}: the shares of the stages add up to {total:g}, not 1")
@@ -94,6 +127,17 @@ def check_stages(model: Predictor) -> None:
             raise InputError(f"{method}: {stage.stop.metric} cannot stop stage '{stage.name}': it scores no samples")
 
 
+def check_stage(where: str, stage: Stage) -> None:
+    """Raise InputError where a stage has a number that no training can follow."""
+    if not is_number(stage.share) or stage.share <= 0:
+        raise InputError(f"{where}: share must be a number above 0, not {stage.share!r}")
+    for turn in stage.turns:
+        if not isinstance(turn.every, int) or turn.every < 1:
+            raise InputError(f"{where}: every of a turn must be a whole number from 1, not {turn.every!r}")
+    if stage.stop is not None and (not isinstance(stage.stop.patience, int) or stage.stop.patience < 1):
+        raise InputError(f"{where}: patience must be a whole number from 1, not {stage.stop.patience!r}")
+
+
 def check_losses(model: Predictor, losses: object, turn: Turn) -> dict[str, Loss]:
     """Return what `model.losses` has returned for a turn; InputError unless it is the Losses of the turn's players."""
     method = f"{type(model).__name__}.losses"
@@ -106,6 +150,9 @@ def check_losses(model: Predictor, losses: object, turn: Turn) -> dict[str, Loss
     for player, loss in losses.items():
         if not isinstance(loss.terms, Mapping):
             raise InputError(f"{method}: {player}'s terms must be a dictionary, not {described(loss.terms)}")
+        for name in loss.terms:
+            if not is_logged(name):
+                raise InputError(f"{method}: the name of a term must have {IN_WORDS}: {name!r}")
         for name, value in {"total": loss.total, **loss.terms}.items():
             if not isinstance(value, Tensor) or value.ndim:
                 raise InputError(f"{method}: {player}'s {name} must be a scalar tensor, not {described(value)}")

@@ -1,5 +1,6 @@
 """One update of a player: its optimizer, its gradients, and which modules are frozen meanwhile."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 from baselines.predictor import Loss, Player, Predictor, Progress
 from benchmark.training.checkpoint import Optimizers
 from benchmark.training.processes import ALONE, Ranks
+from mmnist_av.system.errors import InputError
 
 
 class Diverged(RuntimeError):
@@ -28,10 +30,17 @@ def adam(player: Player) -> torch.optim.Adam:
 
 def set_rates(optimizer: Optimizer, player: Player, progress: Progress, factor: float = 1.0) -> None:
     """Set the learning rates of a player's optimizer for the step that `progress` says, all multiplied by `factor`."""
-    rate = player.learning_rate * player.schedule(progress) * factor
-    factors = (1.0, *(each.factor(progress) for each in player.own_rates))
+    rate = player.learning_rate * rate_of("schedule of a Player", player.schedule(progress)) * factor
+    factors = (1.0, *(rate_of("factor of an OwnRate", each.factor(progress)) for each in player.own_rates))
     for group, own in zip(optimizer.param_groups, factors, strict=True):
         group["lr"] = rate * own
+
+
+def rate_of(what: str, value: object) -> float:
+    """Return a factor of a learning rate. Raises InputError, which names `what` has returned it, for no such number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+        raise InputError(f"the {what} must return a number from 0, not {value!r}")
+    return float(value)
 
 
 def differentiate(

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def _read(folder: Path, layout: Layout, split: str, count: int) -> Iterator[Clip
         except UNREADABLE as error:
             raise InputError(f"clip {index} of {split} in {folder} cannot be read: {reason(error)}") from error
         yield clip
+    if any((folder / split).glob(f"{count:06d}*")):
+        raise InputError(f"{folder / split} has more than the {count} clips of the dataset: move the others away")
 
 
 def _read_clip(path: Path, layout: Layout, index: int) -> Clip:
@@ -73,6 +76,8 @@ def _read_clip(path: Path, layout: Layout, index: int) -> Clip:
     if movie.exists():
         frames = read_movie(regular(movie), clips.height, clips.width, clips.channels, most=clips.frames)
     else:
+        if os.path.lexists(path / f"{clips.frames:04d}.png"):
+            raise ValueError(f"it has more than {clips.frames} pictures")
         frames = np.stack([from_png(content(f"/{number:04d}.png"), clips) for number in range(clips.frames)])
     arrays = {name: read_npy(content(f".{name}.npy")) for name in layout.arrays}
     return Clip(index, frames, from_wav(content(".wav"), clips), arrays, record)

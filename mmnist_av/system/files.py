@@ -145,11 +145,22 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what a JSON text holds. Raises ValueError for other text, and for one that is nested too deeply."""
+    """Return what a JSON text holds.
+
+    Raises ValueError for other text, for one that is nested too deeply, and for one that gives a name twice.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_twice)
     except RecursionError as error:
         raise ValueError("JSON of fewer nested lists and objects expected") from error
+
+
+def _without_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name in found if sum(name == each for each, _ in pairs) > 1)
+        raise ValueError(f"{twice!r} is given twice")
+    return found
 
 
 def sha256(path: Path, advance: Callable[[int], None] = lambda size: None) -> str:

@@ -1,7 +1,9 @@
+import itertools
 import re
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 
 import pytest
+import torch
 
 from baselines import registry
 from baselines.floors import Black
@@ -248,6 +250,26 @@ def test_a_constructor_of_another_signature_is_refused(predictor, message, monke
     monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(predictor))
     with pytest.raises(InputError, match=message):
         registry.build("theirs", ClipShape((1, 16, 16), (11, 11), seen=5, train_frames=20, fps=10))
+
+
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [
+        (lambda: torch.zeros(2), r"its values must be finite numbers, .* \(Object of type Tensor is not JSON"),
+        (lambda: float("nan"), "its values must be finite numbers"),
+        (lambda: {1}, "its values must be finite numbers"),
+        (object().__hash__, ""),
+        (itertools.count().__next__, "its defaults must be the same each time that it is made"),
+    ],
+)
+def test_a_config_that_config_json_cannot_hold_is_refused(default, message, monkeypatch):
+    config = make_dataclass("Settings", [("size", object, field(default_factory=default))])
+    monkeypatch.setitem(registry.MODELS, "theirs", registry.Model(type("Theirs", (Black,), {"Config": config})))
+    if not message:
+        assert registry.configure("theirs", {}) is not None
+        return
+    with pytest.raises(InputError, match=f"Config of theirs: {message}"):
+        registry.configure("theirs", {})
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,15 @@ def test_the_csv_replaces_nothing(runs, tmp_path, monkeypatch, name):
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
 
+def test_a_run_and_its_copy_are_noted(runs, tmp_path, caplog):
+    shutil.copytree(runs / "puq", tmp_path / "copied")
+    compare(runs / "puq", tmp_path / "copied")
+    assert "all scores of the two are equal, clip by clip: one may be a copy of the other" in caplog.text
+    caplog.clear()
+    compare(runs / "puq", runs / "copy")
+    assert "are equal" not in caplog.text
+
+
 def test_names_of_folders_that_are_no_utf_8_are_written_as_escapes(runs, tmp_path):
     odd = shutil.copytree(runs / "puq", tmp_path / os.fsdecode(b"caf\xe9"))
     assert avbench("compare", odd, runs / "copy", "--metric", "psnr", "--csv", tmp_path / "rows.csv").exit_code == 0

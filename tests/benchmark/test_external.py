@@ -194,11 +194,19 @@ def spoiled(dataset, index, value):
         (lambda d: {"model": "a/b"}, "a name has letters, digits, .* begins with a letter or a digit, not 'a/b'"),
         (lambda d: {"frames": np.array([object()])}, r"predictions\.npy cannot be read as numpy\.save writes"),
         (lambda d: {"model": "a" * 101}, "100 at most"),
+        (lambda d: {"twice": True}, r"must hold .* \('model' is given twice\)"),
+        (lambda d: {"flow": "nowhere"}, r"flow\.npy cannot be read"),
     ],
 )
 def test_predictions_that_cannot_be_scored_are_refused(dataset, tmp_path, change, message):
     changes = {"frames": copied(dataset), **change(dataset)}
+    flow, twice = changes.pop("flow", None), changes.pop("twice", False)
     theirs = folder(dataset, tmp_path / "theirs", **changes)
+    if flow is not None:
+        (theirs / "flow.npy").symlink_to(flow)
+    if twice:
+        manifest = theirs / "predictions.json"
+        manifest.write_text(manifest.read_text().replace("{", '{"model": "other", '))
     with pytest.raises(InputError, match=message):
         score_predictions(theirs, "m3so-nb", dataset.path, tmp_path / "out", "cpu")
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())

@@ -155,6 +155,19 @@ def test_a_pipe_in_an_arrays_place_and_a_cut_manifest_are_called_what_they_are(t
     assert run("verify", out).stderr.startswith(damaged)
 
 
+def test_no_changed_frame_is_drawn(tmp_path):
+    out = tmp_path / "data"
+    run("generate", *SMALL, "--out", out)
+    frames = out / "test/frames.npy"
+    content = bytearray(frames.read_bytes())
+    content[-1] ^= 1
+    frames.write_bytes(content)
+    result = run("preview", out, "--out", tmp_path / "preview")
+    assert result.exit_code == 2
+    assert "test/frames.npy has changed" in result.stderr
+    assert not (tmp_path / "preview").exists()
+
+
 def test_an_array_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
     out = tmp_path / "data"
     run("generate", *SMALL, "--out", out)
