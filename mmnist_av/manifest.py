@@ -177,6 +177,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         if written["fingerprint"] != _fingerprint(written):
             raise InputError("its fingerprint is not that of its spec and files")
         whole = written["checksum"] == _checksum(written) and text == _text(written)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file} is damaged: it is no JSON ({error})") from error
     except InputError as error:
         raise InputError(f"{file} is damaged, or of another version: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -135,7 +135,7 @@ def _damage(folder: Path, files: dict[str, str]) -> Iterator[str]:
         if name.split("/")[0] not in REMADE:
             yield f"{name} {difference}: {RESTORE}"
         elif difference != MISSING:
-            yield f"{name} {difference}: delete it to have it made again"
+            yield f"{name} {difference}: move it away to have it made again"
 
 
 def _unlisted(folder: Path, files: Container[str]) -> Iterator[str]:

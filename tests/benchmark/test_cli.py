@@ -190,7 +190,7 @@ def test_finished_runs_are_verified_and_a_changed_file_is_named(small_dataset, t
     (out / "report/index.html").write_text("<p>other</p>")
     changed = avbench("verify", out)
     assert changed.exit_code == 2
-    assert "report/index.html has changed: delete it to have it made again" in changed.stderr
+    assert "report/index.html has changed: move it away to have it made again" in changed.stderr
     unfinished = avbench("verify", small_dataset.path)
     assert unfinished.exit_code == 2
     assert "is not a finished run: it has no files.json" in unfinished.stderr

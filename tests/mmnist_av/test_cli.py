@@ -151,7 +151,7 @@ def test_a_pipe_in_an_arrays_place_and_a_cut_manifest_are_called_what_they_are(t
     for command in ("verify", "info"):
         assert "test/frames.npy is no regular file" in run(command, out).stderr
     (out / "dataset.json").write_text("{")
-    damaged = f"Error: {out / 'dataset.json'} is damaged: JSONDecodeError: Expecting property name"
+    damaged = f"Error: {out / 'dataset.json'} is damaged: it is no JSON (Expecting property name"
     assert run("verify", out).stderr.startswith(damaged)
 
 

@@ -111,7 +111,7 @@ def test_a_changed_environment_costs_nobody_the_run(folder):
     (folder / "environment.json").write_text("{}")
     seal(folder)
     (folder / "environment.json").write_text("{")
-    assert find_damage(folder) == ["environment.json has changed: delete it to have it made again"]
+    assert find_damage(folder) == ["environment.json has changed: move it away to have it made again"]
 
 
 def test_a_pipe_in_the_seals_place_is_damage(folder):
