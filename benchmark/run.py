@@ -27,7 +27,7 @@ from benchmark.training.launch import launch
 from benchmark.training.loop import Training, train
 from benchmark.training.processes import ALONE, Ranks
 from benchmark.training.validation import CLIPS, Validation
-from benchmark.trial import Trial, try_checkpoint, try_out
+from benchmark.trial import Trial, try_out
 from mmnist_av import families
 from mmnist_av.clips import StoredClips
 from mmnist_av.system.errors import InputError
@@ -87,9 +87,7 @@ def try_model(setup: Setup) -> Trial:
         build(setup.job, setup.protocol, setup.dataset, settings).to(setup.compute.device) for _ in range(2)
     )
     test = target_clips(setup, "test", len(setup.dataset.split("test")))
-    trial = try_out(model, batches_of(setup)(0)[1], test, setup.protocol, setup.compute)
-    try_checkpoint(model, again)
-    return trial
+    return try_out(model, again, batches_of(setup)(0)[1], test, setup.protocol, setup.compute)
 
 
 def opening_line(setup: Setup) -> str:

@@ -41,16 +41,23 @@ class Trial:
     prediction: Prediction  # of the first test clip
 
 
-def try_out(model: Predictor, clips: RawBatch, test: TargetClips, protocol: Protocol, compute: Compute) -> Trial:
-    """Compute the model's losses and gradients on the first training clips, and draw samples of one or two test clips.
+def try_out(
+    model: Predictor, again: Predictor, clips: RawBatch, test: TargetClips, protocol: Protocol, compute: Compute
+) -> Trial:
+    """Try the model's losses, gradients and samples, then an update of its weights, and a checkpoint of them.
 
-    clips: at least one training clip. The model's weights stay as they are, but its gradients and the statistics of its
-    batch norms do not: do not train it. Raises InputError, in one line, for what the model does wrong.
+    again: another model of the same settings, into which the checkpoint is loaded. clips: at least one training clip.
+    Do not train any of the two models. Raises InputError, in one line, for what the model does wrong.
     """
     contexts = [test.context(test(index), flow="flow" in model.needs) for index in range(min(CLIPS, test.count))]
     with torch.random.fork_rng():
         losses = try_training(model, clips, protocol, compute)
-        return Trial(losses, try_prediction(model, contexts, compute))
+        prediction = try_prediction(model, contexts, compute)
+        try_checkpoint(model, again, contexts[0], compute)
+    note_untrained(model)
+    if torch.get_default_dtype() != torch.float32:
+        raise InputError(f"{name_of(model)} sets torch's default dtype, which is that of the metrics, too: leave it")
+    return Trial(losses, prediction)
 
 
 def try_training(model: Predictor, clips: RawBatch, protocol: Protocol, compute: Compute) -> dict[str, float]:
@@ -78,15 +85,25 @@ def try_training(model: Predictor, clips: RawBatch, protocol: Protocol, compute:
     return values
 
 
-def try_checkpoint(model: Predictor, again: Predictor) -> None:
-    """Write a checkpoint of a model after `try_out` and an update, and load it into another model of the same settings.
+def note_untrained(model: Predictor) -> None:
+    """Log a note where a parameter that is not frozen belongs to no player."""
+    trained = {id(parameter) for player in model.players().values() for parameter in player.parameters}
+    untrained = [name for name, each in model.named_parameters() if each.requires_grad and id(each) not in trained]
+    if untrained:
+        names = ", ".join(untrained[:3]) + (f" and {len(untrained) - 3} more" if len(untrained) > 3 else "")
+        log.warning("%s: no player has %s: what no player has is never trained", name_of(model), names)
 
-    Raises InputError, in one line, where this fails: hours later the training would be lost.
+
+def try_checkpoint(model: Predictor, again: Predictor, context: Context, compute: Compute) -> None:
+    """Write a checkpoint of a model after an update by its gradients, load it into `again`, and compare their samples.
+
+    Raises InputError, in one line, where it cannot be loaded, or gives other samples: hours later the training would be
+    lost.
     """
     optimizers, others = ({name: adam(player) for name, player in each.players().items()} for each in (model, again))
     with in_one_line(model, "an update of its weights"):
         for optimizer in optimizers.values():
-            optimizer.step()  # by the gradients of the trial
+            optimizer.step()
     with TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.safetensors"
         try:
@@ -97,34 +114,41 @@ def try_checkpoint(model: Predictor, again: Predictor) -> None:
                 f"{name_of(model)}: its state_dict must have the same tensors before and after a step, all of the "
                 f"model's and no two in the same memory, or no checkpoint can be loaded: {in_words(error)}"
             ) from error
+    again.eval()
+    name = first_difference(draw(model, context, compute), draw(again, context, compute))
+    if name:
+        raise InputError(
+            f"{name_of(model)}.predict gives other {name} once a checkpoint is loaded: what training changes must be a "
+            "parameter or a persistent buffer (register_buffer), and nothing may be kept from call to call"
+        )
 
 
 def try_prediction(model: Predictor, contexts: Sequence[Context], compute: Compute) -> Prediction:
     """Return samples of the first of one or two clips.
 
-    Raises InputError where drawing them again gives others, where `predict` changes the context, and where a stochastic
-    model draws nothing from the noise. A prediction that should differ from another one and does not is noted only: the
-    effect of a clip or of noise on new weights may be lost in rounding.
+    Raises InputError where drawing them again after another clip's gives others, where `predict` changes the context,
+    and where a stochastic model draws nothing from the noise. A prediction that should differ from another one and does
+    not is noted only: the effect of a clip or of noise on new weights may be lost in rounding.
     """
     model.eval()
     context = contexts[0]
     given = context.frames.clone(), context.audio.clone()
-    first, second = draw(model, context, compute), draw(model, context, compute)
+    first = draw(model, context, compute)
+    other_clip = draw(model, contexts[-1], compute, clip=len(contexts) - 1)
+    name = first_difference(first, draw(model, context, compute))
     if not (torch.equal(given[0], context.frames) and torch.equal(given[1], context.audio)):
         raise InputError(f"{name_of(model)}.predict changes the context that it is given: work on a copy")
-    for name in ("frames", "flow", "variance"):
-        if differ(getattr(first, name), getattr(second, name)):
-            raise InputError(
-                f"{name_of(model)}.predict gives other {name} when it is called again for the same clip: all its "
-                "randomness must come from noise.normal(...), and it must keep nothing from call to call"
-            )
+    if name:
+        raise InputError(
+            f"{name_of(model)}.predict gives other {name} when it is called again for the same clip: all its "
+            "randomness must come from noise.normal(...), and it must keep nothing from call to call"
+        )
     if model.stochastic:
         note_if_equal(model, first.frames[:, 0], first.frames[:, 1], "for all samples of a clip")
         other = draw(model, context, compute, seed=1)
         note_if_equal(model, first.frames, other.frames, "for another seed of the noise")
     if len(contexts) > 1 and are_unlike(*contexts):
-        other = draw(model, contexts[1], compute, clip=1)
-        note_if_equal(model, first.frames, other.frames, "for another clip: does it keep the first one's?")
+        note_if_equal(model, first.frames, other_clip.frames, "for another clip: does it keep the first one's?")
     return first
 
 
@@ -166,6 +190,12 @@ def note_if_equal(model: Predictor, one: Tensor, other: Tensor, when: str) -> No
     """Log a note where two predictions are equal in every bit; `when` says for what."""
     if torch.equal(one, other):
         log.warning("%s.predict gives exactly the same frames %s", name_of(model), when)
+
+
+def first_difference(one: Prediction, other: Prediction) -> str:
+    """Return what differs between two draws of the same samples: "frames", "flow" or "variance"; "" for nothing."""
+    names = "frames", "flow", "variance"
+    return next((name for name in names if differ(getattr(one, name), getattr(other, name))), "")
 
 
 def differ(one: Tensor | None, other: Tensor | None) -> bool:

@@ -23,16 +23,17 @@ FIGURES = ("step", "value", "low", "high")  # those of VALIDATION that are numbe
 
 
 def read_training(path: Path) -> Columns:
-    """Return training.csv's steps, losses and terms by column; NaN where the player of another stage was trained.
+    """Return training.csv's steps, losses and terms by column.
 
-    Raises InputError with file, line and column for what is missing, not finite, or out of order.
+    A loss or term is NaN where the player of another stage was trained, and where it was not finite. Raises InputError
+    with file, line and column for what is missing, no number, or out of order.
     """
     if not path.stat().st_size:  # a training of 0 steps
         return {}
     table = read_text(path)
     check_columns(path, table, TRAINING)
     check_fields(path, table, _training_schema())
-    numbers = table.replace("", "nan").astype(np.float64)
+    numbers = table.replace("", "nan").astype(np.float64).replace([np.inf, -np.inf], np.nan)
     return {str(name): numbers[name].to_numpy() for name in numbers if name not in ("epoch", "seconds")}
 
 
@@ -59,7 +60,7 @@ def _training_schema() -> "pandera.DataFrameSchema":
     import pandera.pandas as pandera  # here, because it takes half a second
 
     finite = pandera.Check(_is_finite, element_wise=True, error="a finite number")
-    or_empty = pandera.Check(lambda text: not text or _is_finite(text), element_wise=True, error="a finite number")
+    or_empty = pandera.Check(lambda text: not text or is_number(text), element_wise=True, error="a number")
     rising = pandera.Check(_is_rising, error="a step after the step of the line before")
     losses = rf"^(?!({'|'.join(TRAINING)})$)"
     return pandera.DataFrameSchema(

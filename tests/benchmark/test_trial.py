@@ -32,7 +32,7 @@ class Fades(Predictor):
 
     def __init__(self, shape):
         super().__init__()
-        self.factor, self.unused = nn.Parameter(torch.tensor(0.9)), nn.Parameter(torch.tensor(0.0))
+        self.factor = nn.Parameter(torch.tensor(0.9))
 
     def players(self):
         return {"fade": Player([self.factor], 1e-3)}
@@ -59,7 +59,13 @@ class VectorLoss(Fades):
         return {"fade": Loss((self.factor * batch.frames).mean((1, 2, 3, 4)))}
 
 
-class LossOfNothing(Fades):
+class WithUnused(Fades):
+    def __init__(self, shape):
+        super().__init__(shape)
+        self.unused = nn.Parameter(torch.tensor(0.0))
+
+
+class LossOfNothing(WithUnused):
     def losses(self, batch, progress):
         return {"fade": Loss(self.unused * 2)}
 
@@ -135,6 +141,47 @@ class KeepsTheFirst(Fades):
         return self.kept
 
 
+class SeesNothing(Fades):
+    stochastic = False
+
+    def predict(self, context, samples, noise):
+        _, channels, height, width = context.frames[0].shape
+        return Prediction((self.factor / 2).expand(1, 1, context.predicted, channels, height, width))
+
+
+class KeepsThePrevious(KeepsTheFirst):
+    def predict(self, context, samples, noise):
+        frames = Fades.predict(self, context, samples, noise).frames
+        before, self.kept = frames if self.kept is None else self.kept, frames
+        return Prediction((frames + before) / 2)
+
+
+class StateInAnAttribute(Fades):
+    def __init__(self, shape):
+        super().__init__(shape)
+        self.brightness = 0.0
+
+    def losses(self, batch, progress):
+        self.brightness = 0.9 * self.brightness + 0.1 * batch.frames.mean()
+        return super().losses(batch, progress)
+
+    def predict(self, context, samples, noise):
+        return Prediction(super().predict(context, samples, noise).frames * (1 - self.brightness))
+
+
+class BufferThatIsNotSaved(StateInAnAttribute):
+    def __init__(self, shape):
+        super().__init__(shape)
+        del self.brightness
+        self.register_buffer("brightness", torch.tensor(0.0), persistent=False)
+
+
+class DefaultType(Fades):
+    def losses(self, batch, progress):
+        torch.set_default_dtype(torch.float64)
+        return super().losses(batch, progress)
+
+
 class InPlace(Fades):
     def predict(self, context, samples, noise):
         context.frames.mul_(0.5)
@@ -148,7 +195,7 @@ class TiedWeights(Fades):
         self.other.weight = self.one.weight
 
 
-class StateLeftOut(Fades):
+class StateLeftOut(WithUnused):
     def state_dict(self, *given, **named):
         return {name: value for name, value in super().state_dict(*given, **named).items() if name != "unused"}
 
@@ -198,6 +245,11 @@ WRONG = {
     NumpyGenerator: r"gives other frames when it is called again .*: all its randomness must come from noise\.normal",
     OwnFixedGenerator: r"is stochastic, and its predict draws nothing from noise\.normal\(\.\.\.\)",
     NoNoise: "draws nothing from noise.*; a model whose samples .* are all equal declares stochastic = False",
+    KeepsTheFirst: "once a checkpoint is loaded: .* nothing may be kept from call to call",
+    KeepsThePrevious: "gives other frames when it is called again .* and it must keep nothing from call to call",
+    StateInAnAttribute: "gives other frames once a checkpoint is loaded: .* or a persistent buffer",
+    BufferThatIsNotSaved: "gives other frames once a checkpoint is loaded: .* or a persistent buffer",
+    DefaultType: "DefaultType sets torch's default dtype",
     InPlace: "predict changes the context that it is given: work on a copy",
     DrawsAlthoughDeterministic: "predict draws from the noise: its samples differ, so stochastic = True",
     TiedWeights: "TiedWeights: its state_dict must have the same tensors .* no two in the same memory, .*other.weight",
@@ -219,6 +271,12 @@ def protocol_row(monkeypatch):
     monkeypatch.setitem(PROTOCOLS, VIDEO.name, VIDEO)
 
 
+@pytest.fixture(autouse=True)
+def default_type():
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 def check(predictor, video, monkeypatch):
     monkeypatch.setitem(registry.MODELS, "mine", registry.Model(predictor))
     return list(check_model("mine", "video", video, device="cpu"))
@@ -237,7 +295,7 @@ def test_a_mistake_in_a_model_is_named_in_a_line(predictor, video, monkeypatch):
         (Fades, []),
         (UnusedNoise, ["all samples of a clip", "another seed of the noise"]),
         (OneSampleForAll, ["all samples of a clip"]),
-        (KeepsTheFirst, ["another clip: does it keep the first one's?"]),
+        (SeesNothing, ["another clip: does it keep the first one's?"]),
     ],
 )
 def test_predictions_that_should_differ_and_do_not_are_noted(predictor, equal, video, monkeypatch, caplog):
@@ -245,6 +303,11 @@ def test_predictions_that_should_differ_and_do_not_are_noted(predictor, equal, v
     assert caplog.messages == [
         f"{predictor.__name__}.predict gives exactly the same frames for {each}" for each in equal
     ]
+
+
+def test_parameters_of_no_player_are_noted(video, monkeypatch, caplog):
+    check(WithUnused, video, monkeypatch)
+    assert caplog.messages == ["WithUnused: no player has unused: what no player has is never trained"]
 
 
 def test_a_model_is_tried_on_a_dataset_of_one_test_clip(tmp_path, monkeypatch):

@@ -1,14 +1,17 @@
 """TensorBoard shows the numbers of the CSV files over the number of steps taken, no step twice."""
 
+import math
 import sys
+from contextlib import closing
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from baselines.predictor import Loss
 from benchmark.report.training_logs import read_training
-from benchmark.training.logs import Logs
+from benchmark.training.logs import Logs, TrainingLog
 from mmnist_av.system.errors import InputError
 
 
@@ -40,6 +43,15 @@ def test_losses_terms_and_validations_are_logged_and_a_resumed_run_replaces_its_
     assert [(each.step, each.value) for each in board.Scalars("validation/psnr/mean/mean")] == [(2, 2.0), (4, 4.0)]
     assert list(pd.read_csv(tmp_path / "training.csv")["generator"]) == [0.0, 1.0, 20.0, 30.0]
     assert list(pd.read_csv(tmp_path / "validation.csv")["step"]) == [2, 4]
+
+
+def test_a_loss_that_is_not_finite_is_a_gap_and_no_reason_against_a_report(tmp_path):
+    with closing(TrainingLog(tmp_path / "training.csv", 0)) as log:
+        for step, value in enumerate([1.0, math.nan, math.inf, 2.0]):
+            log.write(step, 0, {"generator": Loss(torch.tensor(value), {"kl": torch.tensor(value)})})
+    columns = read_training(tmp_path / "training.csv")
+    for name in ("generator", "generator/kl"):
+        np.testing.assert_array_equal(columns[name], [1, math.nan, math.nan, 2])
 
 
 @pytest.mark.parametrize("lost", ["training.csv", "validation.csv"])
