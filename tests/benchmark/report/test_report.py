@@ -607,8 +607,8 @@ def piped(path):
         ),
         (
             "training.csv",
-            lambda path: path.write_text("step,epoch,seconds,g\n0,0,1,nan\n"),
-            "column g: .*found 'nan'",
+            lambda path: path.write_text("step,epoch,seconds,g\nnan,0,1,1\n"),
+            "column step: .*found 'nan'",
         ),
         (
             "training.csv",
