@@ -10,6 +10,8 @@ docs/numbers.md has the results. Of the first 64 val clips, in eval mode:
     between     standard deviation of O^A, the audio transformer's output, between clips, a mean over its elements
     size        mean absolute value of O^A
     kl          KL(posterior || prior) of z, a sum over the unseen frames
+    expected    PUQ's 1 / m_t, a sum over the unseen frames: to be compared with `error`
+    rank        rank correlation of 1 / m_t and the squared error over the unseen frames, a mean over clips (PUQ)
 
 and with --validate, of the first 40 val clips, 5 samples each, predicted from predictions as in a run's validation:
 
@@ -28,10 +30,12 @@ from torch import Tensor
 from baselines import registry
 from baselines.layers.frame_by_frame import squared_errors, sum_over_frames
 from baselines.predictor import Batch, Player, Progress
+from baselines.puq import PUQ
 from baselines.sound2sight import Reconstruction, Sound2Sight
 from benchmark.catalogue import find_protocol
 from benchmark.compute import Compute, choose_compute, keep_freed_memory
 from benchmark.inputs import load_clips
+from benchmark.metrics.uncertainty import uncertainty_rank
 from benchmark.runs.folder import CHECKPOINT
 from benchmark.scoring.ground_truth import TargetClips
 from benchmark.scoring.samples import clip_shape
@@ -95,7 +99,18 @@ class Study:
             "between": encoded.std(0).mean().item(),
             "size": encoded.abs().mean().item(),
             "kl": own.posterior.kl(own.prior).sum(1).mean().item() if own.posterior is not None else 0.0,
+            **self.uncertainty(own),
         }
+
+    def uncertainty(self, outputs: Reconstruction) -> dict[str, float]:
+        """Return the columns on the errors that PUQ expects of predictions of the val clips; none for other models."""
+        if not isinstance(self.model, PUQ):
+            return {}
+        log_precision, _ = self.model.infer_precision(outputs)
+        variance = torch.exp(-log_precision)
+        target = self.held_out.frames[:, self.held_out.seen :]
+        rank = uncertainty_rank(target[:, None], outputs.frames.float()[:, None], variance[:, None])
+        return {"expected": sum_over_frames(variance).item(), "rank": rank.mean().item()}
 
     def reconstruct(self, audio: Tensor) -> Reconstruction:
         """Return the predictions of the val clips with this audio, each unseen frame from the true one before it."""
