@@ -24,7 +24,7 @@ from benchmark.training.batches import RawBatch
 from benchmark.training.checks import check_gradients, check_losses, check_players, check_stages
 from benchmark.training.loop import make_batch, turns_of
 from benchmark.training.updates import adam, differentiate, frozen, set_rates
-from mmnist_av.system.errors import InputError, in_words
+from mmnist_av.system.errors import InputError, first_few, in_words
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def try_out(
     """Try the model's losses, gradients and samples, then an update of its weights, and a checkpoint of them.
 
     again: another model of the same settings, into which the checkpoint is loaded. clips: at least one training clip.
-    Do not train any of the two models. Raises InputError, in one line, for what the model does wrong.
+    Do not train either model. Raises InputError, in one line, for what the model does wrong.
     """
     contexts = [test.context(test(index), flow="flow" in model.needs) for index in range(min(CLIPS, test.count))]
     with torch.random.fork_rng():
@@ -90,8 +90,8 @@ def note_untrained(model: Predictor) -> None:
     trained = {id(parameter) for player in model.players().values() for parameter in player.parameters}
     untrained = [name for name, each in model.named_parameters() if each.requires_grad and id(each) not in trained]
     if untrained:
-        names = ", ".join(untrained[:3]) + (f" and {len(untrained) - 3} more" if len(untrained) > 3 else "")
-        log.warning("%s: no player has %s: what no player has is never trained", name_of(model), names)
+        what = first_few(untrained)
+        log.warning("%s: no player has %s: what no player has is never trained", name_of(model), what)
 
 
 def try_checkpoint(model: Predictor, again: Predictor, context: Context, compute: Compute) -> None:

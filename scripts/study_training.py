@@ -4,13 +4,14 @@ Trains by hand, on the batches and with the random numbers of a run, and prints 
 run does: it measures how much of the audio reaches the prediction, and continues a finished run as if in a late epoch.
 docs/numbers.md has the results. Of the first 64 val clips, in eval mode:
 
-    error       one-step squared error on true frames, a mean over pixels and a sum over the unseen frames
+    error       one-step squared error on true frames, a mean over pixels and a sum over the unseen frames; z as in
+                training (z_train): PUQ's is the posterior's, which is given the frame that is predicted
     swapped     the same with the audio of the next clip: equal to `error` where no audio reaches the prediction
     moves       how far the next clip's audio moves the mean of the prior of z, in its standard deviations
     between     standard deviation of O^A, the audio transformer's output, between clips, a mean over its elements
     size        mean absolute value of O^A
     kl          KL(posterior || prior) of z, a sum over the unseen frames
-    expected    PUQ's 1 / m_t, a sum over the unseen frames: to be compared with `error`
+    expected    PUQ's 1 / m_t, a sum over the unseen frames, s_t from its posterior: to be compared with `error`
     rank        rank correlation of 1 / m_t and the squared error over the unseen frames, a mean over clips (PUQ)
 
 and with --validate, of the first 40 val clips, 5 samples each, predicted from predictions as in a run's validation:

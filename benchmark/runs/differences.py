@@ -4,9 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmnist_av.system.errors import first_few
 from mmnist_av.system.files import parse_json
-
-SHOWN = 3  # differences that a message names
 
 
 def differing_facts(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
@@ -32,9 +31,7 @@ def _pairs(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> Iterato
 
 def differences_in_words(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
     """Return the first few differences in one line, and how many more there are."""
-    found = differing_facts(existing, requested)
-    more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-    return ", ".join(found[:SHOWN] + more)
+    return first_few(differing_facts(existing, requested))
 
 
 def difference(existing: str, requested: str) -> str:

@@ -38,6 +38,12 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} '{name}': {hint}")
 
 
+def first_few(texts: Sequence[str]) -> str:
+    """Return the first three of some texts in one line, and how many more there are."""
+    more = [f"and {len(texts) - 3} more"] if len(texts) > 3 else []
+    return ", ".join([*texts[:3], *more])
+
+
 def in_words(error: BaseException) -> str:
     """Return an error's type and message in one line, "ValueError: three channels are needed", or the type alone."""
     message = " ".join(str(error).split())
